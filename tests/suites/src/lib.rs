@@ -1,1 +1,1 @@
-//! Placeholder until its first module lands.
+//! Nothing but a home: the suites stand in `tests/`, one file a subject.

@@ -1,0 +1,42 @@
+# What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
+.PHONY: help deps build demo test lint fuzz perf-floor clean
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS := authority hbone_server xds zds policy
+CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+deps: ## install the system packages that are missing (as root; otherwise name them)
+	@tests/deps.sh
+
+build: ## all programs, optimised, in target/release
+	$(CARGO) build --release --workspace
+
+demo: build ## two nodes, a mesh and nine checks on real traffic
+	target/release/culvert demo $(DEMO_ARGS)
+
+test: build ## unit, property and network-namespace tests
+	$(CARGO) test --release --workspace
+
+lint: ## formatting, clippy, documentation, dependency audit
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+	@$(CARGO) deny --version 2>/dev/null | grep -q ' $(CARGO_DENY)$$' || $(CARGO) install --locked --quiet cargo-deny@$(CARGO_DENY)
+	$(CARGO) deny --log-level error check bans licenses sources
+	@tests/advisories.sh
+
+fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
+	@$(CARGO) fuzz --version 2>/dev/null | grep -q ' $(CARGO_FUZZ)$$' || $(CARGO) install --locked --quiet cargo-fuzz@$(CARGO_FUZZ)
+	cd tests/fuzz && for t in $(FUZZ_TARGETS); do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . $$t -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; done
+
+perf-floor: build ## throughput, CPU and memory beside a stock ztunnel (ZTUNNEL=PATH)
+	target/release/culvert-perf floor $(PERF_ARGS)
+
+clean:
+	$(CARGO) clean
