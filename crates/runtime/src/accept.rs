@@ -1,0 +1,164 @@
+//! The accept loop of every listener.
+//!
+//! Invariant: no error ends the loop or spins it. What concerns one connection is ignored; what concerns
+//! the process (descriptors, memory) makes it wait, is counted, and is logged seldom.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounterVec;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::drain::Drain;
+
+static ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    crate::metrics::int_counter_vec(
+        "culvert_accept_errors_total",
+        "Errors of accept, by what they concern: connection, resources or listener.",
+        &["class"],
+    )
+});
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What an error of accept(2) is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The one connection that was about to be accepted; the next may be fine at once.
+    Connection,
+    /// The process or machine is out of descriptors or memory.
+    Resources,
+    /// The listener itself: not expected to happen.
+    Listener,
+}
+
+impl ErrorClass {
+    /// Class of an error that accept(2) returned.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Self::Resources,
+            // accept(2): errors already pending on the new socket are passed on as errors of accept.
+            Some(
+                libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EINTR
+                | libc::EAGAIN
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+                | libc::ETIMEDOUT,
+            ) => Self::Connection,
+            _ => Self::Listener,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Resources => "resources",
+            Self::Listener => "listener",
+        }
+    }
+}
+
+/// Accept until the drain starts, then take what already waits in the queue, and close the listener.
+pub async fn run(listener: TcpListener, drain: Drain, mut on: impl FnMut(TcpStream, SocketAddr)) {
+    let mut backoff = Backoff::default();
+    let draining = drain.signaled();
+    tokio::pin!(draining);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut draining => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                backoff = Backoff::default();
+                on(stream, crate::net::canonical(peer));
+            }
+            Err(error) => {
+                if let Some(pause) = backoff.after(&error) {
+                    tokio::select! {
+                        biased;
+                        () = &mut draining => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+    take_waiting(listener, on);
+}
+
+/// A connection in the queue has been promised to its client: it is served, not reset.
+fn take_waiting(listener: TcpListener, mut on: impl FnMut(TcpStream, SocketAddr)) {
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    loop {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(_empty) => return,
+        };
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            on(stream, crate::net::canonical(peer));
+        }
+    }
+}
+
+/// How long to wait after the next error, and when it was last logged.
+#[derive(Debug)]
+struct Backoff {
+    pause: Duration,
+    logged: Option<Instant>,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            pause: FIRST_PAUSE,
+            logged: None,
+        }
+    }
+}
+
+impl Backoff {
+    /// Count the error, and say how long to wait before the next accept; `None` is not at all.
+    fn after(&mut self, error: &io::Error) -> Option<Duration> {
+        let class = ErrorClass::of(error);
+        ERRORS.with_label_values(&[class.as_str()]).inc();
+        if class == ErrorClass::Connection {
+            return None;
+        }
+        if self
+            .logged
+            .is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL)
+        {
+            self.logged = Some(Instant::now());
+            tracing::warn!(%error, class = class.as_str(), "cannot accept connections, waiting");
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The byte copy between two TCP connections.
+//!
+//! Invariants: the end of one direction closes only that direction; a reset or error on either side becomes
+//! a reset on the other, so that a truncated transfer never looks complete; a connection owns a buffer only
+//! while one of its peers cannot take the bytes that were read for it.
+
+use std::future::Future;
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+mod half;
+
+use half::Half;
+
+/// How a copy ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Bytes that were read from the first connection and written to the second.
+    pub a_to_b: u64,
+    /// Bytes that were read from the second connection and written to the first.
+    pub b_to_a: u64,
+    /// What ended the copy; `None` when both directions ended in order.
+    pub error: Option<io::Error>,
+}
+
+/// Copy in both directions until both have ended, one failed, or no byte moved for `idle`.
+pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -> Outcome {
+    let idle = idle.map(Idle::new);
+    let mut copy = Copy {
+        a,
+        b,
+        a_to_b: Half::default(),
+        b_to_a: Half::default(),
+        idle,
+    };
+    let error = (&mut copy).await.err();
+    if error.is_some() {
+        reset(&copy.a);
+        reset(&copy.b);
+    }
+    Outcome {
+        a_to_b: copy.a_to_b.copied(),
+        b_to_a: copy.b_to_a.copied(),
+        error,
+    }
+}
+
+/// The state of one copy: two sockets, two counters, and whatever is parked.
+struct Copy {
+    a: TcpStream,
+    b: TcpStream,
+    a_to_b: Half,
+    b_to_a: Half,
+    idle: Option<Idle>,
+}
+
+impl Future for Copy {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let before = this.a_to_b.copied() + this.b_to_a.copied();
+        let forth = this.a_to_b.poll(&mut this.a, &mut this.b, cx)?;
+        let back = this.b_to_a.poll(&mut this.b, &mut this.a, cx)?;
+        if forth.is_ready() && back.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let moved = this.a_to_b.copied() + this.b_to_a.copied() != before;
+        match &mut this.idle {
+            Some(idle) => idle.poll(moved, cx).map(Err),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The idle deadline, moved lazily: a busy connection reads the clock, but touches its timer only when it fires.
+struct Idle {
+    limit: Duration,
+    last: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            last: Instant::now(),
+            timer: Box::pin(sleep(limit)),
+        }
+    }
+
+    fn poll(&mut self, moved: bool, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if moved {
+            self.last = Instant::now();
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let deadline = self.last + self.limit;
+            if deadline <= Instant::now() {
+                let text = format!("idle for {:?}", self.limit);
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+/// Make the close of `stream` a reset. It may be closed already, then there is nobody to tell.
+fn reset(stream: &TcpStream) {
+    if let Err(error) = crate::net::set_reset_on_close(stream) {
+        tracing::debug!(%error, "cannot reset a connection");
+    }
+}
+
+/// Tell the peer that no more bytes come. A peer that has gone is found by the other direction.
+fn shutdown_write(stream: &TcpStream) -> io::Result<()> {
+    match SockRef::from(stream).shutdown(Shutdown::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests;

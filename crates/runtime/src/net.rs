@@ -1,0 +1,171 @@
+//! Sockets as the proxies need them: marked past the capture rules, bound to a client's address,
+//! told of the original destination, kept alive, and dialled with a deadline.
+//!
+//! Invariant: options are set before the first packet leaves, and no dial waits for ever. The socket is
+//! made in one step (inside a [`crate::netns::Netns`] where needed) and dialled in another.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(180);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(180);
+const KEEPALIVE_PROBES: u32 = 9;
+
+/// How an outgoing socket is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOptions {
+    /// `SO_MARK`, which lets the socket past the capture rules.
+    pub mark: Option<u32>,
+    /// Dial from this address, which need not be local (transparent bind). The port is chosen at
+    /// connect time, so that one client can have as many connections as there are 4-tuples.
+    pub source: Option<IpAddr>,
+}
+
+/// How a listening socket is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenOptions {
+    /// `SO_MARK`; accepted connections inherit it.
+    pub mark: Option<u32>,
+    /// Accept connections to addresses that are not local (TPROXY).
+    pub transparent: bool,
+    /// Let a successor listen beside this process.
+    pub reuse_port: bool,
+    /// Connections that may wait to be accepted.
+    pub backlog: i32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            mark: None,
+            transparent: false,
+            reuse_port: false,
+            backlog: 1024,
+        }
+    }
+}
+
+/// A TCP socket for dialling `addr`, made in the current thread's network namespace.
+pub fn tcp_socket(addr: &SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+    let socket = new_socket(addr)?;
+    set_options(&SockRef::from(&socket))?;
+    if let Some(mark) = options.mark {
+        socket.set_mark(mark)?;
+    }
+    if let Some(source) = options.source {
+        let source = source.to_canonical();
+        if source.is_ipv4() != addr.is_ipv4() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("source {source} and destination {addr} are of different families"),
+            ));
+        }
+        set_transparent(&socket, addr)?;
+        setsockopt(&socket.as_fd(), sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    Ok(socket)
+}
+
+/// Dial `addr` with a socket made by [`tcp_socket`], for at most `deadline`.
+pub async fn connect(
+    socket: Socket,
+    addr: SocketAddr,
+    deadline: Duration,
+) -> io::Result<TcpStream> {
+    let dial = TcpSocket::from_std_stream(socket.into()).connect(addr);
+    tokio::time::timeout(deadline, dial)
+        .await
+        .map_err(|_elapsed| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("connect to {addr} took over {deadline:?}"),
+            )
+        })?
+}
+
+/// Listen on `addr` in the current thread's network namespace. `[::]` takes IPv4 as well. The listener
+/// is non-blocking, ready for `tokio::net::TcpListener::from_std`.
+pub fn listen(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    let socket = new_socket(&addr)?;
+    socket.set_reuse_address(true)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    if let Some(mark) = options.mark {
+        socket.set_mark(mark)?;
+    }
+    if options.transparent {
+        set_transparent(&socket, &addr)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(options.backlog)?;
+    Ok(socket.into())
+}
+
+/// Where the client of a redirected connection wanted to go. An error when the connection was not
+/// redirected by the kernel: the caller must not guess.
+pub fn original_dst(stream: &TcpStream) -> io::Result<SocketAddr> {
+    let socket = SockRef::from(stream);
+    let address = if canonical(stream.local_addr()?).is_ipv4() {
+        socket.original_dst_v4()?
+    } else {
+        socket.original_dst_v6()?
+    };
+    address.as_socket().map(canonical).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "original destination is not an IP address",
+        )
+    })
+}
+
+/// The one form of an address: an IPv4-mapped IPv6 address becomes IPv4.
+#[must_use]
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// No delay, and keepalive (180 s, then every 180 s, 9 times), on an accepted connection.
+pub fn set_nodelay_keepalive(stream: &TcpStream) -> io::Result<()> {
+    set_options(&SockRef::from(stream))
+}
+
+/// Make the next close of `stream` a reset rather than an orderly end.
+pub fn set_reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+fn new_socket(addr: &SocketAddr) -> io::Result<Socket> {
+    let ty = Type::STREAM.nonblocking().cloexec();
+    Socket::new(Domain::for_address(*addr), ty, Some(Protocol::TCP))
+}
+
+fn set_transparent(socket: &Socket, addr: &SocketAddr) -> io::Result<()> {
+    if addr.is_ipv4() {
+        socket.set_ip_transparent_v4(true)
+    } else {
+        socket.set_ip_transparent_v6(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Spawning with a name. Every task of a process is counted in `culvert_tasks{task}`, so that a leak
+//! has a name in the metrics and a test can assert that the count returns to where it was.
+
+use std::future::Future;
+use std::sync::LazyLock;
+
+use prometheus::core::Collector as _;
+use prometheus::{IntGauge, IntGaugeVec};
+use tokio::task::JoinHandle;
+
+static TASKS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    crate::metrics::int_gauge_vec("culvert_tasks", "Tasks alive, by name.", &["task"])
+});
+
+/// Counts one live task for as long as it exists, also when it is cancelled or panics.
+struct Live(IntGauge);
+
+impl Live {
+    fn new(name: &str) -> Self {
+        let gauge = TASKS.with_label_values(&[name]);
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Spawn `f` on the current runtime under `name`.
+pub fn spawn<F>(name: &'static str, f: F) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let live = Live::new(name);
+    tokio::spawn(async move {
+        let _live = live;
+        f.await;
+    })
+}
+
+/// Spawn `f`, which need not be `Send`, on the current thread under `name`. Must be called on a data
+/// core or inside a `LocalSet`.
+pub fn spawn_local<F>(name: &'static str, f: F) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + 'static,
+{
+    let live = Live::new(name);
+    tokio::task::spawn_local(async move {
+        let _live = live;
+        f.await;
+    })
+}
+
+/// Live tasks by name.
+#[must_use]
+pub fn live() -> Vec<(String, i64)> {
+    let mut counts = Vec::new();
+    for family in TASKS.collect() {
+        for metric in family.get_metric() {
+            let name = metric
+                .get_label()
+                .first()
+                .map(|label| label.value().to_owned());
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a count of tasks is a small whole number"
+            )]
+            let count = metric.get_gauge().get_value() as i64;
+            counts.push((name.unwrap_or_default(), count));
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(name: &str) -> i64 {
+        live()
+            .into_iter()
+            .find(|(n, _)| n == name)
+            .map_or(0, |(_, count)| count)
+    }
+
+    #[tokio::test]
+    async fn counts_until_the_end_or_abort() {
+        let (tx, rx) = tokio::sync::oneshot::channel::<()>();
+        let ends = spawn("test_ends", async move { drop(rx.await) });
+        let aborted = spawn("test_aborted", std::future::pending());
+        assert_eq!((count("test_ends"), count("test_aborted")), (1, 1));
+        drop(tx);
+        ends.await.unwrap();
+        aborted.abort();
+        assert!(aborted.await.unwrap_err().is_cancelled());
+        assert_eq!((count("test_ends"), count("test_aborted")), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn local_tasks_count_too() {
+        let set = tokio::task::LocalSet::new();
+        set.run_until(async {
+            let cell = std::rc::Rc::new(1);
+            spawn_local("test_local", async move { assert_eq!(*cell, 1) })
+                .await
+                .unwrap();
+        })
+        .await;
+        assert_eq!(count("test_local"), 0);
+    }
+}
