@@ -6,6 +6,8 @@ fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-changed=protos");
     let descriptors = protox::compile(&protos, ["protos"])?;
     tonic_prost_build::configure()
+        // Ordered, so that equal messages have equal bytes: versions are content hashes.
+        .btree_map(".istio.workload")
         .bytes(".istio.workload")
         .bytes(".istio.security")
         .bytes(".culvert.node.v1.Pod")
