@@ -70,7 +70,11 @@ impl Future for Copy {
         let forth = this.a_to_b.poll(&mut this.a, &mut this.b, cx)?;
         let back = this.b_to_a.poll(&mut this.b, &mut this.a, cx)?;
         if forth.is_ready() && back.is_ready() {
-            return Poll::Ready(Ok(()));
+            let refusal = this
+                .a_to_b
+                .take_refusal()
+                .or_else(|| this.b_to_a.take_refusal());
+            return Poll::Ready(refusal.map_or(Ok(()), Err));
         }
         let moved = this.a_to_b.copied() + this.b_to_a.copied() != before;
         match &mut this.idle {

@@ -148,20 +148,13 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_every_handle_ends_tasks_and_thread() {
-        struct Told(Option<oneshot::Sender<()>>);
-        impl Drop for Told {
-            fn drop(&mut self) {
-                drop(self.0.take().map(|tx| tx.send(())));
-            }
-        }
         let cores = Cores::start(1, "ends").unwrap();
-        let (tx, rx) = oneshot::channel();
-        let told = Told(Some(tx));
+        let (held, dropped) = oneshot::channel::<()>();
         cores.pick(0).spawn(move || async move {
-            let _told = told;
+            let _held = held;
             std::future::pending::<()>().await;
         });
         drop(cores);
-        rx.await.unwrap();
+        dropped.await.unwrap_err();
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct Half {
     copied: u64,
     parked: Option<Parked>,
     ended: bool,
+    refused: Option<io::Error>,
 }
 
 /// Bytes that were read and could not be written yet.
@@ -33,22 +34,27 @@ impl Half {
         self.copied
     }
 
-    /// Move what can be moved. Ready when the source has ended and the destination was told.
+    /// Why the destination took no more, if it did not.
+    pub(super) fn take_refusal(&mut self) -> Option<io::Error> {
+        self.refused.take()
+    }
+
+    /// Move what can be moved. Ready when the source has ended and the destination was told, or when the
+    /// destination refuses: what it sent before that is still worth delivering, so this is an error only
+    /// once the other direction has ended too. A failing source is an error at once.
     pub(super) fn poll(
         &mut self,
         from: &mut TcpStream,
         to: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ended {
-            return Poll::Ready(Ok(()));
-        }
         for _ in 0..TURN {
-            ready!(self.poll_parked(to, cx))?;
-            if ready!(self.poll_move(from, to, cx))? == 0 {
-                super::shutdown_write(to)?;
-                self.ended = true;
+            if self.ended {
                 return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_parked(to, cx));
+            if !self.ended {
+                ready!(self.poll_move(from, to, cx))?;
             }
         }
         cx.waker().wake_by_ref();
@@ -56,38 +62,45 @@ impl Half {
     }
 
     /// Write what is parked; ready when nothing is.
-    fn poll_parked(&mut self, to: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_parked(&mut self, to: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(parked) = &mut self.parked {
             let rest = parked.bytes.get(parked.written..).unwrap_or_default();
-            let written = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.copied += written as u64;
-            parked.written += written;
-            if parked.written >= parked.bytes.len() {
-                self.parked = None;
+            match ready!(Pin::new(&mut *to).poll_write(cx, rest)) {
+                Ok(0) => self.refuse(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.copied += written as u64;
+                    parked.written += written;
+                    if parked.written >= parked.bytes.len() {
+                        self.parked = None;
+                    }
+                }
+                Err(error) => self.refuse(error),
             }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 
-    /// One read and the write of it. Ready with the number of bytes read; what was not written is parked.
+    /// One read and the write of it; what was not written is parked.
     fn poll_move(
         &mut self,
         from: &mut TcpStream,
         to: &mut TcpStream,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<()>> {
         scratch::with(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
             let bytes = buffer.filled();
             if bytes.is_empty() {
-                return Poll::Ready(Ok(0));
+                self.ended = true;
+                return Poll::Ready(super::shutdown_write(to));
             }
             let written = match Pin::new(to).poll_write(cx, bytes) {
-                Poll::Ready(written) => written?,
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(error)) => {
+                    self.refuse(error);
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Pending => 0,
             };
             self.copied += written as u64;
@@ -97,7 +110,13 @@ impl Half {
                     written: 0,
                 });
             }
-            Poll::Ready(Ok(bytes.len()))
+            Poll::Ready(Ok(()))
         })
+    }
+
+    fn refuse(&mut self, error: io::Error) {
+        self.refused = Some(error);
+        self.parked = None;
+        self.ended = true;
     }
 }

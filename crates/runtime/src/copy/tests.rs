@@ -63,6 +63,24 @@ async fn a_reset_becomes_a_reset_on_the_other_side() {
 }
 
 #[tokio::test]
+async fn an_answer_before_a_reset_is_delivered_although_the_upload_fails() {
+    let (mut client, a) = pair();
+    let (mut server, b) = pair();
+    server.write_all(b"no").unwrap();
+    SockRef::from(&server)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(server);
+    client.write_all(b"upload").unwrap();
+    let outcome = bidirectional(a, b, None).await;
+    assert!(outcome.error.is_some());
+    assert_eq!(outcome.b_to_a, 2);
+    let mut answer = [0; 2];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"no");
+}
+
+#[tokio::test]
 async fn a_reader_that_stops_holds_the_writer_and_loses_no_byte() {
     let (mut client, a) = pair();
     let (mut server, b) = pair();
