@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,8 +31,44 @@ pub struct Outcome {
     pub error: Option<io::Error>,
 }
 
+/// Bytes that a copy has moved so far, for whoever looks on from another thread. One task writes it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    a_to_b: AtomicU64,
+    b_to_a: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes from the first connection to the second, and back.
+    #[must_use]
+    pub fn get(&self) -> (u64, u64) {
+        (
+            self.a_to_b.load(Ordering::Relaxed),
+            self.b_to_a.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Replace both counts.
+    pub fn set(&self, a_to_b: u64, b_to_a: u64) {
+        self.a_to_b.store(a_to_b, Ordering::Relaxed);
+        self.b_to_a.store(b_to_a, Ordering::Relaxed);
+    }
+}
+
 /// Copy in both directions until both have ended, one failed, or no byte moved for `idle`.
 pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -> Outcome {
+    watched(a, b, idle, &Progress::default(), std::future::pending()).await
+}
+
+/// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the
+/// error that it ended with, before it moves another byte.
+pub async fn watched(
+    a: TcpStream,
+    b: TcpStream,
+    idle: Option<Duration>,
+    progress: &Progress,
+    stop: impl Future<Output = io::Error>,
+) -> Outcome {
     let idle = idle.map(Idle::new);
     let mut copy = Copy {
         a,
@@ -39,8 +76,13 @@ pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -
         a_to_b: Half::default(),
         b_to_a: Half::default(),
         idle,
+        progress,
     };
-    let error = (&mut copy).await.err();
+    let error = tokio::select! {
+        biased;
+        error = stop => Some(error),
+        result = &mut copy => result.err(),
+    };
     if error.is_some() {
         reset(&copy.a);
         reset(&copy.b);
@@ -53,22 +95,26 @@ pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -
 }
 
 /// The state of one copy: two sockets, two counters, and whatever is parked.
-struct Copy {
+struct Copy<'a> {
     a: TcpStream,
     b: TcpStream,
     a_to_b: Half,
     b_to_a: Half,
     idle: Option<Idle>,
+    progress: &'a Progress,
 }
 
-impl Future for Copy {
+impl Future for Copy<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let before = this.a_to_b.copied() + this.b_to_a.copied();
-        let forth = this.a_to_b.poll(&mut this.a, &mut this.b, cx)?;
-        let back = this.b_to_a.poll(&mut this.b, &mut this.a, cx)?;
+        let forth = this.a_to_b.poll(&mut this.a, &mut this.b, cx);
+        let back = this.b_to_a.poll(&mut this.b, &mut this.a, cx);
+        let (a_to_b, b_to_a) = (this.a_to_b.copied(), this.b_to_a.copied());
+        this.progress.set(a_to_b, b_to_a);
+        let (forth, back) = (forth?, back?);
         if forth.is_ready() && back.is_ready() {
             let refusal = this
                 .a_to_b
@@ -76,7 +122,7 @@ impl Future for Copy {
                 .or_else(|| this.b_to_a.take_refusal());
             return Poll::Ready(refusal.map_or(Ok(()), Err));
         }
-        let moved = this.a_to_b.copied() + this.b_to_a.copied() != before;
+        let moved = a_to_b + b_to_a != before;
         match &mut this.idle {
             Some(idle) => idle.poll(moved, cx).map(Err),
             None => Poll::Pending,

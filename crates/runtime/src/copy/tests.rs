@@ -143,3 +143,36 @@ async fn silence_ends_the_copy_and_traffic_puts_it_off() {
         start.elapsed()
     );
 }
+
+#[tokio::test]
+async fn an_owner_sees_progress_and_may_stop_the_copy_by_a_reset() {
+    let (mut client, a) = pair();
+    let (mut server, b) = pair();
+    let progress = std::sync::Arc::new(Progress::default());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let seen = progress.clone();
+    let copy = tokio::spawn(async move {
+        let stop = async {
+            drop(stopped.await);
+            io::Error::other("stopped")
+        };
+        watched(a, b, None, &seen, stop).await
+    });
+    client.write_all(b"hello").unwrap();
+    let read = blocking(move || {
+        server.read_exact(&mut [0; 5]).unwrap();
+        server
+    });
+    let mut server = read.await;
+    while progress.get() != (5, 0) {
+        tokio::task::yield_now().await;
+    }
+    drop(stop);
+    let outcome = copy.await.unwrap();
+    assert_eq!(outcome.error.unwrap().to_string(), "stopped");
+    assert_eq!((outcome.a_to_b, outcome.b_to_a), (5, 0));
+    for end in [&mut client, &mut server] {
+        let error = end.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
