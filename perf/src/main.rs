@@ -1,2 +1,41 @@
-//! Placeholder until its first module lands.
-fn main() {}
+//! culvert-perf: how fast and how lean the mesh is, measured beside the same work without a mesh and under a stock
+//! ztunnel, in one run on one machine.
+//!
+//! Invariant: figures of different subjects are only compared when they come from interleaved rounds of one run.
+
+mod cpu;
+mod floor;
+mod machine;
+mod pods;
+mod report;
+mod stats;
+mod stock;
+mod subject;
+mod work;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "culvert-perf",
+    version,
+    about = "Measures the mesh beside direct traffic and a stock ztunnel"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bulk, requests, new connections and memory of the layer 4 path, with the floors that they must keep.
+    Floor(floor::Args),
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Floor(args) => floor::run(&args),
+    }
+}

@@ -1,0 +1,92 @@
+//! Processor time that a piece of work costs: the whole machine's, since kernel work for the network is charged to
+//! nobody, and the proxies' own.
+
+use anyhow::{Context, Result};
+use std::fs;
+
+/// Ticks a second of the times in /proc (USER_HZ), which is 100 on every architecture we build for.
+const TICKS: f64 = 100.0;
+
+/// Seconds of processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cpu {
+    /// All processes and the kernel, of the whole machine.
+    pub(crate) host: f64,
+    /// User and system time of the proxies.
+    pub(crate) proxies: f64,
+}
+
+/// Does the work, and says what it cost.
+pub(crate) fn spent<T>(proxies: &[u32], work: impl FnOnce() -> Result<T>) -> Result<(T, Cpu)> {
+    let before = read(proxies)?;
+    let result = work()?;
+    let after = read(proxies)?;
+    let cpu = Cpu {
+        host: after.host - before.host,
+        proxies: after.proxies - before.proxies,
+    };
+    Ok((result, cpu))
+}
+
+fn read(proxies: &[u32]) -> Result<Cpu> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let host = stat
+        .lines()
+        .next()
+        .and_then(host_ticks)
+        .context("/proc/stat: no line `cpu`")?;
+    let mut own = 0.0;
+    for pid in proxies {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+        own += process_ticks(&stat).with_context(|| path)?;
+    }
+    Ok(Cpu {
+        host: host / TICKS,
+        proxies: own / TICKS,
+    })
+}
+
+/// All but idle and waiting: user, nice, system, (idle, iowait), irq, softirq, steal.
+fn host_ticks(line: &str) -> Option<f64> {
+    let values: Option<Vec<f64>> = line
+        .strip_prefix("cpu ")?
+        .split_whitespace()
+        .map(|v| v.parse().ok())
+        .collect();
+    let values = values?;
+    Some(
+        values
+            .iter()
+            .take(3)
+            .chain(values.iter().skip(5).take(3))
+            .sum(),
+    )
+}
+
+/// User and system ticks: the 14th and 15th field, counted behind the name, which may hold anything.
+fn process_ticks(stat: &str) -> Option<f64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11).map(str::parse::<f64>);
+    Some(fields.next()?.ok()? + fields.next()?.ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_not_spent() {
+        assert_eq!(
+            host_ticks("cpu  1 2 4 1000 2000 8 16 32 64 128"),
+            Some(63.0)
+        );
+        assert_eq!(host_ticks("cpu0 1 2 4"), None);
+    }
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 300 44 0 0";
+        assert_eq!(process_ticks(stat), Some(344.0));
+    }
+}

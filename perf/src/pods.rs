@@ -1,0 +1,148 @@
+//! The two pods of every measurement: a client on one node, and on the other a server with nginx and iperf3.
+
+use anyhow::{Result, ensure};
+use culvert_lab::{Lab, Pod, Process, programs};
+use std::{fs, net::SocketAddr, path::Path};
+
+/// Port of nginx, which answers every request with 64 bytes.
+pub(crate) const HTTP: u16 = 8080;
+/// Port of iperf3.
+pub(crate) const BULK: u16 = 5201;
+/// Body of an answer.
+pub(crate) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
+
+const NAMESPACE: &str = "bench";
+const TUNNEL_PORT: u16 = 15008;
+/// The kernel's name for a connection that is established, in `/proc/net/tcp`.
+const ESTABLISHED: &str = "01";
+
+/// Client and server, and what runs in the server.
+pub(crate) struct Pods {
+    client: Pod,
+    server: Pod,
+    _nginx: Process,
+    _iperf: Process,
+}
+
+impl Pods {
+    /// Makes the pods and waits until both servers listen.
+    pub(crate) fn create(lab: &Lab) -> Result<Self> {
+        programs::require(&[
+            programs::NGINX,
+            programs::IPERF3,
+            programs::WRK,
+            programs::CURL,
+        ])?;
+        let client = lab.pod("n1", NAMESPACE, "client", "client")?;
+        let server = lab.pod("n2", NAMESPACE, "server", "server")?;
+        let config = lab.dir().join("nginx.conf");
+        fs::write(&config, nginx_config(lab.dir()))?;
+        let config = config.display().to_string();
+        let mut nginx = server.net.spawn("nginx", &["nginx", "-c", &config])?;
+        let mut iperf = server
+            .net
+            .spawn("iperf3", &["iperf3", "-s", "-p", &BULK.to_string()])?;
+        server.net.wait_for_server(&mut nginx, HTTP)?;
+        server.net.wait_for_server(&mut iperf, BULK)?;
+        Ok(Self {
+            client,
+            server,
+            _nginx: nginx,
+            _iperf: iperf,
+        })
+    }
+
+    /// Where work is started.
+    pub(crate) fn client(&self) -> &Pod {
+        &self.client
+    }
+
+    /// The namespace of both.
+    pub(crate) fn namespace(&self) -> &'static str {
+        NAMESPACE
+    }
+
+    /// Client and server.
+    pub(crate) fn both(&self) -> [&Pod; 2] {
+        [&self.client, &self.server]
+    }
+
+    /// The server's address with a port.
+    pub(crate) fn server_address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.server.ip(), port)
+    }
+
+    /// Address of the 64 bytes.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.server_address(HTTP))
+    }
+
+    /// One request; fails unless the right bytes come back.
+    pub(crate) fn request(&self) -> Result<()> {
+        let body = self
+            .client
+            .net
+            .run(&["curl", "-sS", "--max-time", "5", &self.url()])?;
+        ensure!(body == BODY, "the answer is {body:?}");
+        Ok(())
+    }
+
+    /// Whether the client's namespace holds an established connection to the server's tunnel port.
+    pub(crate) fn tunnelled(&self) -> Result<bool> {
+        let table = self
+            .client
+            .net
+            .run(&["cat", "/proc/net/tcp", "/proc/net/tcp6"])?;
+        let suffix = format!(":{TUNNEL_PORT:04X}");
+        Ok(table.lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            let remote = fields.next().unwrap_or_default();
+            remote.ends_with(&suffix) && fields.next() == Some(ESTABLISHED)
+        }))
+    }
+
+    /// The congestion control of both pods, which must be the same.
+    pub(crate) fn congestion_control(&self) -> Result<String> {
+        let read = |pod: &Pod| {
+            pod.net
+                .run(&["cat", "/proc/sys/net/ipv4/tcp_congestion_control"])
+        };
+        let (client, server) = (read(&self.client)?, read(&self.server)?);
+        ensure!(
+            client == server,
+            "the pods differ in congestion control: {client} {server}"
+        );
+        Ok(client.trim().to_owned())
+    }
+}
+
+/// One worker, no log, connections that are never closed for their age.
+fn nginx_config(dir: &Path) -> String {
+    let dir = dir.display();
+    let body = BODY.trim_end();
+    format!(
+        r#"daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {dir}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 19000; }}
+http {{
+    access_log off;
+    default_type text/plain;
+    client_body_temp_path {dir}/nginx-body;
+    proxy_temp_path {dir}/nginx-proxy;
+    fastcgi_temp_path {dir}/nginx-fastcgi;
+    uwsgi_temp_path {dir}/nginx-uwsgi;
+    scgi_temp_path {dir}/nginx-scgi;
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    server {{
+        listen {HTTP} backlog=4096;
+        listen [::]:{HTTP} backlog=4096;
+        location / {{ return 200 "{body}\n"; }}
+    }}
+}}
+"#
+    )
+}
