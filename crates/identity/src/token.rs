@@ -64,6 +64,26 @@ pub struct TokenBody {
     pub root: String,
 }
 
+impl TokenBody {
+    /// The pinned hash in binary.
+    pub(crate) fn root_hash(&self) -> Result<[u8; 32], TokenError> {
+        let mut hash = [0; 32];
+        let digits = self.root.as_bytes();
+        if digits.len() != 64 {
+            return Err(TokenError::Malformed);
+        }
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+            let nibble = |digit: u8| match digit {
+                b'0'..=b'9' => Ok(digit - b'0'),
+                b'a'..=b'f' => Ok(digit - b'a' + 10),
+                _ => Err(TokenError::Malformed),
+            };
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Ok(hash)
+    }
+}
+
 /// Reads the body without checking the signature, as a holder without the key does.
 pub fn parse_unverified(token: &str) -> Result<TokenBody, TokenError> {
     let (body, _) = split(token.trim())?;
