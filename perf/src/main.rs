@@ -13,7 +13,6 @@ mod stock;
 mod subject;
 mod work;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -34,8 +33,12 @@ enum Command {
     Floor(floor::Args),
 }
 
-fn main() -> Result<ExitCode> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
         Command::Floor(args) => floor::run(&args),
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("culvert-perf: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -39,9 +39,17 @@ impl Pods {
         fs::write(&config, nginx_config(lab.dir()))?;
         let config = config.display().to_string();
         let mut nginx = server.net.spawn("nginx", &["nginx", "-c", &config])?;
-        let mut iperf = server
-            .net
-            .spawn("iperf3", &["iperf3", "-s", "-p", &BULK.to_string()])?;
+        let mut iperf = server.net.spawn(
+            "iperf3",
+            &[
+                "iperf3",
+                "-s",
+                "--logfile",
+                "/dev/null",
+                "-p",
+                &BULK.to_string(),
+            ],
+        )?;
         server.net.wait_for_server(&mut nginx, HTTP)?;
         server.net.wait_for_server(&mut iperf, BULK)?;
         Ok(Self {
