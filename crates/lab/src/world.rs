@@ -49,6 +49,8 @@ pub fn enter() -> Result<()> {
         .stdin(Stdio::piped())
         .spawn()
         .context("unshare")?;
+    // Held to the end: waiting would close it, and the world ends with it.
+    let _alive = child.stdin.take();
     let status = child.wait().context("waiting for the private world")?;
     std::process::exit(status.code().unwrap_or(1));
 }
