@@ -1,0 +1,178 @@
+//! The transport: one stream of delta ADS after another, for as long as the process wants configuration.
+//!
+//! Invariant: a lost stream changes nothing of what is held; the next one says what is held and gets the difference.
+
+use std::time::Duration;
+
+use culvert_identity::controller::Controller;
+use culvert_proto::ads::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use culvert_proto::ads::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use culvert_runtime::drain::Drain;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::backoff::Backoff;
+use crate::handler::Handler;
+use crate::metrics;
+use crate::protocol::{Machine, ProtocolError};
+
+/// The largest response that is taken.
+pub const MAX_RESPONSE_BYTES: usize = 128 << 20;
+
+/// Answers that the server has not read yet. A server that leaves more unread does not follow the protocol.
+const MAX_UNREAD_REQUESTS: usize = 256;
+
+/// A delta ADS client.
+pub struct Client<H> {
+    controller: Controller,
+    machine: Machine,
+    handler: H,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("cannot open a stream: {0}")]
+    Connect(#[source] Box<tonic::Status>),
+    #[error("the stream failed: {0}")]
+    Stream(#[source] Box<tonic::Status>),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error("the server does not read what it is answered")]
+    Stalled,
+    #[error("the server ended the stream")]
+    ByServer,
+}
+
+impl Ended {
+    /// Istio's name for it.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "ConnectionError",
+            Self::Stream(_) | Self::Protocol(_) | Self::Stalled => "Error",
+            Self::ByServer => "Reconnect",
+        }
+    }
+}
+
+impl<H: Handler> Client<H> {
+    /// A client that subscribes to all resources of these types and gives them to the handler.
+    #[must_use]
+    pub fn new(
+        controller: Controller,
+        node: ads::Node,
+        types: &[&'static str],
+        handler: H,
+    ) -> Self {
+        Self {
+            controller,
+            machine: Machine::new(node, types),
+            handler,
+        }
+    }
+
+    /// Keeps a stream open until the drain starts. Give it the drain that ends the process's need of configuration,
+    /// which established connections have until their end.
+    pub async fn run(mut self, drain: Drain) {
+        let mut backoff = Backoff::new();
+        loop {
+            let started = Instant::now();
+            let ended = tokio::select! {
+                biased;
+                () = drain.signaled() => break,
+                ended = self.stream() => ended,
+            };
+            metrics::TERMINATIONS
+                .with_label_values(&[ended.reason()])
+                .inc();
+            let wait = backoff.after(started.elapsed(), rand::random());
+            log_end(&ended, wait);
+            tokio::select! {
+                biased;
+                () = drain.signaled() => break,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        metrics::TERMINATIONS.with_label_values(&["Complete"]).inc();
+    }
+
+    async fn stream(&mut self) -> Ended {
+        match self.exchange().await {
+            Ok(()) => Ended::ByServer,
+            Err(ended) => ended,
+        }
+    }
+
+    async fn exchange(&mut self) -> Result<(), Ended> {
+        let first = self.machine.connect();
+        let (requests, unread) = mpsc::channel(MAX_UNREAD_REQUESTS);
+        for request in first {
+            send(&requests, request)?;
+        }
+        let connect = |status| Ended::Connect(Box::new(status));
+        let request = tonic::Request::new(ReceiverStream::new(unread));
+        let request = self.controller.authorize(request).map_err(connect)?;
+        let mut responses = AggregatedDiscoveryServiceClient::new(self.controller.channel())
+            .max_decoding_message_size(MAX_RESPONSE_BYTES)
+            .delta_aggregated_resources(request)
+            .await
+            .map_err(connect)?
+            .into_inner();
+        tracing::debug!("xDS stream opened");
+        while let Some(response) = responses
+            .message()
+            .await
+            .map_err(|status| Ended::Stream(Box::new(status)))?
+        {
+            let reply = self.receive(response)?;
+            send(&requests, reply)?;
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        response: DeltaDiscoveryResponse,
+    ) -> Result<DeltaDiscoveryRequest, ProtocolError> {
+        let bytes = response.encoded_len() as u64;
+        let reply = self.machine.receive(response, &mut self.handler)?;
+        let url = [self.machine.label(&reply.request.type_url)];
+        metrics::MESSAGES.with_label_values(&url).inc();
+        metrics::MESSAGE_BYTES.with_label_values(&url).inc_by(bytes);
+        metrics::REJECTED
+            .with_label_values(&url)
+            .inc_by(reply.rejected.len() as u64);
+        for rejected in &reply.rejected {
+            tracing::warn!(url = url[0], name = %rejected.name, error = %rejected.error, "resource rejected");
+        }
+        Ok(reply.request)
+    }
+}
+
+impl<H> std::fmt::Debug for Client<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+/// Never waits: a server that neither reads nor stops writing would otherwise stall both sides.
+fn send(
+    requests: &mpsc::Sender<DeltaDiscoveryRequest>,
+    request: DeltaDiscoveryRequest,
+) -> Result<(), Ended> {
+    match requests.try_send(request) {
+        Ok(()) => Ok(()),
+        Err(mpsc::error::TrySendError::Full(_)) => Err(Ended::Stalled),
+        // The transport has let go of the requests; what it has to say of that comes with the responses.
+        Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+    }
+}
+
+fn log_end(ended: &Ended, wait: Duration) {
+    match ended {
+        Ended::ByServer => tracing::debug!(?wait, "xDS: {ended}"),
+        _ => tracing::warn!(?wait, "xDS: {ended}"),
+    }
+}

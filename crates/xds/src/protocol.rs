@@ -1,0 +1,243 @@
+//! The state machine of delta ADS, without I/O: which versions are held, what a response changes, what to answer.
+//!
+//! Invariants:
+//! * A response is answered once: ACK when all of it was applied, otherwise NACK with every refused name. What is not
+//!   subscribed to is never ACKed.
+//! * Within a response removals come before additions, and a name that is sent twice counts as its last sending.
+//! * A held version is that of the last resource which was applied. A name whose every version was refused is held
+//!   with an empty version, so that after a reconnect the server sends it again, or says that it is gone.
+//! * Nothing of one stream reaches the next except held versions: after [`Machine::connect`] no earlier nonce is used.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use culvert_proto::ads::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+
+use crate::handler::{Handler, Rejected, Resource, Update};
+
+/// The largest body of one resource. A larger one is rejected by name.
+pub const MAX_RESOURCE_BYTES: usize = 4 << 20;
+
+/// How much of the errors goes into a NACK.
+const MAX_NACK_BYTES: usize = 4 << 10;
+
+/// gRPC's INVALID_ARGUMENT, the code of a NACK.
+const INVALID_ARGUMENT: i32 = 3;
+
+/// A server that cannot be talked to any further on this stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// Without a nonce neither ACK nor NACK can name the response.
+    #[error("the server sent a response without a nonce")]
+    MissingNonce,
+}
+
+/// What to do after a response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The ACK or NACK to send.
+    pub request: DeltaDiscoveryRequest,
+    /// What was not applied; empty in an ACK.
+    pub rejected: Vec<Rejected>,
+}
+
+/// The client's state, kept across streams.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    node: ads::Node,
+    subscriptions: Vec<Subscription>,
+}
+
+#[derive(Clone, Debug)]
+struct Subscription {
+    type_url: &'static str,
+    held: HashMap<Arc<str>, Arc<str>>,
+}
+
+impl Machine {
+    /// A client that subscribes to all resources of these types, in this order.
+    #[must_use]
+    pub fn new(node: ads::Node, types: &[&'static str]) -> Self {
+        let mut subscriptions: Vec<Subscription> = Vec::new();
+        for type_url in types {
+            if !subscriptions.iter().any(|s| s.type_url == *type_url) {
+                subscriptions.push(Subscription {
+                    type_url,
+                    held: HashMap::new(),
+                });
+            }
+        }
+        Self {
+            node,
+            subscriptions,
+        }
+    }
+
+    /// The first requests of a new stream.
+    #[must_use]
+    pub fn connect(&self) -> Vec<DeltaDiscoveryRequest> {
+        let request = |subscription: &Subscription| DeltaDiscoveryRequest {
+            node: Some(self.node.clone()),
+            type_url: subscription.type_url.to_owned(),
+            initial_resource_versions: subscription
+                .held
+                .iter()
+                .map(|(name, version)| (name.to_string(), version.to_string()))
+                .collect(),
+            ..Default::default()
+        };
+        self.subscriptions.iter().map(request).collect()
+    }
+
+    /// Name and version of everything that is held of a type; the version is empty for what was never good.
+    pub fn held(&self, type_url: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.subscriptions
+            .iter()
+            .filter(move |subscription| subscription.type_url == type_url)
+            .flat_map(|subscription| &subscription.held)
+            .map(|(name, version)| (&**name, &**version))
+    }
+
+    /// The type as a metric label: its own name if it is subscribed to, so that a server cannot add series at will.
+    #[must_use]
+    pub fn label(&self, type_url: &str) -> &'static str {
+        let mut urls = self
+            .subscriptions
+            .iter()
+            .map(|subscription| subscription.type_url);
+        urls.find(|url| *url == type_url).unwrap_or("unknown")
+    }
+
+    /// Applies a response and makes the answer.
+    pub fn receive(
+        &mut self,
+        response: DeltaDiscoveryResponse,
+        handler: &mut (impl Handler + ?Sized),
+    ) -> Result<Reply, ProtocolError> {
+        if response.nonce.is_empty() {
+            return Err(ProtocolError::MissingNonce);
+        }
+        let type_url = response.type_url;
+        let mut subscriptions = self.subscriptions.iter_mut();
+        let Some(subscription) = subscriptions.find(|s| s.type_url == type_url) else {
+            let error = "this client did not subscribe to the type".to_owned();
+            return Ok(reply(type_url, response.nonce, Some(error), Vec::new()));
+        };
+        let update = read(&type_url, response.resources, response.removed_resources);
+        let rejected = subscription.apply(update, handler);
+        let error = (!rejected.is_empty()).then(|| describe(&rejected));
+        Ok(reply(type_url, response.nonce, error, rejected))
+    }
+}
+
+impl Subscription {
+    fn apply(&mut self, update: Update, handler: &mut (impl Handler + ?Sized)) -> Vec<Rejected> {
+        let offered: Vec<_> = update
+            .resources
+            .iter()
+            .map(|resource| (resource.name.clone(), resource.version.clone()))
+            .collect();
+        let removed = update.removed.clone();
+        let mut rejected = update.unreadable.clone();
+        let sent_unreadable: Vec<_> = rejected.iter().map(|r| r.name.clone()).collect();
+        rejected.extend(handler.apply(self.type_url, update));
+
+        let refused: HashSet<&str> = rejected.iter().map(|r| &*r.name).collect();
+        for name in removed.iter().filter(|name| !refused.contains(&***name)) {
+            self.held.remove(name);
+        }
+        for (name, version) in offered {
+            if refused.contains(&*name) {
+                self.held.entry(name).or_default();
+            } else {
+                self.held.insert(name, version);
+            }
+        }
+        for name in sent_unreadable.into_iter().filter(|name| !name.is_empty()) {
+            self.held.entry(name).or_default();
+        }
+        rejected
+    }
+}
+
+/// Puts a response's lists into the form of an [`Update`].
+fn read(type_url: &str, resources: Vec<ads::Resource>, removed: Vec<String>) -> Update {
+    let mut update = Update::default();
+    let mut seen: HashSet<String> = HashSet::with_capacity(resources.len());
+    // Backwards, so that of several the last is met first.
+    for resource in resources.into_iter().rev() {
+        if !seen.insert(resource.name.clone()) {
+            continue;
+        }
+        let name: Arc<str> = resource.name.into();
+        match body(&name, type_url, resource.resource) {
+            Ok(body) => update.resources.push(Resource {
+                name,
+                version: resource.version.into(),
+                body,
+            }),
+            Err(error) => update.unreadable.push(Rejected { name, error }),
+        }
+    }
+    update.resources.reverse();
+    update.unreadable.reverse();
+    for name in removed {
+        if !name.is_empty() && seen.insert(name.clone()) {
+            update.removed.push(name.into());
+        }
+    }
+    update
+}
+
+fn body(name: &str, type_url: &str, resource: Option<prost_types::Any>) -> Result<Bytes, String> {
+    let Some(any) = resource else {
+        return Err("has no body".to_owned());
+    };
+    if name.is_empty() {
+        Err("has no name".to_owned())
+    } else if any.type_url != type_url {
+        Err(format!("is of type {:?}", truncated(&any.type_url, 128)))
+    } else if any.value.len() > MAX_RESOURCE_BYTES {
+        Err(format!(
+            "has {} bytes, more than {MAX_RESOURCE_BYTES}",
+            any.value.len()
+        ))
+    } else {
+        Ok(any.value.into())
+    }
+}
+
+fn reply(type_url: String, nonce: String, error: Option<String>, rejected: Vec<Rejected>) -> Reply {
+    let request = DeltaDiscoveryRequest {
+        type_url,
+        response_nonce: nonce,
+        error_detail: error.map(|message| ads::Status {
+            code: INVALID_ARGUMENT,
+            message,
+            details: Vec::new(),
+        }),
+        ..Default::default()
+    };
+    Reply { request, rejected }
+}
+
+fn describe(rejected: &[Rejected]) -> String {
+    let mut text = format!("{} rejected", rejected.len());
+    for (index, one) in rejected.iter().enumerate() {
+        if text.len() > MAX_NACK_BYTES {
+            text.push_str("; and more");
+            break;
+        }
+        let separator = if index == 0 { ": " } else { "; " };
+        let error = truncated(&one.error, 512);
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{separator}{}: {error}", truncated(&one.name, 512));
+    }
+    text
+}
+
+fn truncated(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
