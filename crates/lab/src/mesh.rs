@@ -89,15 +89,21 @@ impl<'lab> Mesh<'lab> {
     /// A mesh whose controller, agents and ztunnels run and are ready.
     pub fn start(lab: &'lab Lab, options: MeshOptions) -> Result<Self> {
         let mut mesh = Self::new(lab, options)?;
-        mesh.start_controller()?;
-        for node in lab.nodes() {
-            mesh.start_agent(node.name())?;
-            mesh.start_ztunnel(node.name())?;
-        }
-        for node in lab.nodes() {
-            mesh.wait_ztunnel_ready(node.name())?;
-        }
+        mesh.start_all()?;
         Ok(mesh)
+    }
+
+    /// Starts the controller, both agents and both ztunnels, and waits until they are ready.
+    pub fn start_all(&mut self) -> Result<()> {
+        self.start_controller()?;
+        for node in self.lab.nodes() {
+            self.start_agent(node.name())?;
+            self.start_ztunnel(node.name())?;
+        }
+        self.lab
+            .nodes()
+            .iter()
+            .try_for_each(|node| self.wait_ztunnel_ready(node.name()))
     }
 
     /// The directory of the objects' YAML.

@@ -1,0 +1,102 @@
+//! Check 3: the identity that the server's side works with is the client's own, from its certificate.
+
+use crate::demo::{
+    checks::Evidence,
+    client,
+    stage::{EFFECT, Stage},
+};
+use anyhow::{Context, Result, ensure};
+use culvert_lab::{Pod, wait};
+use serde_json::Value;
+
+const EXCLUSION: &str = "culvert.dev/exclude-outbound-ports";
+
+pub(crate) fn run(stage: &mut Stage<'_>) -> Result<Evidence> {
+    let client = stage.pods.client.clone();
+    if stage.sabotaged(3) {
+        stage.mesh.put_pod(&client, &[], &[(EXCLUSION, "80")])?;
+        wait::until_true("the exclusion to be in force", || excluded(&client))?;
+    }
+    let outcome = named(stage);
+    if stage.sabotaged(3) {
+        stage.mesh.put_pod(&client, &[], &[])?;
+        wait::until_true("the exclusion to be lifted", || !excluded(&client))?;
+        stage.mesh.wait_captured(&client)?;
+    }
+    outcome
+}
+
+fn excluded(pod: &Pod) -> bool {
+    pod.net.rules().is_ok_and(|rules| {
+        rules
+            .lines()
+            .any(|line| line.contains("--dport 80 ") || line.contains("--dports 80 "))
+    })
+}
+
+fn named(stage: &mut Stage<'_>) -> Result<Evidence> {
+    let client = stage.pods.client.clone();
+    let identity = client.identity();
+    let logged_before = lines_naming(stage, &identity)?.len();
+
+    // A connection that stays open: the server's ztunnel shows it with its peer.
+    let mut open = client.net.spawn(
+        "open",
+        &[
+            "curl",
+            "-sS",
+            "--limit-rate",
+            "1k",
+            "-o",
+            "/dev/null",
+            &big(stage),
+        ],
+    )?;
+    let shown = wait::until("an open connection of the client", EFFECT, || {
+        let connections = stage.mesh.ztunnel_connections("n2")?;
+        ensure!(open.is_running(), "curl ended: {}", open.log());
+        Ok(connection_naming(&connections, &identity))
+    });
+    open.kill()?;
+    let shown =
+        shown.with_context(|| format!("no connection of {identity} at the server's ztunnel"))?;
+
+    client::get(&client, &client::url(&stage.pods.web_v1), &[])?.all_ok()?;
+    let logged = wait::until("a line of the access log", EFFECT, || {
+        Ok(lines_naming(stage, &identity)?
+            .into_iter()
+            .nth(logged_before))
+    })?;
+    Ok(vec![
+        format!(
+            "{} is {identity}, says the certificate that its ztunnel showed",
+            client.key()
+        ),
+        format!("n2's ztunnel, open connections: {shown}"),
+        format!("n2's ztunnel, access log: {logged}"),
+    ])
+}
+
+fn big(stage: &Stage<'_>) -> String {
+    format!("{}/big", client::url(&stage.pods.web_v1))
+}
+
+/// The connection whose peer is `identity`, as one line.
+fn connection_naming(connections: &Value, identity: &str) -> Option<String> {
+    let list = connections
+        .as_array()
+        .or_else(|| connections.get("connections")?.as_array())?;
+    list.iter()
+        .map(Value::to_string)
+        .find(|line| line.contains(identity))
+}
+
+/// Lines of the access log of n2's ztunnel in which `identity` is the source of an inbound connection.
+fn lines_naming(stage: &mut Stage<'_>, identity: &str) -> Result<Vec<String>> {
+    let log = stage.mesh.ztunnel("n2")?.log();
+    let source = format!("src.identity=\"{identity}\"");
+    let lines = log
+        .lines()
+        .filter(|line| line.contains(&source) && line.contains("inbound"));
+    Ok(lines.map(str::to_owned).collect())
+}
