@@ -1,8 +1,16 @@
 //! Compiles `protos/` without a system protoc: protox parses, tonic-prost-build generates.
 
 fn main() -> anyhow::Result<()> {
-    let protos = ["ads", "authorization", "ca", "node", "waypoint", "workload", "zds"]
-        .map(|name| format!("protos/{name}.proto"));
+    let protos = [
+        "ads",
+        "authorization",
+        "ca",
+        "node",
+        "waypoint",
+        "workload",
+        "zds",
+    ]
+    .map(|name| format!("protos/{name}.proto"));
     println!("cargo:rerun-if-changed=protos");
     let descriptors = protox::compile(&protos, ["protos"])?;
     tonic_prost_build::configure()
