@@ -1,2 +1,3 @@
-//! Placeholder until its first module lands.
+//! The controller's program.
+
 fn main() {}

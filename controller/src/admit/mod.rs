@@ -1,0 +1,185 @@
+//! From what a user wrote to an object of the mesh: the only way to make a [`crate::model::Object`].
+//!
+//! Invariant: an object that leaves here is well formed as far as it alone can tell: every field is known, every value of
+//! its type and in its range. What it refers to is looked at later, in [`crate::translate`].
+
+mod authorization;
+mod endpoint_slice;
+mod gateway;
+mod http_filter;
+mod http_route;
+mod mesh_config;
+mod meta;
+mod names;
+mod peer_authentication;
+mod pod;
+mod read;
+mod service;
+mod traffic;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{core::v1, discovery::v1 as discovery};
+use serde_json::Value;
+
+use crate::api;
+use crate::model::{Key, Kind, NsName, Obj, Object};
+use crate::path::{FieldPath, Issue, Issues};
+
+pub use names::{address, dns_label, dns_subdomain};
+
+/// Why something is no object of the mesh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Which object it would have been, if that can be told.
+    pub key: Option<Key>,
+    /// The same for a person, as far as it can be told.
+    pub label: String,
+    /// All that is wrong.
+    pub issues: Vec<Issue>,
+}
+
+/// Make an object of what was written.
+pub fn admit(value: &Value) -> Result<Object, Refusal> {
+    let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
+    let (kind, name) = (text("/kind").unwrap_or_default(), text("/metadata/name"));
+    let namespace = text("/metadata/namespace");
+    let label = [
+        kind,
+        &NsName::new(namespace.unwrap_or_default(), name.unwrap_or_default()).to_string(),
+    ]
+    .join(" ");
+    let refuse = |key, field: &str, message: String| Refusal {
+        key,
+        label: label.trim().to_owned(),
+        issues: vec![Issue {
+            field: FieldPath::of(field),
+            message,
+        }],
+    };
+    let Some(kind) = Kind::named(kind) else {
+        let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let message = format!(
+            "{kind:?} is none of the kinds that are read: {}",
+            known.join(", ")
+        );
+        return Err(refuse(None, "kind", message));
+    };
+    let version = text("/apiVersion").unwrap_or_default();
+    if !kind.api_versions().contains(&version) {
+        let message = format!(
+            "{version:?} has no {kind} that is read, {} has",
+            kind.api_versions()[0]
+        );
+        return Err(refuse(None, "apiVersion", message));
+    }
+    let Some(name) = name.filter(|name| dns_subdomain(name).is_ok()) else {
+        let message = format!(
+            "{:?} is no name of an object: lower-case letters, digits, '-' and '.'",
+            name.unwrap_or_default()
+        );
+        return Err(refuse(None, "metadata.name", message));
+    };
+    let namespace = if kind.is_cluster_scoped() {
+        ""
+    } else {
+        namespace.unwrap_or("default")
+    };
+    let key = Key {
+        kind,
+        name: NsName::new(namespace, name),
+    };
+    convert(kind, value).map_err(|issues| Refusal {
+        label: key.to_string(),
+        key: Some(key),
+        issues,
+    })
+}
+
+fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
+    Ok(match kind {
+        Kind::Namespace => {
+            let o: v1::Namespace = read::read(value)?;
+            Object::Namespace(bare(kind, &o.metadata)?)
+        }
+        Kind::Node => {
+            let o: v1::Node = read::read(value)?;
+            Object::Node(bare(kind, &o.metadata)?)
+        }
+        Kind::ServiceAccount => {
+            let o: v1::ServiceAccount = read::read(value)?;
+            Object::ServiceAccount(bare(kind, &o.metadata)?)
+        }
+        Kind::Pod => {
+            let o: v1::Pod = read::read(value)?;
+            let mut issues = Issues::default();
+            let meta = meta::admit(kind, &o.metadata, &mut issues);
+            let spec = pod::admit(&o, &mut issues);
+            Object::Pod(made(meta, spec, issues)?)
+        }
+        Kind::Service => {
+            let o: v1::Service = read::read(value)?;
+            let mut issues = Issues::default();
+            let meta = meta::admit(kind, &o.metadata, &mut issues);
+            let spec = service::admit(&o, &mut issues);
+            Object::Service(made(meta, spec, issues)?)
+        }
+        Kind::EndpointSlice => {
+            let o: discovery::EndpointSlice = read::read(value)?;
+            let mut issues = Issues::default();
+            let meta = meta::admit(kind, &o.metadata, &mut issues);
+            let spec = endpoint_slice::admit(&o, &mut issues);
+            Object::EndpointSlice(made(meta, spec, issues)?)
+        }
+        Kind::GatewayClass => {
+            let o: read::Custom<api::GatewayClassSpec> = read::read(value)?;
+            Object::GatewayClass(bare(kind, &o.metadata)?)
+        }
+        Kind::Gateway => {
+            let o: read::Custom<api::GatewayShape> = read::read(value)?;
+            let mut issues = Issues::default();
+            let meta = meta::admit(kind, &o.metadata, &mut issues);
+            let spec = gateway::admit(&meta, &o.spec, &mut issues);
+            Object::Gateway(made(meta, spec, issues)?)
+        }
+        Kind::HttpRoute => Object::HttpRoute(custom(kind, value, http_route::check)?),
+        Kind::MeshConfig => Object::MeshConfig(custom(kind, value, mesh_config::check)?),
+        Kind::PeerAuthentication => {
+            Object::PeerAuthentication(custom(kind, value, peer_authentication::check)?)
+        }
+        Kind::AuthorizationPolicy => {
+            Object::AuthorizationPolicy(custom(kind, value, authorization::check)?)
+        }
+        Kind::TrafficPolicy => Object::TrafficPolicy(custom(kind, value, traffic::check_traffic)?),
+        Kind::FaultPolicy => Object::FaultPolicy(custom(kind, value, traffic::check_fault)?),
+    })
+}
+
+fn bare(
+    kind: Kind,
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> Result<Arc<Obj<()>>, Vec<Issue>> {
+    let mut issues = Issues::default();
+    let meta = meta::admit(kind, metadata, &mut issues);
+    made(meta, (), issues)
+}
+
+/// A kind whose shape in the model is the one that the user writes.
+fn custom<S: serde::de::DeserializeOwned>(
+    kind: Kind,
+    value: &Value,
+    check: impl FnOnce(&crate::model::Meta, &S, &mut Issues),
+) -> Result<Arc<Obj<S>>, Vec<Issue>> {
+    let object: read::Custom<S> = read::read(value)?;
+    let mut issues = Issues::default();
+    let meta = meta::admit(kind, &object.metadata, &mut issues);
+    check(&meta, &object.spec, &mut issues);
+    made(meta, object.spec, issues)
+}
+
+fn made<T>(meta: crate::model::Meta, spec: T, issues: Issues) -> Result<Arc<Obj<T>>, Vec<Issue>> {
+    issues.into_result(Arc::new(Obj { meta, spec }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! `MeshConfig`: settings of the whole mesh, in one object named `default`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Duration, Ipnet};
+
+/// Its `spec`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshConfigSpec {
+    /// First part of every identity.
+    pub trust_domain: String,
+    /// Names this cluster in workload uids and telemetry.
+    #[serde(rename = "clusterID")]
+    pub cluster_id: String,
+    /// Suffix of service names.
+    pub cluster_domain: String,
+    /// Policies in this namespace hold for the mesh.
+    pub root_namespace: String,
+    /// Ranges in which an unknown address is refused.
+    #[serde(rename = "clusterCIDRs")]
+    pub cluster_cidrs: Vec<Ipnet>,
+    /// Longest lifetime of a workload's certificate.
+    #[serde(rename = "certificateTTL")]
+    pub certificate_ttl: Duration,
+    /// Whether pods may keep ports and ranges out of the mesh by annotation.
+    pub capture_exclusions: CaptureExclusions,
+    /// UDP is refused where plaintext is.
+    #[serde(rename = "refuseUDPWhenStrict")]
+    pub refuse_udp_when_strict: bool,
+}
+
+impl Default for MeshConfigSpec {
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".into(),
+            cluster_id: "Kubernetes".into(),
+            cluster_domain: "cluster.local".into(),
+            root_namespace: "culvert-system".into(),
+            cluster_cidrs: Vec::new(),
+            certificate_ttl: Duration::from_secs(24 * 3600),
+            capture_exclusions: CaptureExclusions::Allowed,
+            refuse_udp_when_strict: false,
+        }
+    }
+}
+
+/// Whether annotations that exclude traffic from capture count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CaptureExclusions {
+    /// They count.
+    Allowed,
+    /// They are ignored.
+    Forbidden,
+}

@@ -1,0 +1,35 @@
+//! The shapes of what a user writes: Gateway API objects and Culvert's own kinds, as serde reads them.
+//!
+//! Names are those of the Gateway API and of Istio where they mean the same. Every field that a person may write is
+//! here: an unknown one is an error of the reader ([`crate::admit`]). A field that is accepted without having an effect
+//! has the type [`Unused`]. Values with a form of their own (durations, ports, address blocks) have types that only hold
+//! good ones, so that an error carries the path of its field.
+
+mod authorization;
+mod gateway;
+mod http_route;
+mod mesh_config;
+mod peer_authentication;
+mod traffic;
+mod values;
+
+pub use authorization::{
+    Action, AuthorizationPolicySpec, Condition, From, Operation, Rule, Source, To,
+};
+pub use gateway::{
+    Addresses, AllowedRoutes, FromNamespaces, GatewayClassSpec, GatewayShape, Listener,
+    RouteNamespaces,
+};
+pub use http_route::{
+    BackendRef, Filter, FilterType, Fraction, HeaderModifier, HeaderValue, HttpRouteSpec,
+    MatchType, Mirror, ParentRef, PathMatch, PathMatchType, PathModifier, PathModifierType,
+    Redirect, Rewrite, RouteMatch, RouteRetry, RouteRule, Timeouts, ValueMatch,
+};
+pub use mesh_config::{CaptureExclusions, MeshConfigSpec};
+pub use peer_authentication::{Mode, MutualTls, PeerAuthenticationSpec};
+pub use traffic::{
+    Abort, Budget, ConnectionPool, Delay, FaultMatch, FaultPolicySpec, GrpcStatus, HttpPool,
+    LoadBalancer, LoadBalancerSimple, Percentage, Rate, Retries, RetryConstraint, TargetRef,
+    TcpPool, TrafficPolicySpec, WorkloadSelector,
+};
+pub use values::{Duration, Ipnet, Port, Unused};

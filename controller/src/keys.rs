@@ -1,0 +1,24 @@
+//! Labels and annotations that the mesh reads.
+
+/// All labels and annotations of ours begin with this.
+pub const PREFIX: &str = "culvert.dev/";
+
+/// Label of Namespace and Pod: `ambient` or `none`.
+pub const DATAPLANE_MODE: &str = "culvert.dev/dataplane-mode";
+/// Label of Namespace, Service and Pod: name of a Gateway, or `none`.
+pub const USE_WAYPOINT: &str = "culvert.dev/use-waypoint";
+/// Label beside the former: the Gateway's namespace.
+pub const USE_WAYPOINT_NAMESPACE: &str = "culvert.dev/use-waypoint-namespace";
+/// Label of Gateway: `service`, `workload` or `all`.
+pub const WAYPOINT_FOR: &str = "culvert.dev/waypoint-for";
+
+/// Annotation of Pod: path of its network namespace.
+pub const NETNS: &str = "culvert.dev/netns";
+/// Annotation of Pod: ports of its own that are not captured.
+pub const EXCLUDE_INBOUND_PORTS: &str = "culvert.dev/exclude-inbound-ports";
+/// Annotation of Pod: ports of others that are not captured.
+pub const EXCLUDE_OUTBOUND_PORTS: &str = "culvert.dev/exclude-outbound-ports";
+/// Annotation of Pod: addresses of others that are not captured.
+pub const EXCLUDE_OUTBOUND_CIDRS: &str = "culvert.dev/exclude-outbound-cidrs";
+/// Annotation of Pod: whether DNS questions are captured.
+pub const DNS_CAPTURE: &str = "culvert.dev/dns-capture";

@@ -1,0 +1,11 @@
+//! The control plane: reads the objects of the mesh, tells proxies and agents what concerns them, signs their
+//! certificates, and says what became of each object.
+//!
+//! Objects come from a [`source`], are checked by [`admit`], and stand in one cache; [`translate`] is pure and makes
+//! resources of them; the engine keeps what is served in step with the cache; [`serve`] speaks to clients.
+
+pub mod admit;
+pub mod api;
+pub mod keys;
+pub mod model;
+pub mod path;

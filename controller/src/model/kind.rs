@@ -1,0 +1,116 @@
+//! The kinds that the mesh reads.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// A kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Namespace,
+    Node,
+    Pod,
+    Service,
+    EndpointSlice,
+    ServiceAccount,
+    GatewayClass,
+    Gateway,
+    HttpRoute,
+    MeshConfig,
+    PeerAuthentication,
+    AuthorizationPolicy,
+    TrafficPolicy,
+    FaultPolicy,
+}
+
+const CORE: &[&str] = &["v1"];
+const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
+const GATEWAY: &[&str] = &[
+    "gateway.networking.k8s.io/v1",
+    "gateway.networking.k8s.io/v1beta1",
+];
+const CULVERT: &[&str] = &["culvert.dev/v1alpha1"];
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Namespace,
+        Self::Node,
+        Self::Pod,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::ServiceAccount,
+        Self::GatewayClass,
+        Self::Gateway,
+        Self::HttpRoute,
+        Self::MeshConfig,
+        Self::PeerAuthentication,
+        Self::AuthorizationPolicy,
+        Self::TrafficPolicy,
+        Self::FaultPolicy,
+    ];
+
+    /// The kind of this name, whatever its group.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::GatewayClass => "GatewayClass",
+            Self::Gateway => "Gateway",
+            Self::HttpRoute => "HTTPRoute",
+            Self::MeshConfig => "MeshConfig",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::TrafficPolicy => "TrafficPolicy",
+            Self::FaultPolicy => "FaultPolicy",
+        }
+    }
+
+    /// The `apiVersion`s that are read.
+    #[must_use]
+    pub fn api_versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::ServiceAccount => CORE,
+            Self::EndpointSlice => DISCOVERY,
+            Self::GatewayClass | Self::Gateway | Self::HttpRoute => GATEWAY,
+            Self::MeshConfig
+            | Self::PeerAuthentication
+            | Self::AuthorizationPolicy
+            | Self::TrafficPolicy
+            | Self::FaultPolicy => CULVERT,
+        }
+    }
+
+    /// Whether its objects belong to no namespace.
+    #[must_use]
+    pub fn is_cluster_scoped(self) -> bool {
+        matches!(
+            self,
+            Self::Namespace | Self::Node | Self::GatewayClass | Self::MeshConfig
+        )
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

@@ -1,0 +1,106 @@
+//! The objects that the mesh is made from, as the rest of the controller sees them: checked, small, and the same whether
+//! they came from a directory or from Kubernetes. Only [`crate::admit`] makes them.
+
+mod endpoint_slice;
+mod gateway;
+mod kind;
+mod meta;
+mod pod;
+mod service;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::api;
+
+pub use endpoint_slice::{Endpoint, EndpointSlice};
+pub use gateway::{Allowed, Gateway, Purpose, Waypoint};
+pub use kind::Kind;
+pub use meta::{Key, Meta, NsName};
+pub use pod::{CaptureOptions, Owner, Pod};
+pub use service::{AppProtocol, Preference, Service, ServicePort, TargetPort};
+
+/// An object of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Obj<T> {
+    /// Its name, labels and annotations.
+    pub meta: Meta,
+    /// What it says.
+    pub spec: T,
+}
+
+/// An object of any kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind")]
+#[expect(missing_docs, reason = "one variant for each kind")]
+pub enum Object {
+    Namespace(Arc<Obj<()>>),
+    Node(Arc<Obj<()>>),
+    Pod(Arc<Obj<Pod>>),
+    Service(Arc<Obj<Service>>),
+    EndpointSlice(Arc<Obj<EndpointSlice>>),
+    ServiceAccount(Arc<Obj<()>>),
+    GatewayClass(Arc<Obj<()>>),
+    Gateway(Arc<Obj<Gateway>>),
+    #[serde(rename = "HTTPRoute")]
+    HttpRoute(Arc<Obj<api::HttpRouteSpec>>),
+    MeshConfig(Arc<Obj<api::MeshConfigSpec>>),
+    PeerAuthentication(Arc<Obj<api::PeerAuthenticationSpec>>),
+    AuthorizationPolicy(Arc<Obj<api::AuthorizationPolicySpec>>),
+    TrafficPolicy(Arc<Obj<api::TrafficPolicySpec>>),
+    FaultPolicy(Arc<Obj<api::FaultPolicySpec>>),
+}
+
+impl Object {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::MeshConfig(_) => Kind::MeshConfig,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::TrafficPolicy(_) => Kind::TrafficPolicy,
+            Self::FaultPolicy(_) => Kind::FaultPolicy,
+        }
+    }
+
+    /// Its name, labels and annotations.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Namespace(o)
+            | Self::Node(o)
+            | Self::ServiceAccount(o)
+            | Self::GatewayClass(o) => &o.meta,
+            Self::Pod(o) => &o.meta,
+            Self::Service(o) => &o.meta,
+            Self::EndpointSlice(o) => &o.meta,
+            Self::Gateway(o) => &o.meta,
+            Self::HttpRoute(o) => &o.meta,
+            Self::MeshConfig(o) => &o.meta,
+            Self::PeerAuthentication(o) => &o.meta,
+            Self::AuthorizationPolicy(o) => &o.meta,
+            Self::TrafficPolicy(o) => &o.meta,
+            Self::FaultPolicy(o) => &o.meta,
+        }
+    }
+
+    /// What names it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            kind: self.kind(),
+            name: self.meta().name.clone(),
+        }
+    }
+}
