@@ -1,0 +1,89 @@
+//! The settings of a tunnel.
+//!
+//! Invariant: a stream's window is smaller than its connection's, so that one stream whose reader stands still never
+//! stops its siblings.
+
+use std::time::Duration;
+
+/// Sizes, counts and deadlines of tunnels.
+#[derive(Debug, Clone)]
+pub struct TunnelConfig {
+    /// Bytes that a stream's peer may send before we have passed them on. 4 MiB.
+    pub stream_window: u32,
+    /// The same for all streams of a tunnel together. 16 MiB.
+    pub connection_window: u32,
+    /// The largest frame that we take. 1 MiB.
+    pub frame_size: u32,
+    /// Bytes of a stream that may wait in this process for the socket. 256 KiB: the rest waits in the application.
+    pub send_buffer: usize,
+    /// Streams that we open in one tunnel, if the peer allows as many. 100.
+    pub client_streams: u32,
+    /// Streams that a peer may open in one tunnel. 200.
+    pub server_streams: u32,
+    /// Decoded size of an answer's headers. 16 KiB.
+    pub client_headers: u32,
+    /// Decoded size of a CONNECT's headers. 64 KiB.
+    pub server_headers: u32,
+    /// From the TCP connection to HTTP/2. 10 s.
+    pub handshake: Duration,
+    /// From a CONNECT to its answer, and at the server from HTTP/2 to the first CONNECT. 15 s.
+    pub connect: Duration,
+    /// A client closes a tunnel that had no stream for so long; a server waits twice as long. 5 min.
+    pub idle: Duration,
+    /// Between PINGs in a tunnel where nothing arrives. 10 s.
+    pub ping_interval: Duration,
+    /// For the answer to a PING, or anything else, to arrive. 20 s.
+    pub ping_timeout: Duration,
+}
+
+impl Default for TunnelConfig {
+    fn default() -> Self {
+        Self {
+            stream_window: 4 << 20,
+            connection_window: 16 << 20,
+            frame_size: 1 << 20,
+            send_buffer: 256 << 10,
+            client_streams: 100,
+            server_streams: 200,
+            client_headers: 16 << 10,
+            server_headers: 64 << 10,
+            handshake: Duration::from_secs(10),
+            connect: Duration::from_secs(15),
+            idle: Duration::from_secs(300),
+            ping_interval: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl TunnelConfig {
+    pub(crate) fn client(&self) -> h2::client::Builder {
+        let mut builder = h2::client::Builder::new();
+        builder
+            .initial_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_frame_size(self.frame_size)
+            .max_header_list_size(self.client_headers)
+            .max_send_buffer_size(self.send_buffer)
+            .initial_max_send_streams(self.client_streams as usize)
+            .enable_push(false);
+        builder
+    }
+
+    /// Besides sizes, the bounds on what a hostile client can make us do or keep: streams that it resets before they
+    /// are accepted, and frames that make us reset streams. h2 bounds CONTINUATION and tiny DATA frames itself.
+    pub(crate) fn server(&self) -> h2::server::Builder {
+        let mut builder = h2::server::Builder::new();
+        builder
+            .initial_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_frame_size(self.frame_size)
+            .max_header_list_size(self.server_headers)
+            .max_send_buffer_size(self.send_buffer)
+            .max_concurrent_streams(self.server_streams)
+            .max_concurrent_reset_streams(64)
+            .max_pending_accept_reset_streams(64)
+            .max_local_error_reset_streams(Some(256));
+        builder
+    }
+}

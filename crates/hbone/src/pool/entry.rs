@@ -1,0 +1,101 @@
+//! The tunnels of one key.
+//!
+//! Invariant: a stream goes to the tunnel with the fewest streams, and only into one that stands, has room, and whose
+//! server is one that the caller expects.
+
+use super::dial::{self, Dialing, Waiting};
+use crate::client::Tunnel;
+use crate::stream::Active;
+use culvert_identity::SpiffeId;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A tunnel in the pool.
+#[derive(Debug, Clone)]
+pub(super) struct Pooled {
+    pub(super) tunnel: Tunnel,
+    generation: u64,
+    idle_since: Option<Instant>,
+}
+
+impl Pooled {
+    pub(super) fn new(tunnel: Tunnel, generation: u64) -> Self {
+        Self {
+            tunnel,
+            generation,
+            idle_since: None,
+        }
+    }
+}
+
+/// The tunnels of one key, and the dial in progress.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    tunnels: Vec<Pooled>,
+    dial: Option<Waiting>,
+}
+
+impl Entry {
+    /// Takes out what gets no new streams: tunnels that close, and those of an identity before `generation`.
+    pub(super) fn retire(&mut self, generation: u64) {
+        self.tunnels
+            .retain(|pooled| pooled.generation >= generation && pooled.tunnel.is_usable());
+    }
+
+    /// The best tunnel, with a place in it.
+    pub(super) fn pick(&mut self, expected: &[SpiffeId]) -> Option<(Pooled, Active)> {
+        let fits = |pooled: &&mut Pooled| {
+            pooled.tunnel.active_streams() < pooled.tunnel.max_streams()
+                && expected.contains(pooled.tunnel.peer())
+        };
+        let pooled = self
+            .tunnels
+            .iter_mut()
+            .filter(fits)
+            .min_by_key(|p| p.tunnel.active_streams())?;
+        pooled.idle_since = None;
+        let active = pooled.tunnel.reserve();
+        Some((pooled.clone(), active))
+    }
+
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        self.dial.clone().filter(Waiting::is_pending)
+    }
+
+    pub(super) fn start_dial(&mut self) -> Dialing {
+        let (dialing, waiting) = dial::start();
+        self.dial = Some(waiting);
+        dialing
+    }
+
+    pub(super) fn add(&mut self, pooled: Pooled) {
+        self.tunnels.push(pooled);
+    }
+
+    /// Releases tunnels that have been idle for `idle`; whether anything is left.
+    pub(super) fn sweep(&mut self, now: Instant, idle: Duration) -> bool {
+        self.tunnels.retain_mut(|pooled| {
+            if pooled.tunnel.active_streams() > 0 {
+                pooled.idle_since = None;
+                return pooled.tunnel.is_usable();
+            }
+            now - *pooled.idle_since.get_or_insert(now) < idle && pooled.tunnel.is_usable()
+        });
+        !self.tunnels.is_empty() || self.is_dialing()
+    }
+
+    pub(super) fn is_dialing(&self) -> bool {
+        self.dial.as_ref().is_some_and(Waiting::is_pending)
+    }
+
+    pub(super) fn tunnels(&self) -> usize {
+        self.tunnels.len()
+    }
+
+    pub(super) fn streams(&self) -> usize {
+        self.tunnels
+            .iter()
+            .map(|pooled| pooled.tunnel.active_streams())
+            .sum()
+    }
+}
