@@ -348,13 +348,14 @@ impl<'lab> Mesh<'lab> {
     }
 }
 
-/// Whether a pod is captured, by looking at the pod.
+/// Whether a pod is captured, by looking at the pod: its sockets, and the rules of each family that it has.
 pub fn captured(pod: &Pod) -> Result<bool> {
     let listening = pod.net.listening()?;
     if !CAPTURE_PORTS.iter().all(|port| listening.contains(port)) {
         return Ok(false);
     }
-    Ok(pod.net.rules()?.contains("15001"))
+    let leads_there = |save: &str| pod.net.run(&[save]).map(|rules| rules.contains("15001"));
+    Ok(leads_there("ip6tables-save")? && (pod.ip4.is_none() || leads_there("iptables-save")?))
 }
 
 fn ready(net: &crate::Netns) -> Result<Option<()>> {
