@@ -14,8 +14,8 @@ use culvert_proto::istio::workload::{GatewayAddress, gateway_address::Destinatio
 use super::gateway::{GatewayDestination, GatewayRef};
 use super::intern::Interners;
 
-pub(super) use policy::unreadable as unreadable_policy;
 pub use policy::{TARGETS_EXTENSION, UnreadablePolicy, decode_policy};
+pub(super) use policy::{attachment_by_name, unreadable as unreadable_policy};
 pub(super) use service::decode_service;
 pub(super) use settings::{decode_settings, decode_trust_bundle};
 pub(super) use workload::{decode_workload, with_trust_domain};

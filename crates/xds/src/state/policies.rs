@@ -85,6 +85,13 @@ struct ServiceSets {
     other_ports: PolicySet,
 }
 
+impl ServiceSets {
+    fn of_port(&self, port: u16) -> &PolicySet {
+        let own = self.by_port.iter().find(|(known, _)| *known == port);
+        own.map_or(&self.other_ports, |(_, set)| set)
+    }
+}
+
 impl PolicyBook {
     pub(super) fn get(&self, name: &str) -> Option<&Arc<AttachedPolicy>> {
         self.by_name.get(name)
@@ -143,6 +150,19 @@ impl PolicyBook {
         self.forget_compiled(&attached);
     }
 
+    /// Attaches anew what stands in for policies of which only the name is known.
+    pub(super) fn attach_unknown(&mut self, attachment: impl Fn(&str) -> Attachment) {
+        let unknown: Vec<_> = self.covering.iter().cloned().collect();
+        for name in unknown {
+            if let Some(attached) = self.by_name.get(&name) {
+                self.insert(AttachedPolicy {
+                    attachment: attachment(&name),
+                    ..AttachedPolicy::clone(attached)
+                });
+            }
+        }
+    }
+
     /// A workload is there that needs a set.
     pub(super) fn add_workload(&mut self, workload: &Workload) {
         let key = SetKey::of(workload);
@@ -196,6 +216,11 @@ impl PolicyBook {
 
     /// The policies that apply to a port of a service, at its waypoint.
     pub(super) fn for_service(&self, service: &str, port: u16) -> PolicySet {
+        let targeting = self.at_services.get(service).map(|sets| sets.of_port(port));
+        let targeting = targeting.cloned().unwrap_or_default();
+        if self.covering.is_empty() {
+            return targeting;
+        }
         let namespace = service
             .split_once('/')
             .map_or("", |(namespace, _)| namespace);
@@ -203,21 +228,12 @@ impl PolicyBook {
             .covering
             .iter()
             .filter_map(|name| self.by_name.get(name));
-        let unknown: PolicySet = covering
-            .filter(|attached| match &attached.attachment {
-                Attachment::Namespace(covered) => **covered == *namespace,
-                _ => true,
-            })
-            .map(|attached| attached.policy.clone())
-            .collect();
-        if !unknown.is_empty() {
-            return unknown;
-        }
-        let Some(sets) = self.at_services.get(service) else {
-            return PolicySet::default();
-        };
-        let own = sets.by_port.iter().find(|(known, _)| *known == port);
-        own.map_or(&sets.other_ports, |(_, set)| set).clone()
+        let covering = covering.filter(|attached| match &attached.attachment {
+            Attachment::Namespace(covered) => **covered == *namespace,
+            _ => true,
+        });
+        let covering = covering.map(|attached| attached.policy.clone());
+        targeting.iter().cloned().chain(covering).collect()
     }
 
     fn compile(&self, namespace: &str, names: &[Arc<str>]) -> Result<PolicySet, MissingPolicy> {

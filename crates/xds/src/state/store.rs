@@ -10,8 +10,8 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::decode::{
-    Invalid, decode_policy, decode_service, decode_settings, decode_trust_bundle, decode_workload,
-    unreadable_policy, with_trust_domain,
+    Invalid, attachment_by_name, decode_policy, decode_service, decode_settings,
+    decode_trust_bundle, decode_workload, unreadable_policy, with_trust_domain,
 };
 use super::intern::Interners;
 use super::settings::{Settings, TrustRoots};
@@ -202,7 +202,9 @@ impl Writer<'_> {
                 }
             }
         }
-        for rejected in update.unreadable {
+        // Without a name it can neither be meant for anybody nor be taken back.
+        let unreadable = update.unreadable.into_iter().filter(|r| !r.name.is_empty());
+        for rejected in unreadable {
             let error = Invalid {
                 field: "resource".to_owned(),
                 problem: rejected.error,
@@ -231,14 +233,24 @@ impl Writer<'_> {
 
     fn put_settings(&mut self, settings: Settings) {
         self.dirty = true;
-        let moved: Vec<_> = self
-            .next
-            .workloads()
-            .filter_map(|workload| {
-                with_trust_domain(self.interners, &settings.trust_domain, workload)
-            })
+        let old = std::mem::replace(&mut self.next.settings, Arc::new(settings));
+        let settings = self.next.settings.clone();
+        if settings.trust_domain != old.trust_domain {
+            self.move_trust_domain(&settings.trust_domain);
+        }
+        if settings.root_namespace != old.root_namespace {
+            let root_namespace = &settings.root_namespace;
+            self.next
+                .policies
+                .attach_unknown(|name| attachment_by_name(name, root_namespace));
+        }
+    }
+
+    fn move_trust_domain(&mut self, trust_domain: &str) {
+        let workloads = self.next.workloads();
+        let moved: Vec<_> = workloads
+            .filter_map(|workload| with_trust_domain(self.interners, trust_domain, workload))
             .collect();
-        self.next.settings = Arc::new(settings);
         for workload in moved {
             self.next.put_workload(&Arc::new(workload));
         }

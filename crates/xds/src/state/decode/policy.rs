@@ -47,7 +47,7 @@ pub fn decode_policy(
 }
 
 /// The stand-in for a policy of which only the name is known.
-pub(crate) fn unreadable(
+pub(in crate::state) fn unreadable(
     name: &Arc<str>,
     error: Invalid,
     root_namespace: &str,
@@ -56,7 +56,7 @@ pub(crate) fn unreadable(
     UnreadablePolicy {
         stand_in: Box::new(AttachedPolicy {
             policy: Arc::new(policy),
-            attachment: by_name(name, root_namespace),
+            attachment: attachment_by_name(name, root_namespace),
             covers_services: true,
         }),
         error,
@@ -90,7 +90,7 @@ fn stand_in(
         Policy::malformed(name.clone(), action, error.to_string()).with_dry_run(message.dry_run);
     let (attachment, covers_services) = match attachment(message) {
         Ok(attachment) if identity(name, message).is_ok() => (attachment, false),
-        _ => (by_name(name, root_namespace), true),
+        _ => (attachment_by_name(name, root_namespace), true),
     };
     UnreadablePolicy {
         stand_in: Box::new(AttachedPolicy {
@@ -103,7 +103,7 @@ fn stand_in(
 }
 
 /// All that a policy of this name might apply to.
-fn by_name(name: &str, root_namespace: &str) -> Attachment {
+pub(in crate::state) fn attachment_by_name(name: &str, root_namespace: &str) -> Attachment {
     match name.split_once('/') {
         Some((namespace, _)) if !namespace.is_empty() && namespace != root_namespace => {
             Attachment::Namespace(namespace.into())

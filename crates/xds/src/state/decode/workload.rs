@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use culvert_identity::{SpiffeId, TrustDomain};
+use culvert_identity::{SpiffeError, SpiffeId, TrustDomain};
 use culvert_proto::istio::workload as proto;
 
-use super::{Invalid, Result, gateway, invalid, known, named, namespaced, port, required, unicast};
+use super::{Result, gateway, invalid, known, named, namespaced, port, required, unicast};
 use crate::state::gateway::GatewayRef;
 use crate::state::intern::Interners;
 use crate::state::workload::{
@@ -138,14 +138,13 @@ fn template(
 }
 
 fn spiffe_id(trust_domain: &str, namespace: &str, account: &str) -> Result<SpiffeId> {
-    let named = |field: &str, problem: culvert_identity::SpiffeError| Invalid {
-        field: field.to_owned(),
-        problem: problem.to_string(),
-    };
-    let trust_domain =
-        TrustDomain::new(trust_domain).map_err(|error| named("trust_domain", error))?;
-    SpiffeId::new(&trust_domain, namespace, account)
-        .map_err(|error| named("namespace, service_account", error))
+    TrustDomain::new(trust_domain)
+        .and_then(|trust_domain| SpiffeId::new(&trust_domain, namespace, account))
+        .or_else(|error| match error {
+            SpiffeError::Namespace => invalid("namespace", error),
+            SpiffeError::ServiceAccount => invalid("service_account", error),
+            _ => invalid("trust_domain", error),
+        })
 }
 
 fn tunnel(workload: &proto::Workload) -> Result<Tunnel> {
