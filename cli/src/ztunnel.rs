@@ -1,11 +1,14 @@
-//! `culvert ztunnel`: placeholder for the tables.
+//! `culvert ztunnel`: what a node's ztunnel knows (its configuration dump) and does (its connections).
+
+mod tables;
 
 use crate::{
     admin::Endpoint,
     output::{self, Format},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 use std::process::ExitCode;
 
 /// Options of `culvert ztunnel`.
@@ -27,24 +30,61 @@ pub(crate) struct Options {
     output: Format,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Subject {
     /// Pods and what stands for pods
+    #[value(alias = "workload")]
     Workloads,
     /// Services and their virtual addresses
+    #[value(alias = "service")]
     Services,
     /// Authorization policies
+    #[value(alias = "policy")]
     Policies,
     /// Certificates of this node's workloads
+    #[value(alias = "certificate")]
     Certificates,
     /// Open connections
+    #[value(alias = "connection")]
     Connections,
+}
+
+impl Subject {
+    /// Where ztunnel answers it, and under which key.
+    fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Workloads => ("/config_dump", "workloads"),
+            Self::Services => ("/config_dump", "services"),
+            Self::Policies => ("/config_dump", "policies"),
+            Self::Certificates => ("/config_dump", "certificates"),
+            Self::Connections => ("/connections", "connections"),
+        }
+    }
+
+    fn table(self, items: &[Value]) -> Result<String> {
+        let table = match self {
+            Self::Workloads => tables::workloads(items),
+            Self::Services => tables::services(items),
+            Self::Policies => tables::policies(items),
+            Self::Certificates => tables::certificates(items),
+            Self::Connections => tables::connections(items)?,
+        };
+        Ok(table.to_string())
+    }
 }
 
 /// Prints one of ztunnel's lists.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let value = options.admin.get("/config_dump")?;
-    output::print(options.output, &value, || Ok(String::new()))?;
-    let _ = options.subject;
+    let (path, key) = options.subject.place();
+    let mut answer = options.admin.get(path)?;
+    let list = if answer.is_array() {
+        answer
+    } else {
+        answer[key].take()
+    };
+    let items = list
+        .as_array()
+        .with_context(|| format!("{path} has no list of {key}"))?;
+    output::print(options.output, &list, || options.subject.table(items))?;
     Ok(ExitCode::SUCCESS)
 }

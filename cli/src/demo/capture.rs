@@ -154,27 +154,54 @@ mod tests {
         culvert_lab::test(name, |lab| {
             let near = lab.pod("n1", "demo", "near", "near")?;
             let far = lab.pod("n2", "demo", "far", "far")?;
-            let mut capture = Capture::start(lab.node("n1")?, lab.dir(), near.clone(), far.clone())?;
+            let mut capture =
+                Capture::start(lab.node("n1")?, lab.dir(), near.clone(), far.clone())?;
             let server = servers::Server::nginx(lab, &far, servers::Answer::Text("far"))?;
             let url = client::url(&far);
             let one = client::get(&near, &url, &["x-secret: before".into()])?.all_ok()?;
             ensure!(one.with_line("far") == 1);
             let mark = capture.mark()?;
-            client::get(&near, &format!("http://[{}]", far.ip6), &["x-secret: between".into()])?.all_ok()?;
+            client::get(
+                &near,
+                &format!("http://[{}]", far.ip6),
+                &["x-secret: between".into()],
+            )?
+            .all_ok()?;
             let packets = capture.since(mark)?;
             client::get(&near, &url, &["x-secret: after".into()])?.all_ok()?;
 
-            let holds = |text: &str| packets.iter().any(|packet| packet.contains(text.as_bytes()));
-            ensure!(holds("x-secret: between") && !holds("x-secret: before") && !holds("x-secret: after"));
-            ensure!(packets.iter().any(|packet| packet.is_tcp() && packet.has_port(80)));
+            let holds = |text: &str| {
+                packets
+                    .iter()
+                    .any(|packet| packet.contains(text.as_bytes()))
+            };
+            ensure!(
+                holds("x-secret: between")
+                    && !holds("x-secret: before")
+                    && !holds("x-secret: after")
+            );
+            ensure!(
+                packets
+                    .iter()
+                    .any(|packet| packet.is_tcp() && packet.has_port(80))
+            );
             ensure!(packets.iter().all(|packet| !packet.has_port(MARK_PORT)));
 
             ensure!(client::download(&near, &format!("{url}/big"))? == servers::BIG);
-            let bytes: usize = capture.since(mark)?.iter().map(|packet| packet.payload.len()).sum();
+            let bytes: usize = capture
+                .since(mark)?
+                .iter()
+                .map(|packet| packet.payload.len())
+                .sum();
             ensure!(bytes > servers::BIG, "{bytes} captured");
             let many = client::get_many(&near, &url, 300, &[])?.all_ok()?;
-            ensure!(many.with_line("far") == 300 && many.seconds.len() == 300, "{many:?}");
-            wait::until("the server's log", wait::PATIENCE, || Ok((server.answered(200)? == 303).then_some(())))?;
+            ensure!(
+                many.with_line("far") == 300 && many.seconds.len() == 300,
+                "{many:?}"
+            );
+            wait::until("the server's log", wait::PATIENCE, || {
+                Ok((server.answered(200)? == 303).then_some(()))
+            })?;
             server.check_same_process()?;
             ensure!(capture.finish()? > 100);
             Ok(())
