@@ -1,0 +1,212 @@
+//! The running agent: its parts and the order in which they start.
+//!
+//! Invariant: nothing is captured, offered or audited before this agent owns the run directory; when it
+//! ends, the rules stay.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use culvert_identity::controller::{Auth, Controller, ControllerError};
+use culvert_proto::type_url;
+use culvert_runtime::admin::{Admin, Response};
+use culvert_runtime::drain::{self, Drain};
+use culvert_runtime::ready::Ready;
+use culvert_runtime::{build, signal, task};
+use culvert_zds::Server;
+use http::Method;
+use tokio::sync::mpsc;
+
+use crate::capture::tools::{ToolError, Tools};
+use crate::config::Config;
+use crate::manager::Manager;
+use crate::report;
+use crate::source::XdsPods;
+use crate::status::Statuses;
+use crate::store::{Lock, Store};
+use crate::worker::Context;
+
+/// The socket that ztunnels connect to, in the run directory.
+const ZDS_SOCKET: &str = "ztunnel.sock";
+const ADMIN_SOCKET: &str = "agent-admin.sock";
+/// A ztunnel that has not answered by then is taken for hung.
+const ACK_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks whether another agent has gone.
+const LOCK_RETRY: Duration = Duration::from_millis(500);
+/// The namespace that the mesh's own parts run in.
+const NAMESPACE: &str = "culvert-system";
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A file or a socket.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The admin interface's address.
+    #[error("--admin {addr}: {source}")]
+    Admin {
+        /// Which.
+        addr: SocketAddr,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The controller cannot be talked to with this token.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// No usable iptables.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// Rules could not be removed.
+    #[error("{0}")]
+    Cleanup(String),
+}
+
+/// Run until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), AgentError> {
+    build::register("agent");
+    let (trigger, drain) = drain::channel();
+    task::spawn("signal", async move {
+        signal::shutdown().await;
+        trigger.start();
+    });
+    let run_dir = config.run_dir.as_path();
+    make(run_dir).map_err(file(run_dir))?;
+    let token = std::fs::read_to_string(&config.token_file).map_err(file(&config.token_file))?;
+    let controller = Controller::new(config.controller, Auth::JoinToken(token))?;
+
+    let ready = Ready::new();
+    let (owner, synced) = (ready.task("ownership of the rules"), ready.task("pods"));
+    let statuses = Statuses::default();
+    admin(&config, &ready, &statuses)?;
+    let Some(lock) = own(run_dir, &drain).await? else {
+        return Ok(());
+    };
+    let tools = detect(run_dir).await?;
+    tracing::info!(
+        iptables = tools.name(),
+        ipv6 = tools.ipv6(),
+        "capture backend"
+    );
+    let store = Store::load(run_dir, lock).map_err(file(run_dir))?;
+    let cx = Arc::new(Context::new(tools, store, statuses, config.audit_interval));
+    let manager = Manager::resume(Arc::clone(&cx), drain.clone());
+
+    let socket = run_dir.join(ZDS_SOCKET);
+    let server = Server::bind(&socket).map_err(file(&socket))?;
+    let ztunnels = cx.ztunnels.clone();
+    task::spawn("zds", ztunnels.serve(server, ACK_DEADLINE, drain.clone()));
+    owner.done();
+
+    let (events, told) = mpsc::unbounded_channel();
+    let address = local_address(config.controller);
+    let metadata = [("NODE_NAME", config.node.as_str())];
+    let node = culvert_xds::node("agent", address, &config.node, NAMESPACE, &metadata);
+    let pods = XdsPods::new(events);
+    let xds = culvert_xds::Client::new(controller.clone(), node, &[type_url::POD], pods);
+    task::spawn("xds", xds.run(drain.clone()));
+    let statuses = cx.statuses.clone();
+    task::spawn(
+        "report",
+        report::run(controller, statuses, ready, drain.clone()),
+    );
+    manager.run(told, synced).await;
+    Ok(())
+}
+
+/// Remove every rule that the agent of `run_dir` made.
+pub async fn cleanup(run_dir: PathBuf) -> Result<(), AgentError> {
+    let lock = Lock::take(&run_dir).map_err(file(&run_dir))?;
+    let running = || AgentError::Cleanup("an agent is running; stop it first".to_owned());
+    let store = Store::load(&run_dir, lock.ok_or_else(running)?).map_err(file(&run_dir))?;
+    let tools = detect(&run_dir).await?;
+    let cleaned = tokio::task::spawn_blocking(move || crate::cleanup::all(&tools, &store)).await;
+    let failures = cleaned.unwrap_or_else(|error| vec![error.to_string()]);
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(AgentError::Cleanup(failures.join("\n")))
+}
+
+fn make(run_dir: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(run_dir)
+}
+
+/// Wait until no other agent owns the run directory; `None` if the drain comes first.
+async fn own(run_dir: &Path, drain: &Drain) -> Result<Option<Lock>, AgentError> {
+    let mut waiting = false;
+    loop {
+        if let Some(lock) = Lock::take(run_dir).map_err(file(run_dir))? {
+            return Ok(Some(lock));
+        }
+        if !waiting {
+            tracing::info!("another agent owns the rules; waiting for its end");
+            waiting = true;
+        }
+        tokio::select! {
+            () = drain.signaled() => return Ok(None),
+            () = tokio::time::sleep(LOCK_RETRY) => {}
+        }
+    }
+}
+
+async fn detect(run_dir: &Path) -> Result<Tools, AgentError> {
+    let lock = run_dir.join("xtables.lock");
+    let detected = tokio::task::spawn_blocking(move || Tools::detect(&lock)).await;
+    let panicked = |error: tokio::task::JoinError| ToolError::Scratch(error.into());
+    Ok(detected.map_err(panicked)??)
+}
+
+fn admin(config: &Config, ready: &Ready, statuses: &Statuses) -> Result<(), AgentError> {
+    let (ready, statuses) = (ready.clone(), statuses.clone());
+    let admin = Admin::new()
+        .with_metrics()
+        .with_logging()
+        .route(Method::GET, "/healthz/ready", move |_query| {
+            let response = ready.response();
+            async { response }
+        })
+        .route(Method::GET, "/config_dump", move |_query| {
+            let pods = statuses.all();
+            async move { Response::json(&serde_json::json!({ "pods": pods })) }
+        });
+    let socket = config.run_dir.join(ADMIN_SOCKET);
+    admin.serve_unix(&socket).map_err(file(&socket))?;
+    if let Some(addr) = config.admin {
+        let failed = |source| AgentError::Admin { addr, source };
+        admin.serve_tcp(addr).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The address that this node reaches the controller from, for people to read.
+fn local_address(controller: SocketAddr) -> IpAddr {
+    let any: IpAddr = match controller {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let route = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(controller)?;
+        socket.local_addr()
+    };
+    route().map_or(any, |local| local.ip())
+}
+
+fn file(path: &Path) -> impl Fn(io::Error) -> AgentError + '_ {
+    move |source| AgentError::File {
+        path: path.to_owned(),
+        source,
+    }
+}

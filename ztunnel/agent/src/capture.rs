@@ -1,0 +1,272 @@
+//! Capture of one network namespace: what must be true of it, putting rules and routes in force,
+//! reading back what is there, taking it away.
+//!
+//! Invariants: everything here is synchronous and level-triggered, so that it may be interrupted after
+//! any step and called again; nothing that is not ours is changed; success is only ever what was read back.
+
+pub mod connections;
+pub mod plan;
+pub mod rules;
+pub mod saved;
+pub mod tools;
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use culvert_runtime::netns::{Netns, NetnsId};
+
+use crate::netlink::{conntrack, nft, route};
+use crate::pod::Pod;
+use connections::Connection;
+use plan::Step;
+use rules::{Family, Spec};
+use tools::{ToolError, Tools};
+
+/// Why a namespace is not captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// There is nothing at the path.
+    #[error("network namespace {} does not exist", .0.display())]
+    Vanished(PathBuf),
+    /// What is at the path cannot be used.
+    #[error("network namespace {0}")]
+    Netns(io::Error),
+    /// The namespace is the agent's own.
+    #[error("network namespace {} is the node's own", .0.display())]
+    Node(PathBuf),
+    /// The namespace is another pod's.
+    #[error("network namespace {} belongs to pod {owner}", path.display())]
+    Shared {
+        /// Of the namespace.
+        path: PathBuf,
+        /// The other pod.
+        owner: String,
+    },
+    /// The namespace does not hold the pod's address.
+    #[error("network namespace {} does not hold the pod's address {address}", path.display())]
+    Address {
+        /// Of the namespace.
+        path: PathBuf,
+        /// Which it should hold.
+        address: IpAddr,
+    },
+    /// IPv6 would go around the mesh.
+    #[error("the pod has the address {0}, but IPv6 cannot be captured on this node")]
+    Ipv6(IpAddr),
+    /// iptables.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// A netlink request or a file of the kernel.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was tried.
+        what: &'static str,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The rules were written, but are not there.
+    #[error("the rules are not in force: {0}")]
+    NotInForce(String),
+}
+
+/// A pod's namespace, checked to be the pod's.
+#[derive(Debug)]
+pub struct Site {
+    netns: Netns,
+    addresses: Vec<IpAddr>,
+}
+
+/// What [`Site::ensure`] found and did.
+#[derive(Debug, Default)]
+pub struct Ensured {
+    /// What was not as meant; it is now.
+    pub drift: Vec<String>,
+    /// nftables' number of the rule set that was read back.
+    pub ruleset: Option<u32>,
+}
+
+impl Site {
+    /// Open the namespace at `path` without looking into it.
+    pub fn open(path: &Path) -> Result<Self, CaptureError> {
+        let netns = Netns::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => CaptureError::Vanished(path.to_owned()),
+            _ => CaptureError::Netns(error),
+        })?;
+        let home = Netns::current().map_err(CaptureError::Netns)?;
+        if home.id() == netns.id() {
+            return Err(CaptureError::Node(path.to_owned()));
+        }
+        let addresses = Vec::new();
+        Ok(Self { netns, addresses })
+    }
+
+    /// Open the namespace of `pod` and check that it is the pod's and that all of it can be captured.
+    pub fn of(pod: &Pod, tools: &Tools) -> Result<Self, CaptureError> {
+        let mut site = Self::open(&pod.netns)?;
+        site.addresses = site
+            .inside(addresses)?
+            .map_err(kernel("reading addresses"))?;
+        let missing = |address: &&IpAddr| !site.addresses.contains(address);
+        if let Some(&address) = pod.addresses.iter().find(missing) {
+            let path = pod.netns.clone();
+            return Err(CaptureError::Address { path, address });
+        }
+        let uncaptured = |ip: &&IpAddr| ip.is_ipv6() && !ip.is_loopback() && !tools.ipv6();
+        if let Some(&ip) = site.addresses.iter().find(uncaptured) {
+            return Err(CaptureError::Ipv6(ip));
+        }
+        Ok(site)
+    }
+
+    /// What names the namespace while it exists.
+    #[must_use]
+    pub fn id(&self) -> NetnsId {
+        self.netns.id()
+    }
+
+    /// Connections with the outside that are open now.
+    pub fn connections(&self) -> Result<Vec<Connection>, CaptureError> {
+        let open = || connections::open(&self.addresses);
+        self.inside(open)?
+            .map_err(kernel("reading open connections"))
+    }
+
+    /// Let `connections` go on around the mesh when the rules come.
+    pub fn exempt(&self, connections: &[Connection]) -> Result<(), CaptureError> {
+        let insert = || conntrack::insert(connections);
+        self.inside(insert)?
+            .map_err(kernel("entering open connections into conntrack"))
+    }
+
+    /// Make the namespace hold the routes and rules of `spec`, and read them back. `verified` is the
+    /// [`Ensured::ruleset`] of the last time: with it, unchanged rules need not be read again.
+    pub fn ensure(
+        &self,
+        tools: &Tools,
+        spec: &Spec,
+        verified: Option<u32>,
+    ) -> Result<Ensured, CaptureError> {
+        self.inside(|| {
+            let mut ensured = Ensured::default();
+            let families = families(tools);
+            for &family in &families {
+                ensured.drift.extend(ensure_routes(family)?);
+            }
+            ensured.ruleset = ruleset(tools);
+            let unchanged = ensured.ruleset.is_some() && ensured.ruleset == verified;
+            for &family in families.iter().filter(|_| !unchanged) {
+                let (tables, saved) = (spec.tables(family), tools.save(family)?);
+                let drift = plan::drift(&saved, &tables);
+                if !drift.is_empty() {
+                    tools.restore(family, &plan::apply(&saved, &tables))?;
+                }
+                ensured.drift.extend(named(family, drift));
+            }
+            if !ensured.drift.is_empty() {
+                ensured.ruleset = ruleset(tools);
+                audit(tools, spec, &families)?;
+            }
+            Ok(ensured)
+        })?
+    }
+
+    /// Take one step of capture away.
+    pub fn remove(&self, tools: &Tools, step: Step) -> Result<(), CaptureError> {
+        self.inside(|| {
+            for family in families(tools) {
+                let script = plan::remove(&tools.save(family)?, step);
+                if !script.is_empty() {
+                    tools.restore(family, &script)?;
+                }
+                if step == Step::Rest {
+                    route::remove(family).map_err(kernel("removing routes"))?;
+                }
+            }
+            Ok(())
+        })?
+    }
+
+    fn inside<T>(&self, f: impl FnOnce() -> T) -> Result<T, CaptureError> {
+        self.netns.run(f).map_err(CaptureError::Netns)
+    }
+}
+
+/// Read back everything once more; anything that differs is an error.
+fn audit(tools: &Tools, spec: &Spec, families: &[Family]) -> Result<(), CaptureError> {
+    let mut drift = Vec::new();
+    for &family in families {
+        let found = plan::drift(&tools.save(family)?, &spec.tables(family));
+        drift.extend(named(family, found));
+        let missing = missing_routes(family)?;
+        drift.extend(missing);
+    }
+    if drift.is_empty() {
+        return Ok(());
+    }
+    Err(CaptureError::NotInForce(drift.join(", ")))
+}
+
+fn ensure_routes(family: Family) -> Result<Vec<String>, CaptureError> {
+    let missing = missing_routes(family)?;
+    if !missing.is_empty() {
+        route::add(family).map_err(kernel("adding routes"))?;
+    }
+    Ok(missing)
+}
+
+fn missing_routes(family: Family) -> Result<Vec<String>, CaptureError> {
+    if family == Family::V6 && !loopback_has_ipv6() {
+        // Nothing can be delivered to a loopback without IPv6, nor leak from there.
+        return Ok(Vec::new());
+    }
+    let present = route::present(family).map_err(kernel("reading routes"))?;
+    let mut missing = Vec::new();
+    if !present.rule {
+        missing.push(format!("{family}: no rule for marked packets"));
+    }
+    if !present.route {
+        missing.push(format!(
+            "{family}: no local route in table {}",
+            route::TABLE
+        ));
+    }
+    Ok(missing)
+}
+
+/// The families that the namespace has and the node can capture.
+fn families(tools: &Tools) -> Vec<Family> {
+    let ipv6 = tools.ipv6() && Path::new("/proc/thread-self/net/if_inet6").exists();
+    let mut families = vec![Family::V4];
+    families.extend(ipv6.then_some(Family::V6));
+    families
+}
+
+fn loopback_has_ipv6() -> bool {
+    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    disabled.map_or(true, |value| value.trim() == "0")
+}
+
+fn ruleset(tools: &Tools) -> Option<u32> {
+    // Without the number the rules are read every time.
+    tools.is_nft().then(|| nft::ruleset_number().ok()).flatten()
+}
+
+fn addresses() -> io::Result<Vec<IpAddr>> {
+    let interfaces = nix::ifaddrs::getifaddrs()?;
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    };
+    Ok(interfaces.filter_map(|each| ip(each.address?)).collect())
+}
+
+fn named(family: Family, drift: Vec<String>) -> impl Iterator<Item = String> {
+    drift
+        .into_iter()
+        .map(move |drift| format!("{family} {drift}"))
+}
+
+fn kernel(what: &'static str) -> impl Fn(io::Error) -> CaptureError {
+    move |source| CaptureError::Kernel { what, source }
+}

@@ -1,0 +1,90 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use culvert_runtime::trace::Format;
+
+/// Captures the traffic of a node's pods for its ztunnel.
+#[derive(Debug, Parser)]
+#[command(
+    name = "culvert-agent",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    /// Something else than to run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run.
+    #[command(flatten)]
+    pub config: Option<Config>,
+    /// How log lines are written: text or json.
+    #[arg(long, default_value = "text", global = true)]
+    pub log_format: Format,
+}
+
+/// What else the agent can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Remove every rule and route that an agent made on this node, as for uninstalling. No agent may be
+    /// running.
+    Cleanup {
+        /// The run directory of that agent.
+        #[arg(long, env = "CULVERT_RUN_DIR")]
+        run_dir: PathBuf,
+    },
+}
+
+/// How to run.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Name of this node.
+    #[arg(long, env = "CULVERT_NODE")]
+    pub node: String,
+    /// The controller.
+    #[arg(long, env = "CULVERT_CONTROLLER")]
+    pub controller: SocketAddr,
+    /// File with this node's join token.
+    #[arg(long, env = "CULVERT_TOKEN_FILE")]
+    pub token_file: PathBuf,
+    /// Directory for the sockets and for what is remembered across restarts.
+    #[arg(long, env = "CULVERT_RUN_DIR")]
+    pub run_dir: PathBuf,
+    /// Serve the admin interface here too, not only on a unix socket in the run directory.
+    #[arg(long, env = "CULVERT_AGENT_ADMIN")]
+    pub admin: Option<SocketAddr>,
+    /// Seconds between two audits of a pod's rules.
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    pub audit_interval: Duration,
+}
+
+/// Parse a positive number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number"))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(format!("{text} is not a positive number of seconds")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_with_flags_and_cleans_up_without_them() {
+        let flags = "a --node n --controller 10.0.0.1:15012 --token-file t --run-dir d";
+        let cli = Cli::try_parse_from(flags.split(' ')).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.config.unwrap().audit_interval.as_secs(), 5);
+        let cli = Cli::try_parse_from(["a", "cleanup", "--run-dir", "d"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Cleanup { .. })));
+        assert!(Cli::try_parse_from(["a", "--node", "n"]).is_err());
+        assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("x").is_err());
+    }
+}

@@ -1,0 +1,234 @@
+//! Joining, and staying captured.
+
+use std::sync::Arc;
+
+use culvert_runtime::netns::NetnsId;
+use culvert_zds::Workload;
+
+use super::{Held, Next, Worker};
+use crate::capture::rules::{Flavour, Mark, Spec};
+use crate::capture::{CaptureError, Ensured, Site};
+use crate::metrics;
+use crate::pod::Pod;
+use crate::status::Capture;
+use crate::store::Record;
+use crate::ztunnels::{Answer, Offer};
+
+impl Worker {
+    /// One step towards, or one audit of, a captured pod.
+    pub(super) async fn hold(&mut self, pod: &Pod) -> Next {
+        match self.try_hold(pod).await {
+            Ok(message) => {
+                self.tell(Capture::Captured, message);
+                Next::Audit
+            }
+            Err(Held::Pending(message)) => {
+                self.tell(Capture::Pending, message);
+                Next::Ztunnels
+            }
+            Err(Held::Failed(error)) => {
+                metrics::failure("capture");
+                self.tell(Capture::Failed, error.to_string());
+                Next::Audit
+            }
+        }
+    }
+
+    async fn try_hold(&mut self, pod: &Pod) -> Result<String, Held> {
+        let site = self.site(pod).await?;
+        let stale = |record: &Record| !record.is_in(site.id());
+        if self.record.as_ref().is_some_and(stale) {
+            // The old namespace went and its rules with it.
+            self.forget().await?;
+        }
+        self.claim(pod, site.id())?;
+        let wanted = self.wanted(pod);
+        self.cx.ztunnels.offer(offer(pod, site.id(), wanted.mark));
+
+        let answer = self.cx.ztunnels.answer(&self.uid);
+        let same_mark = |record: &Record| record.spec.mark == wanted.mark;
+        let marked = self.in_force && self.record.as_ref().is_some_and(same_mark);
+        let message = match (&self.record, answer) {
+            // Sockets come before rules, and sockets of a new mark before rules for it.
+            (_, Answer::Accepted) => {
+                self.join(pod, &site, wanted).await?;
+                String::new()
+            }
+            (Some(_), answer) if marked => {
+                self.join(pod, &site, wanted).await?;
+                captured_without(&answer)
+            }
+            (Some(record), answer) if self.in_force => {
+                let spec = record.spec.clone();
+                self.ensure(&site, spec, false).await?;
+                captured_without(&answer)
+            }
+            (_, answer) => return Err(Held::Pending(waiting_for(answer))),
+        };
+        self.recount(&site).await?;
+        Ok(message)
+    }
+
+    /// The pod's namespace, checked; without one there is nothing to hold.
+    async fn site(&mut self, pod: &Pod) -> Result<Arc<Site>, Held> {
+        let missing = match (pod.netns.as_os_str().is_empty(), pod.addresses.is_empty()) {
+            (true, _) => Some("the pod has no network namespace yet"),
+            (_, true) => Some("the pod has no address yet"),
+            _ => None,
+        };
+        if let Some(missing) = missing {
+            return Err(Held::Pending(missing.to_owned()));
+        }
+        let looked = pod.clone();
+        match self.blocking(move |cx| Site::of(&looked, &cx.tools)).await {
+            Ok(site) => Ok(Arc::new(site)),
+            Err(vanished @ CaptureError::Vanished(_)) => {
+                self.cx.ztunnels.withdraw(&self.uid);
+                self.forget().await?;
+                Err(Held::Pending(vanished.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn claim(&self, pod: &Pod, id: NetnsId) -> Result<(), CaptureError> {
+        let claimed = self.cx.claims.claim(id, &self.uid);
+        claimed.map_err(|owner| CaptureError::Shared {
+            path: pod.netns.clone(),
+            owner,
+        })
+    }
+
+    /// The rules that the pod is to have: those it has, as far as nothing speaks against them.
+    fn wanted(&self, pod: &Pod) -> Spec {
+        let recorded = self.record.as_ref().map(|record| &record.spec);
+        let connected = self.cx.ztunnels.flavour();
+        let flavour = connected.or(recorded.map(|spec| spec.flavour));
+        let flavour = flavour.unwrap_or(Flavour::Culvert);
+        let mut spec = Spec {
+            mark: match flavour {
+                Flavour::Culvert => self.mark,
+                Flavour::Stock => Mark::STOCK,
+            },
+            flavour,
+            options: pod.options.clone(),
+            generation: recorded.map_or(1, |spec| spec.generation),
+        };
+        if recorded.is_some_and(|recorded| *recorded != spec) {
+            spec.generation += 1;
+        }
+        spec
+    }
+
+    /// Record the rules, then put them in force.
+    async fn join(&mut self, pod: &Pod, site: &Arc<Site>, spec: Spec) -> Result<(), CaptureError> {
+        let new = self
+            .record
+            .as_ref()
+            .is_none_or(|record| record.spec != spec);
+        let first = self.record.is_none();
+        let before = match &self.record {
+            Some(record) => record.before.clone(),
+            None => {
+                let site = Arc::clone(site);
+                self.blocking(move |_| site.connections()).await?
+            }
+        };
+        let id = site.id();
+        self.remember(Record {
+            pod: pod.clone(),
+            netns: (id.dev, id.inode),
+            spec: spec.clone(),
+            before,
+        })
+        .await?;
+        if first {
+            self.exempt(site).await;
+        }
+        self.ensure(site, spec, new || !self.in_force).await?;
+        self.in_force = true;
+        Ok(())
+    }
+
+    /// Let connections from before go on. Where that fails they are reset instead, which is no reason
+    /// not to capture the pod.
+    async fn exempt(&self, site: &Arc<Site>) {
+        let before = self.record.as_ref().map(|record| record.before.clone());
+        let (site, before) = (Arc::clone(site), before.unwrap_or_default());
+        if let Err(error) = self.blocking(move |_| site.exempt(&before)).await {
+            tracing::warn!(pod = self.uid, %error, "connections from before will be reset");
+        }
+    }
+
+    /// Put the rules in force and read them back. Unless they are `new`, a difference is a repair.
+    async fn ensure(
+        &mut self,
+        site: &Arc<Site>,
+        spec: Spec,
+        new: bool,
+    ) -> Result<(), CaptureError> {
+        let (site, verified) = (Arc::clone(site), self.verified.filter(|_| !new));
+        let ensured = self.blocking(move |cx| site.ensure(&cx.tools, &spec, verified));
+        let Ensured { drift, ruleset } = ensured.await.inspect_err(|_| self.verified = None)?;
+        self.verified = ruleset;
+        if !new && !drift.is_empty() {
+            self.repairs += 1;
+            metrics::repair();
+            let drift = drift.join(", ");
+            tracing::warn!(
+                pod = self.uid,
+                drift,
+                "capture was changed and has been repaired"
+            );
+        }
+        Ok(())
+    }
+
+    /// Forget connections from before that have ended since.
+    async fn recount(&mut self, site: &Arc<Site>) -> Result<(), CaptureError> {
+        let Some(mut record) = self.record.clone().filter(|r| !r.before.is_empty()) else {
+            return Ok(());
+        };
+        let site = Arc::clone(site);
+        let open = self.blocking(move |_| site.connections()).await?;
+        record.before.retain(|connection| open.contains(connection));
+        self.remember(record).await
+    }
+}
+
+impl From<CaptureError> for Held {
+    fn from(error: CaptureError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The pod as a ztunnel is told of it.
+pub(crate) fn offer(pod: &Pod, id: NetnsId, mark: Mark) -> Offer {
+    Offer {
+        workload: Workload {
+            uid: pod.uid.clone(),
+            info: Some(pod.info()),
+            mark: mark.value,
+            addresses: pod.addresses.clone(),
+        },
+        netns: pod.netns.clone(),
+        id,
+    }
+}
+
+fn waiting_for(answer: Answer) -> String {
+    match answer {
+        Answer::NoZtunnel => "waiting for a ztunnel".to_owned(),
+        Answer::Refused(error) => format!("waiting for a ztunnel: {error}"),
+        Answer::Waiting | Answer::Accepted => "waiting for the ztunnel's answer".to_owned(),
+    }
+}
+
+/// What to say of a captured pod that no ztunnel serves.
+fn captured_without(answer: &Answer) -> String {
+    match answer {
+        Answer::NoZtunnel => "no ztunnel is connected: traffic is refused".to_owned(),
+        Answer::Refused(error) => format!("no ztunnel serves the pod: {error}"),
+        Answer::Waiting | Answer::Accepted => String::new(),
+    }
+}

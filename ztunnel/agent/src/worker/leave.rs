@@ -1,0 +1,70 @@
+//! Leaving: the redirection goes first, so that new connections do not meet a ztunnel that leaves;
+//! then ztunnel closes what it carries; then the rest goes, which brought answers to ztunnel until then.
+
+use std::sync::Arc;
+
+use super::{Next, Worker};
+use crate::capture::plan::Step;
+use crate::capture::{CaptureError, Site};
+use crate::metrics;
+use crate::status::Capture;
+use crate::store::Record;
+
+impl Worker {
+    /// One step towards a pod without capture; `done` when there is none.
+    pub(super) async fn leave(&mut self, done: Next) -> Next {
+        match self.try_leave().await {
+            Ok(true) => done,
+            Ok(false) => Next::Ztunnels,
+            Err(error) => {
+                metrics::failure("release");
+                self.tell(Capture::Failed, format!("cannot be released: {error}"));
+                Next::Audit
+            }
+        }
+    }
+
+    /// Whether nothing is left.
+    async fn try_leave(&mut self) -> Result<bool, CaptureError> {
+        let site = match self.record.clone() {
+            Some(record) => self.find(record).await?,
+            None => None,
+        };
+        self.in_force = false;
+        self.verified = None;
+        self.remove(site.as_ref(), Step::Redirection).await?;
+        self.cx.ztunnels.withdraw(&self.uid);
+        if !self.cx.ztunnels.is_withdrawn(&self.uid) {
+            return Ok(false);
+        }
+        self.remove(site.as_ref(), Step::Rest).await?;
+        if self.record.is_some() {
+            self.forget().await?;
+            self.tell(Capture::Released, String::new());
+        } else {
+            // It never came to rules.
+            self.cx.claims.release(&self.uid);
+            if self.cx.statuses.capture(&self.uid) != Some(Capture::Released) {
+                self.cx.statuses.remove(&self.uid);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The namespace that holds the rules, if it still exists.
+    async fn find(&self, record: Record) -> Result<Option<Arc<Site>>, CaptureError> {
+        let found = self.blocking(move |_| match Site::open(&record.pod.netns) {
+            Ok(site) => Ok(record.is_in(site.id()).then(|| Arc::new(site))),
+            Err(CaptureError::Vanished(_)) => Ok(None),
+            Err(error) => Err(error),
+        });
+        found.await
+    }
+
+    async fn remove(&self, site: Option<&Arc<Site>>, step: Step) -> Result<(), CaptureError> {
+        let Some(site) = site.cloned() else {
+            return Ok(());
+        };
+        self.blocking(move |cx| site.remove(&cx.tools, step)).await
+    }
+}
