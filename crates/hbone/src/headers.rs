@@ -7,7 +7,7 @@ mod baggage;
 mod forwarded;
 mod traceparent;
 
-pub use baggage::Baggage;
+pub use baggage::{Baggage, WorkloadKind};
 pub use forwarded::Forwarded;
 pub use traceparent::TraceParent;
 

@@ -1,0 +1,150 @@
+//! The process from its start to its end: what is made in which order, and how it is taken apart.
+//!
+//! Invariant: readiness is claimed when the mesh's state is complete and the agent has named its pods, and is given up
+//! before the first listener closes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use culvert_hbone::TunnelConfig;
+use culvert_identity::controller::{Auth, Controller};
+use culvert_identity::{CaClient, SecretManager, SecretOptions, bundle};
+use culvert_policy::DenyReason;
+use culvert_runtime::drain;
+use culvert_runtime::limits::Limits;
+use culvert_runtime::ready::Ready;
+use culvert_runtime::{build, signal, task, trace};
+use culvert_xds::Store;
+use culvert_xds::state::Settings;
+use tokio::sync::Notify;
+
+use crate::certificates::Certificates;
+use crate::config::Config;
+use crate::control::{self, Shutdown};
+use crate::inpod::{Pods, zds};
+use crate::node::Node;
+use crate::proxy::connections::Quota;
+use crate::proxy::cores::DataCores;
+use crate::proxy::load::Load;
+use crate::proxy::revoke;
+
+/// Lifetime that we ask for; the controller decides.
+const CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// What connections have to end in order, after they were told to.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Run until the operator ends it.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    trace::init(config.log_format, "info")?;
+    build::register("ztunnel");
+    let tunnel = tunnel_config(&config.limits);
+    let cores = DataCores::start(config.data_cores, &tunnel).context("data cores")?;
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("control runtime")?;
+    control.block_on(serve(config, cores, tunnel))
+}
+
+fn tunnel_config(limits: &Limits) -> TunnelConfig {
+    TunnelConfig {
+        handshake: limits.handshake,
+        connect: limits.connect_request,
+        idle: limits.tunnel_idle,
+        ..TunnelConfig::default()
+    }
+}
+
+async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow::Result<()> {
+    tracing::info!(
+        version = build::VERSION,
+        node = config.node,
+        cores = config.data_cores,
+        "ztunnel starts"
+    );
+    let controller = Controller::new(config.controller, Auth::JoinToken(config.token.0.clone()))?;
+    let (trust, trusted) = bundle::channel();
+    let source = Arc::new(CaClient::new(controller.clone(), CERTIFICATE_TTL));
+    let node = Arc::new(Node {
+        store: Store::new(Settings::default()),
+        certificates: Certificates::new(SecretManager::new(
+            source,
+            trusted,
+            SecretOptions::default(),
+        )),
+        cores,
+        tunnel,
+        quota: Quota::new(config.limits.connections),
+        load: Load::default(),
+        limits: config.limits.clone(),
+    });
+    let pods = Arc::new(Pods::new(node.clone()));
+    let (ready, shutdown) = (Ready::new(), Shutdown::new(Notify::new()));
+    let (xds_ready, zds_ready) = (
+        ready.task("state from the controller"),
+        ready.task("pods from the agent"),
+    );
+    control::serve_admin(&config, &node, &pods, &ready, &shutdown)?;
+
+    let (_end, ended) = drain::channel();
+    control::follow(&node, &pods, trust, xds_ready);
+    task::spawn(
+        "xds",
+        xds(&config, controller.clone(), node.store.clone()).run(ended),
+    );
+    task::spawn("revoke", revoke::run(node.store.clone(), pods.clone()));
+    task::spawn("upkeep", control::upkeep(pods.clone()));
+    task::spawn(
+        "report",
+        control::report(controller, node.clone(), ready.clone()),
+    );
+    let agent = task::spawn("zds", zds::run(config.zds.clone(), pods.clone(), zds_ready));
+
+    tokio::select! {
+        () = signal::shutdown() => {}
+        () = shutdown.notified() => tracing::info!("asked to shut down"),
+    }
+    let draining = ready.task("draining");
+    agent.abort();
+    tokio::select! {
+        () = end(&pods, &node, config.limits.drain) => {}
+        () = signal::shutdown() => tracing::warn!("told twice, ending at once"),
+    }
+    drop(draining);
+    Ok(())
+}
+
+fn xds(config: &Config, controller: Controller, store: Store) -> culvert_xds::Client<Store> {
+    let name = format!("ztunnel-{}", config.node);
+    let node = culvert_xds::node(
+        "ztunnel",
+        config.admin.ip(),
+        &name,
+        "culvert-system",
+        &[("NODE_NAME", &config.node)],
+    );
+    culvert_xds::Client::new(controller, node, Store::TYPES, store)
+}
+
+/// Take nothing new, let what is there finish for `patience`, and end the rest.
+async fn end(pods: &Pods, node: &Node, patience: Duration) {
+    pods.drain();
+    tracing::info!(connections = node.quota.used(), ?patience, "draining");
+    if tokio::time::timeout(patience, idle(node)).await.is_ok() {
+        return;
+    }
+    tracing::warn!(connections = node.quota.used(), "ending what is left");
+    for pod in pods.with_connections() {
+        pod.connections.end_all(DenyReason::Draining);
+    }
+    drop(tokio::time::timeout(LAST_WORDS, idle(node)).await);
+}
+
+async fn idle(node: &Node) {
+    while node.quota.used() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

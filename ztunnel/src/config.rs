@@ -1,0 +1,322 @@
+//! What the operator says on the command line or by the environment, checked as a whole.
+//!
+//! Invariant: a [`Config`] that exists is complete and valid; whoever gets it wrong hears of every mistake at once.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use culvert_identity::token;
+use culvert_runtime::limits::Limits;
+use culvert_runtime::trace::Format;
+
+/// The proxy of a node: mutual TLS between pods, without sidecars.
+#[derive(Debug, Parser)]
+#[command(name = "culvert-ztunnel", version)]
+pub(crate) struct Args {
+    /// Name of this node.
+    #[arg(
+        long,
+        env = "CULVERT_NODE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    node: String,
+    /// Where the controller listens: IP:PORT, never a name, so that a node can start before DNS does.
+    #[arg(
+        long,
+        env = "CULVERT_CONTROLLER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    controller: String,
+    /// File with this node's join token.
+    #[arg(
+        long,
+        env = "CULVERT_TOKEN_FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    token_file: String,
+    /// Directory of the sockets of this node's agent and ztunnel.
+    #[arg(
+        long,
+        env = "CULVERT_RUN_DIR",
+        default_value = "",
+        hide_default_value = true
+    )]
+    run_dir: String,
+    /// The agent's socket [default: RUN_DIR/ztunnel.sock].
+    #[arg(long, env = "CULVERT_ZDS")]
+    zds: Option<PathBuf>,
+    /// Threads that move bytes [default: the machine's processors, at most 4].
+    #[arg(long, env = "CULVERT_DATA_CORES")]
+    data_cores: Option<String>,
+    /// Address of the admin server: dumps, log level, drain.
+    #[arg(long, env = "CULVERT_ADMIN", default_value = "127.0.0.1:15000")]
+    admin: String,
+    /// Address for metrics.
+    #[arg(long, env = "CULVERT_STATS", default_value = "[::]:15020")]
+    stats: String,
+    /// Address for readiness.
+    #[arg(long, env = "CULVERT_READY", default_value = "[::]:15021")]
+    ready: String,
+    /// How long established connections may go on after SIGTERM, in seconds.
+    #[arg(long, env = "CULVERT_DRAIN_SECONDS", default_value = "25")]
+    drain_seconds: String,
+    /// Connections that one pod may have open, both directions together.
+    #[arg(long, env = "CULVERT_CONNECTIONS_PER_POD", default_value = "10000")]
+    connections_per_pod: String,
+    /// How log lines are written: text or json.
+    #[arg(long, env = "CULVERT_LOG_FORMAT", default_value = "text")]
+    log_format: String,
+}
+
+/// A valid configuration.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) node: String,
+    pub(crate) controller: SocketAddr,
+    pub(crate) token: Token,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) zds: PathBuf,
+    pub(crate) data_cores: usize,
+    pub(crate) admin: SocketAddr,
+    pub(crate) stats: SocketAddr,
+    pub(crate) ready: SocketAddr,
+    pub(crate) limits: Limits,
+    pub(crate) log_format: Format,
+}
+
+/// A join token, which no log shows.
+#[derive(Clone)]
+pub(crate) struct Token(pub(crate) String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// One thing that is wrong with the command line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("--{0} is missing")]
+    Missing(&'static str),
+    #[error("--{flag} {value:?}: {why}")]
+    Invalid {
+        flag: &'static str,
+        value: String,
+        why: String,
+    },
+    #[error("--token-file {path:?}: {why}")]
+    TokenFile { path: String, why: String },
+}
+
+impl Config {
+    /// Check everything, and say everything that is wrong.
+    pub(crate) fn from_args(args: Args) -> Result<Self, Vec<ConfigError>> {
+        let mut errors = Errors(Vec::new());
+        let node = errors.required("node", args.node);
+        let run_dir = PathBuf::from(errors.required("run-dir", args.run_dir));
+        let controller = errors.required("controller", args.controller);
+        let token_file = errors.required("token-file", args.token_file);
+        let cores = args
+            .data_cores
+            .map(|text| errors.parse::<usize>("data-cores", &text));
+        let config = Self {
+            controller: errors.address("controller", &controller),
+            token: errors.token(&token_file, &node),
+            zds: args.zds.unwrap_or_else(|| run_dir.join("ztunnel.sock")),
+            data_cores: cores.unwrap_or_else(default_cores),
+            admin: errors.address("admin", &args.admin),
+            stats: errors.address("stats", &args.stats),
+            ready: errors.address("ready", &args.ready),
+            limits: Limits {
+                drain: Duration::from_secs(errors.parse("drain-seconds", &args.drain_seconds)),
+                connections_per_pod: errors.parse("connections-per-pod", &args.connections_per_pod),
+                ..Limits::default()
+            },
+            log_format: errors.parse("log-format", &args.log_format),
+            node,
+            run_dir,
+        };
+        if config.data_cores == 0 {
+            errors.invalid("data-cores", "0", "at least one core has to move bytes");
+        }
+        if errors.0.is_empty() {
+            Ok(config)
+        } else {
+            Err(errors.0)
+        }
+    }
+}
+
+fn default_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(4))
+}
+
+/// Collects what is wrong; each method returns something to go on with.
+struct Errors(Vec<ConfigError>);
+
+impl Errors {
+    fn invalid(&mut self, flag: &'static str, value: &str, why: impl Display) {
+        let (value, why) = (value.to_owned(), why.to_string());
+        self.0.push(ConfigError::Invalid { flag, value, why });
+    }
+
+    fn required(&mut self, flag: &'static str, value: String) -> String {
+        if value.is_empty() {
+            self.0.push(ConfigError::Missing(flag));
+        }
+        value
+    }
+
+    fn parse<T: FromStr<Err: Display> + Default>(&mut self, flag: &'static str, text: &str) -> T {
+        text.parse().unwrap_or_else(|why: T::Err| {
+            self.invalid(flag, text, why);
+            T::default()
+        })
+    }
+
+    fn address(&mut self, flag: &'static str, text: &str) -> SocketAddr {
+        let fallback = SocketAddr::from(([127, 0, 0, 1], 0));
+        if text.is_empty() {
+            return fallback;
+        }
+        text.parse().unwrap_or_else(|_error| {
+            self.invalid(flag, text, "not an IP address and a port");
+            fallback
+        })
+    }
+
+    fn token(&mut self, path: &str, node: &str) -> Token {
+        match read_token(Path::new(path), node) {
+            Ok(token) => return token,
+            Err(_) if path.is_empty() => {}
+            Err(why) => self.0.push(ConfigError::TokenFile {
+                path: path.to_owned(),
+                why,
+            }),
+        }
+        Token(String::new())
+    }
+}
+
+fn read_token(path: &Path, node: &str) -> Result<Token, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let body = token::parse_unverified(&text).map_err(|error| error.to_string())?;
+    if body.kind != token::TokenKind::Node {
+        return Err("this is the token of a waypoint, not of a node".to_owned());
+    }
+    if !node.is_empty() && body.name != node {
+        return Err(format!(
+            "this is the token of node {:?}, not of {node:?}",
+            body.name
+        ));
+    }
+    Ok(Token(text.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+
+    fn config(args: &[&str]) -> Result<Config, Vec<ConfigError>> {
+        let args = [&["culvert-ztunnel"], args].concat();
+        Config::from_args(Args::try_parse_from(args).unwrap())
+    }
+
+    fn token_file(dir: &tempfile::TempDir, kind: &str, name: &str) -> String {
+        let body = format!(r#"{{"kind":"{kind}","name":"{name}","root":"ab"}}"#);
+        let body = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(body);
+        let path = dir.path().join(format!("{kind}-{name}"));
+        std::fs::write(&path, format!("{body}.c2ln\n")).unwrap();
+        path.display().to_string()
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let errors = config(&[
+            "--controller",
+            "controller:15012",
+            "--data-cores",
+            "0",
+            "--log-format",
+            "xml",
+        ]);
+        let texts: Vec<String> = errors
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let flags = [
+            "--node is",
+            "--run-dir is",
+            "--token-file is",
+            "--controller \"c",
+            "--log-format \"xml\"",
+            "--data-cores \"0\"",
+        ];
+        for flag in flags {
+            assert_eq!(
+                texts.iter().filter(|text| text.starts_with(flag)).count(),
+                1,
+                "{flag}: {texts:?}"
+            );
+        }
+        assert_eq!(texts.len(), flags.len(), "{texts:?}");
+    }
+
+    #[test]
+    fn defaults_follow_from_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = token_file(&dir, "node", "n1");
+        let args = [
+            "--node",
+            "n1",
+            "--controller",
+            "10.0.0.1:15012",
+            "--token-file",
+            &token,
+            "--run-dir",
+            "/run/c",
+        ];
+        let config = config(&args).unwrap();
+        assert_eq!(config.zds, Path::new("/run/c/ztunnel.sock"));
+        assert!((1..=4).contains(&config.data_cores));
+        assert_eq!(config.limits.drain, Duration::from_secs(25));
+        assert_eq!(format!("{:?}", config.token), "Token(..)");
+        assert!(!config.token.0.ends_with('\n'));
+    }
+
+    #[test]
+    fn a_token_is_for_this_node() {
+        let dir = tempfile::tempdir().unwrap();
+        for (kind, name, says) in [
+            ("waypoint", "a", "of a waypoint"),
+            ("node", "n2", "of node \"n2\""),
+        ] {
+            let token = token_file(&dir, kind, name);
+            let args = [
+                "--node",
+                "n1",
+                "--controller",
+                "[fd10::1]:1",
+                "--token-file",
+                &token,
+                "--run-dir",
+                "/r",
+            ];
+            let errors = config(&args).unwrap_err();
+            assert!(
+                errors.len() == 1 && errors[0].to_string().contains(says),
+                "{errors:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What everything on this node shares: the mesh's state, certificates, cores, limits.
+
+use std::sync::Arc;
+
+use culvert_hbone::TunnelConfig;
+use culvert_runtime::limits::Limits;
+use culvert_xds::Store;
+
+use crate::certificates::Certificates;
+use crate::proxy::connections::Quota;
+use crate::proxy::cores::DataCores;
+use crate::proxy::load::Load;
+
+/// One for the process.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The mesh as the controller tells it.
+    pub(crate) store: Store,
+    /// Certificates of the service accounts of this node's pods.
+    pub(crate) certificates: Certificates,
+    /// Where bytes move.
+    pub(crate) cores: DataCores,
+    pub(crate) limits: Limits,
+    /// How tunnels are set up, both ways.
+    pub(crate) tunnel: TunnelConfig,
+    /// Connections of all pods together.
+    pub(crate) quota: Arc<Quota>,
+    /// Connections to each workload.
+    pub(crate) load: Load,
+}
+
+impl Node {
+    /// Waits until the controller has said, once, all that a decision needs: before that, what is unknown can't be told
+    /// from what is outside the mesh, so nothing is decided.
+    pub(crate) async fn synced(&self) {
+        self.store.wait_synced(Store::TYPES).await;
+    }
+}

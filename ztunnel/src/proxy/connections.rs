@@ -1,0 +1,367 @@
+//! The open connections of a pod: to limit them, to show them, to count their bytes while they last, and to end those
+//! that policy no longer allows.
+//!
+//! Invariants: who is admitted is in the table before it is judged for the first time, so that a change of policy either
+//! is seen by that judgement or finds the connection here; a connection that was judged against is told once, and
+//! nothing of its copy goes on after that.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use culvert_identity::SpiffeId;
+use culvert_policy::{DenyReason, Principal};
+use culvert_runtime::copy::{Outcome, Progress};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::denial::Denial;
+use crate::telemetry::{Direction, Facts, Record, Series};
+
+/// How many connections the process may have, and has.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+/// The open connections of one pod.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    limit: usize,
+    quota: Arc<Quota>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    open: BTreeMap<u64, Entry>,
+    /// Somebody was admitted since the last sweep.
+    fresh: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stop: Option<oneshot::Sender<Denial>>,
+    subject: Option<Subject>,
+    progress: Arc<Progress>,
+    series: Option<Arc<Series>>,
+    client: Client,
+    counted: (u64, u64),
+    view: View,
+}
+
+/// Which of the two sides that bytes are copied between is the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    Near,
+    Far,
+}
+
+impl Client {
+    /// Bytes to the server and to the client, of those that went from the near to the far side and back.
+    fn order(self, (near_to_far, far_to_near): (u64, u64)) -> (u64, u64) {
+        match self {
+            Self::Near => (near_to_far, far_to_near),
+            Self::Far => (far_to_near, near_to_far),
+        }
+    }
+}
+
+/// What policy is asked about an admitted connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    /// Who the peer proved to be; nobody in plain text.
+    pub(crate) peer: Option<(SpiffeId, Principal)>,
+    /// The client's address.
+    pub(crate) source: IpAddr,
+    /// What it reaches.
+    pub(crate) destination: SocketAddr,
+}
+
+/// A connection as the admin server shows it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct View {
+    direction: Direction,
+    source: SocketAddr,
+    destination: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hbone: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_identity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_identity: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    service: String,
+    established: bool,
+    since: u64,
+    bytes_to_server: u64,
+    bytes_to_client: u64,
+}
+
+/// One connection, in the table for as long as this exists.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    slot: Slot,
+    record: Record,
+    progress: Arc<Progress>,
+    stop: Option<oneshot::Receiver<Denial>>,
+}
+
+/// A place in the table, given back when dropped.
+#[derive(Debug)]
+struct Slot {
+    connections: Arc<Connections>,
+    id: u64,
+}
+
+/// Told when a connection must end.
+#[derive(Debug)]
+pub(crate) struct Stop(Option<oneshot::Receiver<Denial>>);
+
+impl Quota {
+    /// At most `limit` at once.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many there are.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Connections {
+    /// None yet, at most `limit` at once, and all pods together at most what `quota` allows.
+    pub(crate) fn new(limit: usize, quota: Arc<Quota>) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            quota,
+            table: Mutex::default(),
+        })
+    }
+
+    /// Take in a connection that was just accepted. Refused, counted and logged, when there are too many.
+    pub(crate) fn open(self: &Arc<Self>, facts: Facts) -> Result<Connection, Denial> {
+        let (stop, stopped) = oneshot::channel();
+        let progress = Arc::new(Progress::default());
+        let mut table = self.lock();
+        if table.open.len() >= self.limit
+            || self.quota.used.load(Ordering::Relaxed) >= self.quota.limit
+        {
+            drop(table);
+            let denial = Denial::from(DenyReason::Overload);
+            Record::new(facts).refused(&denial);
+            return Err(denial);
+        }
+        self.quota.used.fetch_add(1, Ordering::Relaxed);
+        table.next += 1;
+        let id = table.next;
+        let entry = Entry {
+            stop: Some(stop),
+            subject: None,
+            progress: progress.clone(),
+            series: None,
+            client: Client::Near,
+            counted: (0, 0),
+            view: View::of(&facts, false),
+        };
+        table.open.insert(id, entry);
+        drop(table);
+        let slot = Slot {
+            connections: self.clone(),
+            id,
+        };
+        Ok(Connection {
+            slot,
+            record: Record::new(facts),
+            progress,
+            stop: Some(stopped),
+        })
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// What they are.
+    pub(crate) fn views(&self) -> Vec<View> {
+        self.lock().open.values().map(Entry::view).collect()
+    }
+
+    /// Put the bytes that moved since the last time into the metrics.
+    pub(crate) fn count_bytes(&self) {
+        for entry in self.lock().open.values_mut() {
+            let (to_server, to_client) = entry.moved();
+            if let Some(series) = &entry.series {
+                series.bytes(to_server - entry.counted.0, to_client - entry.counted.1);
+                entry.counted = (to_server, to_client);
+            }
+        }
+    }
+
+    /// Whether somebody was admitted since the last [`Connections::sweep`].
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.lock().fresh
+    }
+
+    /// Judge every admitted connection again, and end those that `judge` denies.
+    pub(crate) fn sweep(&self, judge: impl Fn(&Subject) -> Result<(), Denial>) -> usize {
+        let mut table = self.lock();
+        table.fresh = false;
+        let mut ended = 0;
+        for entry in table.open.values_mut() {
+            let Some(Err(denial)) = entry.subject.as_ref().map(&judge) else {
+                continue;
+            };
+            if let Some(stop) = entry.stop.take() {
+                // Its task may have ended in this moment.
+                drop(stop.send(denial));
+                ended += 1;
+            }
+        }
+        ended
+    }
+
+    /// End every connection.
+    pub(crate) fn end_all(&self, reason: DenyReason) {
+        for entry in self.lock().open.values_mut() {
+            if let Some(stop) = entry.stop.take() {
+                drop(stop.send(Denial::from(reason)));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// What is known of it, to be completed.
+    pub(crate) fn facts(&mut self) -> &mut Facts {
+        &mut self.record.facts
+    }
+
+    /// Put it under the eyes of [`Connections::sweep`]. To be called before it is judged for the first time.
+    pub(crate) fn admit(&self, subject: Subject) {
+        let mut table = self.slot.connections.lock();
+        table.fresh = true;
+        if let Some(entry) = table.open.get_mut(&self.slot.id) {
+            entry.subject = Some(subject);
+        }
+    }
+
+    /// What tells that it must end. There is one; who asks again is never told.
+    pub(crate) fn take_stop(&mut self) -> Stop {
+        Stop(self.stop.take())
+    }
+
+    /// How far its copy is.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// Both sides are connected, and `client` is the one that asked for it.
+    pub(crate) fn established(&mut self, client: Client) {
+        let series = self.record.established();
+        self.slot.with(|entry| {
+            entry.view = View::of(&self.record.facts, true);
+            entry.series = Some(series);
+            entry.client = client;
+        });
+    }
+
+    /// It came to nothing.
+    pub(crate) fn refused(self, denial: &Denial) {
+        drop(self.slot);
+        self.record.refused(denial);
+    }
+
+    /// It has ended. The near side is the first of the two that were copied between.
+    pub(crate) fn closed(self, outcome: &Outcome) {
+        let known = self.slot.with(|entry| (entry.client, entry.counted));
+        let (client, counted) = known.unwrap_or((Client::Near, (0, 0)));
+        drop(self.slot);
+        self.record.closed(
+            client.order((outcome.a_to_b, outcome.b_to_a)),
+            counted,
+            outcome.error.as_ref(),
+        );
+    }
+}
+
+impl Slot {
+    fn with<T>(&self, f: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.connections.lock().open.get_mut(&self.id).map(f)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.lock().open.remove(&self.id);
+        self.connections.quota.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Stop {
+    /// Ends, with the denial, when the connection must end.
+    pub(crate) async fn stopped(&mut self) -> Denial {
+        if let Some(stop) = &mut self.0
+            && let Ok(denial) = stop.await
+        {
+            return denial;
+        }
+        std::future::pending().await
+    }
+
+    /// As [`Self::stopped`], as the error that a copy ends with.
+    pub(crate) async fn error(mut self) -> io::Error {
+        io::Error::other(self.stopped().await)
+    }
+}
+
+impl Entry {
+    fn moved(&self) -> (u64, u64) {
+        self.client.order(self.progress.get())
+    }
+
+    fn view(&self) -> View {
+        let (bytes_to_server, bytes_to_client) = self.moved();
+        View {
+            bytes_to_server,
+            bytes_to_client,
+            ..self.view.clone()
+        }
+    }
+}
+
+impl View {
+    fn of(facts: &Facts, established: bool) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            direction: facts.direction,
+            source: facts.source_addr,
+            destination: facts.destination_addr,
+            hbone: facts.hbone_addr,
+            source_identity: facts.source.identity.as_ref().map(SpiffeId::to_string),
+            destination_identity: facts.destination.identity.as_ref().map(SpiffeId::to_string),
+            service: facts.service.hostname.to_string(),
+            established,
+            since: since.map_or(0, |since| since.as_secs()),
+            bytes_to_server: 0,
+            bytes_to_client: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

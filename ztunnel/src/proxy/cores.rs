@@ -1,0 +1,106 @@
+//! The data cores and what each has of its own: the pool of tunnels of the connections that it carries.
+//!
+//! Invariant: a connection is handed to a core once, after it was routed; its tunnel and both its sockets are there, so
+//! that no lock is shared where bytes move.
+
+use std::cell::OnceCell;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher as _};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use culvert_hbone::{Pool, TunnelConfig};
+use culvert_runtime::cores::{Core, Cores};
+use culvert_runtime::task;
+use tokio::net::TcpStream;
+
+/// The cores of this process.
+#[derive(Clone, Debug)]
+pub(crate) struct DataCores(Cores);
+
+/// What one core has.
+#[derive(Debug)]
+pub(crate) struct Local {
+    index: usize,
+    /// Tunnels to other proxies.
+    pub(crate) pool: Pool,
+}
+
+thread_local! {
+    static LOCAL: OnceCell<Rc<Local>> = const { OnceCell::new() };
+}
+
+impl DataCores {
+    /// Start `n` cores.
+    pub(crate) fn start(n: usize, tunnel: &TunnelConfig) -> io::Result<Self> {
+        let cores = Cores::start(n, "data")?;
+        for core in &cores {
+            let (index, tunnel) = (core.index(), tunnel.clone());
+            core.spawn(move || async move {
+                LOCAL.with(|local| {
+                    local
+                        .get_or_init(|| {
+                            Rc::new(Local {
+                                index,
+                                pool: Pool::new(tunnel),
+                            })
+                        })
+                        .index
+                });
+            });
+        }
+        Ok(Self(cores))
+    }
+
+    /// The core for `key`.
+    pub(crate) fn of(&self, key: &impl Hash) -> &Core {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        self.0.pick(hasher.finish())
+    }
+
+    /// Go on with an accepted connection on the core for `key`, which may be this one.
+    pub(crate) async fn hand<F, Fut>(
+        &self,
+        key: &impl Hash,
+        name: &'static str,
+        stream: TcpStream,
+        f: F,
+    ) where
+        F: FnOnce(TcpStream) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let core = self.of(key);
+        if local().is_some_and(|local| local.index == core.index()) {
+            return f(stream).await;
+        }
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "cannot hand a connection to another core"),
+        };
+        core.spawn(move || async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => drop(task::spawn_local(name, f(stream))),
+                Err(error) => tracing::warn!(%error, "cannot take a connection from another core"),
+            }
+        });
+    }
+
+    /// A pod has left: its tunnels take no new streams and close after the open ones.
+    pub(crate) fn retire(&self, tunnels: &Arc<str>) {
+        for core in &self.0 {
+            let tunnels = tunnels.clone();
+            core.spawn(move || async move {
+                if let Some(local) = local() {
+                    local.pool.evict(&tunnels);
+                }
+            });
+        }
+    }
+}
+
+/// What the current core has; `None` on a thread that is none.
+pub(crate) fn local() -> Option<Rc<Local>> {
+    LOCAL.with(|local| local.get().cloned())
+}

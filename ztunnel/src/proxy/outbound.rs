@@ -1,0 +1,126 @@
+//! What an application of a pod dials: accept -> identify -> route -> connect -> copy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use culvert_policy::DenyReason;
+use culvert_runtime::net;
+use culvert_xds::state::Workload;
+use tokio::net::TcpStream;
+
+mod connect;
+mod endpoints;
+mod headers;
+mod route;
+
+use connect::{Upstream, connect};
+pub(super) use headers::baggage;
+use route::{Route, View, route};
+
+use super::connections::{Client, Connection, Stop};
+use super::denial::Denial;
+use super::{Context, copy, reset};
+use crate::telemetry::{Direction, Facts, Party};
+
+/// Serve one captured connection.
+pub(super) async fn serve(cx: Arc<Context>, app: TcpStream, client: SocketAddr) {
+    let Ok(dst) = accept(&app) else {
+        return reset(app);
+    };
+    let Ok(mut connection) = cx
+        .pod
+        .connections
+        .open(Facts::new(Direction::Outbound, client, dst))
+    else {
+        return reset(app);
+    };
+    match identify_and_route(&cx, &mut connection, dst).await {
+        Ok((source, route)) => {
+            let (key, cores) = (route.key(cx.pod.uid(), client), cx.node.cores.clone());
+            cores
+                .hand(&key, "outbound", app, |app| {
+                    carry(cx, connection, source, route, app)
+                })
+                .await;
+        }
+        Err(reason) => refuse(app, connection, &reason.into()),
+    }
+}
+
+/// On the route's core: connect -> copy.
+async fn carry(
+    cx: Arc<Context>,
+    mut connection: Connection,
+    source: Arc<Workload>,
+    route: Route,
+    app: TcpStream,
+) {
+    let mut stop = connection.take_stop();
+    let connected = tokio::select! {
+        biased;
+        denial = stop.stopped() => Err(denial),
+        connected = connect(&cx, &mut connection, &source, route) => connected,
+    };
+    match connected {
+        Ok(upstream) => finish(&cx, connection, stop, app, upstream).await,
+        Err(denial) => refuse(app, connection, &denial),
+    }
+}
+
+async fn finish(
+    cx: &Context,
+    connection: Connection,
+    stop: Stop,
+    app: TcpStream,
+    upstream: Upstream,
+) {
+    let Upstream { far, loaded } = upstream;
+    copy::copy(
+        connection,
+        stop,
+        app,
+        far,
+        Client::Near,
+        cx.node.limits.stream_idle,
+    )
+    .await;
+    drop(loaded);
+}
+
+/// Where the application wanted to go, before the pod's rules led it here.
+fn accept(app: &TcpStream) -> std::io::Result<SocketAddr> {
+    net::set_nodelay_keepalive(app)?;
+    net::original_dst(app)
+}
+
+/// What this pod is, and where its connection goes. An address that nobody knows may be known in a moment.
+async fn identify_and_route(
+    cx: &Context,
+    connection: &mut Connection,
+    dst: SocketAddr,
+) -> Result<(Arc<Workload>, Route), DenyReason> {
+    let (source, route) = cx
+        .settled(|snapshot, source| {
+            match route(
+                &View {
+                    snapshot,
+                    source,
+                    load: &cx.node.load,
+                },
+                dst,
+            ) {
+                Route::Refuse(DenyReason::DestinationUnknown) => {
+                    Err(DenyReason::DestinationUnknown)
+                }
+                route => Ok((source.clone(), route)),
+            }
+        })
+        .await?;
+    connection.facts().source = Party::of(&source).with_identity(cx.pod.certificate.id());
+    Ok((source, route))
+}
+
+fn refuse(app: TcpStream, connection: Connection, denial: &Denial) {
+    reset(app);
+    connection.refused(denial);
+}

@@ -1,0 +1,216 @@
+//! `connect`: dial what was routed to, and the next endpoint where the first cannot be reached.
+//!
+//! Invariants: a connection is tried again only before its first byte, at most at every hop of its route once, and
+//! within one deadline; a refusal (by policy, or a peer that is somebody else) is final; nothing that was routed over
+//! HBONE is ever dialled in plain text.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use culvert_hbone::{ClientError, ConnectError, ConnectRequest, PoolKey};
+use culvert_policy::DenyReason;
+use culvert_xds::state::Workload;
+use tokio::time::{Instant, timeout_at};
+
+use super::headers;
+use super::route::{Hop, Route, Target, Way};
+use crate::proxy::Context;
+use crate::proxy::connections::Connection;
+use crate::proxy::copy::Far;
+use crate::proxy::cores;
+use crate::proxy::denial::Denial;
+use crate::proxy::load::Loaded;
+use crate::telemetry::{Party, ServiceName};
+
+/// The connected far side.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) far: Far,
+    /// Counts the connection at its workload, until its end.
+    pub(super) loaded: Option<Loaded>,
+}
+
+/// Why one hop could not be reached.
+struct Missed {
+    denial: Denial,
+    /// Another endpoint may do better.
+    again: bool,
+}
+
+/// Connect to where `route` leads.
+pub(super) async fn connect(
+    cx: &Context,
+    connection: &mut Connection,
+    source: &Workload,
+    route: Route,
+) -> Result<Upstream, Denial> {
+    match route {
+        Route::Refuse(reason) => Err(reason.into()),
+        Route::DoubleHbone => Err(DenyReason::CrossNetwork.into()),
+        Route::Passthrough(addr) => {
+            let far = plain(cx, addr).await.map_err(|missed| missed.denial)?;
+            Ok(Upstream { far, loaded: None })
+        }
+        Route::Direct(target) | Route::Waypoint(target) => {
+            reach(cx, connection, source, target).await
+        }
+    }
+}
+
+/// One hop after the other.
+async fn reach(
+    cx: &Context,
+    connection: &mut Connection,
+    source: &Workload,
+    target: Target,
+) -> Result<Upstream, Denial> {
+    let deadline = Instant::now() + cx.node.limits.connect_request;
+    connection.facts().service = target
+        .service
+        .as_deref()
+        .map(ServiceName::of)
+        .unwrap_or_default();
+    let mut last = Denial::from(DenyReason::NoEndpoint);
+    for hop in &target.hops {
+        let loaded = cx.node.load.start(hop.workload.uid());
+        describe(connection, hop);
+        match timeout_at(deadline, try_hop(cx, connection, source, hop)).await {
+            Ok(Ok(far)) => {
+                return Ok(Upstream {
+                    far,
+                    loaded: Some(loaded),
+                });
+            }
+            Ok(Err(Missed {
+                denial,
+                again: false,
+            })) => return Err(denial),
+            Ok(Err(Missed { denial, .. })) => last = denial,
+            Err(_elapsed) => {
+                return Err(Denial::because(
+                    DenyReason::ConnectTimeout,
+                    "no endpoint answered in time",
+                ));
+            }
+        }
+    }
+    Err(last)
+}
+
+fn describe(connection: &mut Connection, hop: &Hop) {
+    let facts = connection.facts();
+    let party = Party::of(&hop.workload);
+    (facts.destination_addr, facts.hbone_addr, facts.destination) = match &hop.way {
+        Way::Plaintext(addr) => (*addr, None, party),
+        Way::Hbone {
+            tunnel,
+            authority,
+            expected,
+        } => (
+            *authority,
+            Some(*tunnel),
+            party.with_identity(expected.first().cloned()),
+        ),
+    };
+}
+
+async fn try_hop(
+    cx: &Context,
+    connection: &mut Connection,
+    source: &Workload,
+    hop: &Hop,
+) -> Result<Far, Missed> {
+    match &hop.way {
+        Way::Plaintext(addr) => plain(cx, *addr).await,
+        Way::Hbone {
+            tunnel,
+            authority,
+            expected,
+        } => {
+            let identity = cx
+                .pod
+                .certificate
+                .ready(cx.node.limits.certificate_wait)
+                .await
+                .map_err(Missed::finally)?;
+            let key = PoolKey {
+                source: cx.pod.tunnels().clone(),
+                identity: identity.id.clone(),
+                destination: hop.workload.uid().clone(),
+                addr: *tunnel,
+            };
+            let request = ConnectRequest {
+                authority: (*authority).into(),
+                headers: headers::of(source, connection.facts()),
+            };
+            let local = cores::local().ok_or_else(|| Missed::finally(DenyReason::Draining))?;
+            let dial = async || cx.pod.dial(*tunnel, cx.node.limits.connect).await;
+            let connected = local
+                .pool
+                .connect(&key, dial, &identity, expected, request)
+                .await;
+            let (stream, _response) = connected.map_err(|error| Missed::tunnel(&error))?;
+            Ok(Far::Tunnel(stream))
+        }
+    }
+}
+
+async fn plain(cx: &Context, addr: SocketAddr) -> Result<Far, Missed> {
+    let dialled = cx.pod.dial(addr, cx.node.limits.connect).await;
+    dialled
+        .map(Far::Tcp)
+        .map_err(|error| Missed::dial(addr, &error))
+}
+
+impl Missed {
+    fn finally(reason: DenyReason) -> Self {
+        Self {
+            denial: reason.into(),
+            again: false,
+        }
+    }
+
+    fn dial(addr: SocketAddr, error: &io::Error) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::TimedOut => DenyReason::ConnectTimeout,
+            _ => DenyReason::ConnectFailed,
+        };
+        Self {
+            denial: Denial::because(reason, format_args!("{addr}: {error}")),
+            again: true,
+        }
+    }
+
+    /// What the peer says of its reason goes into our log; it decides nothing but whether another endpoint is asked.
+    fn tunnel(error: &ConnectError) -> Self {
+        let (reason, policy, again) = match error {
+            ConnectError::Refused {
+                status,
+                deny_reason,
+                policy,
+            } => {
+                let said = deny_reason
+                    .as_deref()
+                    .and_then(|reason| reason.parse().ok());
+                let reason = said.unwrap_or(if *status == 401 {
+                    DenyReason::PolicyDeny
+                } else {
+                    DenyReason::PeerRefused
+                });
+                (reason, policy.as_deref().map(Arc::from), *status == 503)
+            }
+            ConnectError::Client(ClientError::Tls(_)) | ConnectError::Draining => {
+                (error.deny_reason(), None, false)
+            }
+            _ => (error.deny_reason(), None, true),
+        };
+        Self {
+            denial: Denial {
+                policy,
+                ..Denial::because(reason, error)
+            },
+            again,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Policy on live connections: whatever changes in the mesh's state, every open inbound connection is judged anew.
+//!
+//! Invariant: a connection that the current state denies ends within a second of that state's arrival. See
+//! `connections` for why a change that races with an accept is not lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use culvert_xds::Store;
+use culvert_xds::state::Snapshot;
+
+use super::inbound::authorize::Rules;
+use crate::inpod::{Pod, Pods};
+
+/// Changes that follow each other closely are looked at together.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Judge after each change, for ever.
+pub(crate) async fn run(store: Store, pods: Arc<Pods>) {
+    let mut changed = store.changed();
+    let mut judge = Judge::default();
+    while changed.changed().await.is_ok() {
+        changed.borrow_and_update();
+        judge.sweep(&store.snapshot(), &pods.with_connections());
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Remembers by which rules each pod's connections were judged.
+#[derive(Debug, Default)]
+struct Judge {
+    rules: HashMap<u64, Rules>,
+}
+
+impl Judge {
+    fn sweep(&mut self, snapshot: &Snapshot, pods: &[Arc<Pod>]) {
+        let mut last = std::mem::take(&mut self.rules);
+        for pod in pods {
+            let rules = Rules::of(snapshot, pod);
+            let unchanged = last
+                .remove(&pod.serial())
+                .is_some_and(|before| before.is_same(&rules));
+            if !unchanged || pod.connections.has_fresh() {
+                let ended = pod.connections.sweep(|subject| rules.judge(subject));
+                if ended > 0 {
+                    tracing::info!(pod = %pod.uid(), ended, "policy ended open connections");
+                }
+            }
+            self.rules.insert(pod.serial(), rules);
+        }
+    }
+}

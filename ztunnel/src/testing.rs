@@ -1,0 +1,239 @@
+//! A small mesh for unit tests, built the way the controller's messages build one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use culvert_proto::istio::security::Authorization;
+use culvert_proto::istio::workload as proto;
+use culvert_proto::type_url;
+use culvert_runtime::netns::Netns;
+use culvert_xds::state::{Settings, Snapshot};
+use culvert_xds::{Handler as _, Resource, Store, Update};
+use prost::Message as _;
+
+/// The cluster of every workload here.
+const CLUSTER: &str = "c";
+
+/// A store that tests fill.
+pub(crate) struct Mesh(pub(crate) Store);
+
+/// A service or a workload.
+pub(crate) struct Address(proto::Address);
+
+/// A service to be.
+pub(crate) struct Service(proto::Service);
+
+/// A workload to be.
+pub(crate) struct Workload(proto::Workload);
+
+impl Mesh {
+    /// With these addresses, and 10.0.0.0/8 and fd00::/8 as the cluster's ranges.
+    pub(crate) fn new(addresses: impl IntoIterator<Item = Address>) -> Self {
+        let ranges = ["10.0.0.0/8", "fd00::/8"];
+        let cluster_cidrs = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        let mesh = Self(Store::new(Settings {
+            cluster_cidrs,
+            ..Settings::default()
+        }));
+        for address in addresses {
+            mesh.put(address);
+        }
+        mesh
+    }
+
+    pub(crate) fn put(&self, Address(address): Address) {
+        let name = match address.r#type.as_ref().unwrap() {
+            proto::address::Type::Workload(workload) => workload.uid.clone(),
+            proto::address::Type::Service(service) => {
+                format!("{}/{}", service.namespace, service.hostname)
+            }
+        };
+        self.apply(type_url::ADDRESS, &name, address.encode_to_vec());
+    }
+
+    pub(crate) fn put_policy(&self, policy: &Authorization) {
+        let name = format!("{}/{}", policy.namespace, policy.name);
+        self.apply(type_url::AUTHORIZATION, &name, policy.encode_to_vec());
+    }
+
+    pub(crate) fn remove(&self, url: &str, name: &str) {
+        let update = Update {
+            removed: vec![name.into()],
+            ..Update::default()
+        };
+        assert!(self.0.clone().apply(url, update).is_empty());
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot()
+    }
+
+    fn apply(&self, url: &str, name: &str, body: Vec<u8>) {
+        let resource = Resource {
+            name: name.into(),
+            version: "1".into(),
+            body: Bytes::from(body),
+        };
+        let rejected = self.0.clone().apply(
+            url,
+            Update {
+                resources: vec![resource],
+                ..Update::default()
+            },
+        );
+        assert!(rejected.is_empty(), "{rejected:?}");
+    }
+}
+
+/// `NAME.NAMESPACE.svc.cluster.local`.
+pub(crate) fn service(namespace: &str, name: &str) -> Service {
+    Service(proto::Service {
+        name: name.into(),
+        namespace: namespace.into(),
+        hostname: format!("{name}.{namespace}.svc.cluster.local"),
+        ..Default::default()
+    })
+}
+
+/// A healthy pod in the mesh whose service account has its name. Its uid is [`uid`].
+pub(crate) fn workload(namespace: &str, name: &str) -> Workload {
+    Workload(proto::Workload {
+        uid: uid(namespace, name),
+        name: name.into(),
+        namespace: namespace.into(),
+        service_account: name.into(),
+        node: "n1".into(),
+        cluster_id: CLUSTER.into(),
+        tunnel_protocol: proto::TunnelProtocol::Hbone.into(),
+        ..Default::default()
+    })
+}
+
+/// What the controller calls a pod.
+pub(crate) fn uid(namespace: &str, name: &str) -> String {
+    format!("{CLUSTER}//Pod/{namespace}/{name}")
+}
+
+fn octets(ip: &str) -> Bytes {
+    match ip.parse().unwrap() {
+        IpAddr::V4(ip) => Bytes::copy_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => Bytes::copy_from_slice(&ip.octets()),
+    }
+}
+
+fn gateway(ip: &str) -> proto::GatewayAddress {
+    let address = proto::NetworkAddress {
+        address: octets(ip),
+        ..Default::default()
+    };
+    proto::GatewayAddress {
+        destination: Some(proto::gateway_address::Destination::Address(address)),
+        hbone_mtls_port: 15008,
+    }
+}
+
+impl Service {
+    pub(crate) fn vip(mut self, ip: &str) -> Self {
+        self.0.addresses.push(proto::NetworkAddress {
+            address: octets(ip),
+            ..Default::default()
+        });
+        self
+    }
+
+    pub(crate) fn port(mut self, service_port: u32, target_port: u32) -> Self {
+        self.0.ports.push(proto::Port {
+            service_port,
+            target_port,
+            ..Default::default()
+        });
+        self
+    }
+
+    pub(crate) fn waypoint(mut self, ip: &str) -> Self {
+        self.0.waypoint = Some(gateway(ip));
+        self
+    }
+
+    pub(crate) fn waypoint_named(mut self, namespace: &str, hostname: &str) -> Self {
+        let name = proto::NamespacedHostname {
+            namespace: namespace.into(),
+            hostname: hostname.into(),
+        };
+        self.0.waypoint = Some(proto::GatewayAddress {
+            destination: Some(proto::gateway_address::Destination::Hostname(name)),
+            ..gateway("::")
+        });
+        self
+    }
+}
+
+impl Workload {
+    pub(crate) fn ip(mut self, ip: &str) -> Self {
+        self.0.addresses.push(octets(ip));
+        self
+    }
+
+    pub(crate) fn of(mut self, service: &str) -> Self {
+        self.0
+            .services
+            .insert(service.into(), proto::PortList::default());
+        self
+    }
+
+    pub(crate) fn plaintext(mut self) -> Self {
+        self.0.tunnel_protocol = proto::TunnelProtocol::None.into();
+        self
+    }
+
+    pub(crate) fn unhealthy(mut self) -> Self {
+        self.0.status = proto::WorkloadStatus::Unhealthy.into();
+        self
+    }
+
+    pub(crate) fn network(mut self, network: &str) -> Self {
+        self.0.network = network.into();
+        self
+    }
+
+    pub(crate) fn waypoint(mut self, ip: &str) -> Self {
+        self.0.waypoint = Some(gateway(ip));
+        self
+    }
+
+    pub(crate) fn policy(mut self, name: &str) -> Self {
+        self.0.authorization_policies.push(name.into());
+        self
+    }
+}
+
+impl From<Service> for Address {
+    fn from(Service(service): Service) -> Self {
+        Self(proto::Address {
+            r#type: Some(proto::address::Type::Service(service)),
+        })
+    }
+}
+
+impl From<Workload> for Address {
+    fn from(Workload(workload): Workload) -> Self {
+        Self(proto::Address {
+            r#type: Some(proto::address::Type::Workload(workload)),
+        })
+    }
+}
+
+/// A new network namespace, made by a thread of its own. `None` only where the kernel does not let us.
+pub(crate) fn fresh_netns() -> Option<Netns> {
+    let made = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+        Some(Netns::current().unwrap())
+    });
+    let netns = made.join().unwrap();
+    assert!(
+        netns.is_some() || !nix::unistd::geteuid().is_root(),
+        "root must be able to make a namespace"
+    );
+    netns
+}
