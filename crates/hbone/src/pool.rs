@@ -153,18 +153,18 @@ impl Pool {
     where
         D: AsyncFn() -> io::Result<TcpStream>,
     {
+        self.start_sweep();
         let result = async {
             let tcp = dial().await?;
             handshake(tcp, &identity.client, expected, &self.0.config).await
         };
         let result = result.await.map(|tunnel| {
-            // An eviction or drain meanwhile has taken the entry away: then the tunnel serves those who wait, no more.
+            // An eviction meanwhile took the entry away: who still wants a tunnel then dials anew.
             if let Some(entry) = self.0.entries.borrow_mut().get_mut(key) {
                 entry.add(Pooled::new(tunnel, identity.generation));
             }
         });
         dialing.finish(result.clone());
-        self.start_sweep();
         result
     }
 
@@ -224,6 +224,3 @@ async fn sweep(pool: Weak<Inner>, idle: Duration) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -65,7 +65,7 @@ pub(crate) fn new_request(id: &SpiffeId) -> Result<Request, ErrorStack> {
     let key = new_key()?;
     let mut builder = X509Req::builder()?;
     builder.set_version(0)?;
-    builder.set_subject_name(&*X509NameBuilder::new()?.build())?;
+    builder.set_subject_name(&X509NameBuilder::new()?.build())?;
     builder.set_pubkey(&key)?;
     let names = SubjectAlternativeName::new()
         .critical()

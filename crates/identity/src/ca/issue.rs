@@ -86,7 +86,7 @@ pub(super) fn leaf(root: &Root, leaf: &Leaf<'_>) -> Result<X509, RootError> {
         return Err(RootError::Expired);
     }
     let mut builder = builder(now - BACKDATE, (now + leaf.ttl).min(root.not_after))?;
-    builder.set_subject_name(&*X509NameBuilder::new()?.build())?;
+    builder.set_subject_name(&X509NameBuilder::new()?.build())?;
     builder.set_issuer_name(root.certificate.subject_name())?;
     builder.set_pubkey(leaf.public_key)?;
     builder.append_extension(&*BasicConstraints::new().critical().build()?)?;

@@ -136,7 +136,7 @@ fn pinned(context: &X509StoreContextRef, root_hash: &[u8]) -> Result<(), TlsErro
     let mut found = false;
     for certificate in chain {
         if sha256(&certificate.to_der()?) == root_hash {
-            store.add_cert(certificate.to_owned())?;
+            store.add_cert(certificate)?;
             found = true;
         }
     }
