@@ -2,7 +2,7 @@
 //!
 //! * [`protocol`]: the state machine of the protocol, pure: what is subscribed to and held, what a response means, what
 //!   to answer. [`client`] runs it over gRPC, with reconnects and backoff.
-//! * [`handler`]: what a response's resources are given to. [`Store`](state::Store) is one; [`Handlers`] joins several.
+//! * [`handler`]: what a response's resources are given to. [`Store`] is one; [`Handlers`] joins several.
 //! * [`state`]: workloads, services, policies and settings as immutable snapshots.
 //!
 //! Invariants: only what a response names is changed or removed; a resource that fails validation is refused by name

@@ -17,6 +17,7 @@ mod snapshot;
 mod store;
 mod workload;
 mod workloads;
+mod writer;
 
 pub use decode::{Invalid, TARGETS_EXTENSION, UnreadablePolicy, decode_policy};
 pub use gateway::{GatewayDestination, GatewayRef};

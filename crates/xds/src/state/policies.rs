@@ -3,15 +3,16 @@
 //! Workloads of one namespace that name the same policies share one [`PolicySet`], compiled when it is first asked for
 //! and thrown away when a policy changes that could be in it. No other change touches it.
 
-use std::cmp::Ordering;
+mod entries;
+
 use std::sync::{Arc, OnceLock};
 
 use culvert_policy::{Policy, PolicySet};
-use equivalent::{Comparable, Equivalent};
 use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 
-use super::index::{Grouped, group};
+use self::entries::{Broad, MESH, Naming, SetKey, SetRef, Targeting};
+use super::index::group;
 use super::workload::Workload;
 
 /// A policy and what it applies to.
@@ -305,107 +306,5 @@ impl PolicyBook {
             other_ports: set(None),
         };
         self.at_services.insert(service.clone(), Arc::new(sets));
-    }
-}
-
-/// The group of mesh-wide policies: no namespace has this name.
-const MESH: &str = "";
-
-/// Ordered by namespace, then by name.
-#[derive(Clone, Debug)]
-struct Broad {
-    namespace: Arc<str>,
-    policy: Arc<Policy>,
-}
-
-impl Broad {
-    fn of(attached: &AttachedPolicy) -> Self {
-        Self {
-            namespace: match &attached.attachment {
-                Attachment::Namespace(namespace) => namespace.clone(),
-                _ => MESH.into(),
-            },
-            policy: attached.policy.clone(),
-        }
-    }
-}
-
-impl Grouped<str> for Broad {
-    fn group(&self) -> &str {
-        &self.namespace
-    }
-}
-
-impl Ord for Broad {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (&self.namespace, self.policy.name()).cmp(&(&other.namespace, other.policy.name()))
-    }
-}
-
-/// Ordered by service, then port, then name.
-#[derive(Clone, Debug)]
-struct Targeting {
-    target: ServiceTarget,
-    policy: Arc<Policy>,
-}
-
-impl Grouped<str> for Targeting {
-    fn group(&self) -> &str {
-        &self.target.service
-    }
-}
-
-impl Ord for Targeting {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (&self.target, self.policy.name()).cmp(&(&other.target, other.policy.name()))
-    }
-}
-
-super::index::ordered!(Broad, Targeting);
-
-/// What decides which policies apply to a workload.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct SetKey {
-    namespace: Arc<str>,
-    names: Arc<[Arc<str>]>,
-}
-
-impl SetKey {
-    fn of(workload: &Workload) -> Self {
-        Self {
-            namespace: workload.namespace().clone(),
-            names: workload.policies().clone(),
-        }
-    }
-}
-
-/// A borrowed [`SetKey`].
-struct SetRef<'a> {
-    namespace: &'a str,
-    names: &'a [Arc<str>],
-}
-
-impl Equivalent<SetKey> for SetRef<'_> {
-    fn equivalent(&self, key: &SetKey) -> bool {
-        self.compare(key).is_eq()
-    }
-}
-
-impl Comparable<SetKey> for SetRef<'_> {
-    fn compare(&self, key: &SetKey) -> Ordering {
-        (self.namespace, self.names).cmp(&(&*key.namespace, &*key.names))
-    }
-}
-
-/// A set names a policy.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Naming {
-    policy: Arc<str>,
-    key: SetKey,
-}
-
-impl Grouped<str> for Naming {
-    fn group(&self) -> &str {
-        &self.policy
     }
 }

@@ -2,9 +2,9 @@
 
 use culvert_proto::istio::workload as proto;
 use culvert_proto::node::TrustBundle;
-use culvert_proto::type_url::{ADDRESS, MESH_SETTINGS, TRUST_BUNDLE};
+use culvert_proto::type_url::{ADDRESS, AUTHORIZATION, MESH_SETTINGS, TRUST_BUNDLE};
 use culvert_xds::state::{GatewayDestination, Snapshot, Tunnel};
-use culvert_xds::{Rejected, Store, Update};
+use culvert_xds::{Handler as _, Rejected, Store, Update};
 use prost::Message as _;
 
 use crate::common::{Fed, ip_bytes, key, service, settings, uid, with_service, workload};
@@ -410,7 +410,7 @@ fn readers_are_told_of_changes_and_of_what_is_synced() {
     let mut changed = store.0.changed();
     assert!(!changed.has_changed().unwrap());
     assert!(!store.0.synced(ADDRESS));
-    let nothing = culvert_xds::Handler::apply(&mut store.0, ADDRESS, Update::default());
+    let nothing = store.0.apply(ADDRESS, Update::default());
     assert!(nothing.is_empty());
     assert!(store.0.synced(ADDRESS));
     assert!(
@@ -423,13 +423,20 @@ fn readers_are_told_of_changes_and_of_what_is_synced() {
 
 #[tokio::test]
 async fn waiting_for_the_sync_ends_with_the_last_type() {
-    let store = Store::new(Default::default());
-    let waiting = store.wait_synced(Store::TYPES);
+    let mut store = Fed::new();
+    let reader = store.0.clone();
+    let waiting = reader.wait_synced(&[ADDRESS, AUTHORIZATION, MESH_SETTINGS]);
     tokio::pin!(waiting);
     for url in Store::TYPES {
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        culvert_xds::Handler::apply(&mut store.clone(), url, Update::default());
+        assert!(store.0.apply(url, Update::default()).is_empty());
     }
+    store.put(MESH_SETTINGS, "default", vec![0xff]);
+    assert!(
+        futures_util::poll!(&mut waiting).is_pending(),
+        "nothing, and nothing valid, are no settings"
+    );
+    assert!(!reader.synced(TRUST_BUNDLE));
+    store.settings(&settings("mesh.example", "root"));
     waiting.await;
 }
 
