@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         subjects.rotate_left(1);
     }
-    let report = report::Report::new(machine::describe(&pods)?, samples);
+    let report = report::Report::new(machine::describe()?, samples);
     write(args, &report)?;
     println!("{report}");
     Ok(if report.floors_kept() {

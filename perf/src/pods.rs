@@ -1,6 +1,6 @@
 //! The two pods of every measurement: a client on one node, and on the other a server with nginx and iperf3.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use culvert_lab::{Lab, Pod, Process, programs};
 use std::{fs, net::SocketAddr, path::Path};
 
@@ -8,6 +8,9 @@ use std::{fs, net::SocketAddr, path::Path};
 pub(crate) const HTTP: u16 = 8080;
 /// Port of iperf3.
 pub(crate) const BULK: u16 = 5201;
+/// TCP's congestion control of every connection in the pods, whatever the machine's is: bbr's pacing alone can cost
+/// more than a proxy.
+pub(crate) const CONGESTION_CONTROL: &str = "cubic";
 /// Body of an answer.
 pub(crate) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
 
@@ -35,6 +38,9 @@ impl Pods {
         ])?;
         let client = lab.pod("n1", NAMESPACE, "client", "client")?;
         let server = lab.pod("n2", NAMESPACE, "server", "server")?;
+        for pod in [&client, &server] {
+            set_congestion_control(pod)?;
+        }
         let config = lab.dir().join("nginx.conf");
         fs::write(&config, nginx_config(lab.dir()))?;
         let config = config.display().to_string();
@@ -108,20 +114,23 @@ impl Pods {
             remote.ends_with(&suffix) && fields.next() == Some(ESTABLISHED)
         }))
     }
+}
 
-    /// The congestion control of both pods, which must be the same.
-    pub(crate) fn congestion_control(&self) -> Result<String> {
-        let read = |pod: &Pod| {
-            pod.net
-                .run(&["cat", "/proc/sys/net/ipv4/tcp_congestion_control"])
-        };
-        let (client, server) = (read(&self.client)?, read(&self.server)?);
-        ensure!(
-            client == server,
-            "the pods differ in congestion control: {client} {server}"
-        );
-        Ok(client.trim().to_owned())
-    }
+/// By the routes, the local ones too: these no namespace is forbidden to change.
+fn set_congestion_control(pod: &Pod) -> Result<()> {
+    pod.net
+        .script(&format!(
+            "for table in main local; do
+                 ip -4 route show table $table | while read -r route; do
+                     case $route in
+                         broadcast*) ;;
+                         *) ip -4 route replace $route table $table congctl {CONGESTION_CONTROL} ;;
+                     esac
+                 done
+             done"
+        ))
+        .context("setting congestion control")?;
+    Ok(())
 }
 
 /// One worker, no log, connections that are never closed for their age.

@@ -7,7 +7,7 @@ fn machine() -> Machine {
         processor: "x".into(),
         cores: 2,
         kernel: "6".into(),
-        congestion_control: "cubic".into(),
+        congestion_control: "cubic",
     }
 }
 
