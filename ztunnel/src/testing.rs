@@ -237,3 +237,48 @@ pub(crate) fn fresh_netns() -> Option<Netns> {
     );
     netns
 }
+
+/// Signs nothing.
+#[derive(Debug)]
+struct NoAuthority;
+
+#[async_trait::async_trait]
+impl culvert_identity::CertificateSource for NoAuthority {
+    async fn sign(
+        &self,
+        _id: &culvert_identity::SpiffeId,
+        _csr: &str,
+    ) -> Result<Vec<String>, culvert_identity::CaError> {
+        Err(culvert_identity::CaError::Unavailable(
+            "this is a test".into(),
+        ))
+    }
+}
+
+/// A node that knows `mesh` and gets no certificates. To be called inside a tokio runtime.
+pub(crate) fn node(mesh: &Mesh) -> Arc<crate::node::Node> {
+    let (_trust, trusted) = culvert_identity::bundle::channel();
+    let manager =
+        culvert_identity::SecretManager::new(Arc::new(NoAuthority), trusted, Default::default());
+    let tunnel = culvert_hbone::TunnelConfig::default();
+    Arc::new(crate::node::Node {
+        store: mesh.0.clone(),
+        certificates: crate::certificates::Certificates::new(manager),
+        cores: crate::proxy::cores::DataCores::start(1, &tunnel).unwrap(),
+        limits: Default::default(),
+        tunnel,
+        quota: crate::proxy::connections::Quota::new(100),
+        load: Default::default(),
+    })
+}
+
+/// Bring the loopback of a namespace up.
+pub(crate) fn loopback_up(netns: &Netns) {
+    let up = || {
+        std::process::Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status()
+            .unwrap()
+    };
+    assert!(netns.run(up).unwrap().success());
+}

@@ -25,6 +25,8 @@ pub(crate) type Shutdown = Arc<Notify>;
 #[derive(Serialize)]
 struct CertificateView {
     identity: String,
+    /// `valid`, `expired` or `pending`.
+    state: &'static str,
     serial: String,
     not_before: Option<u64>,
     not_after: Option<u64>,
@@ -154,6 +156,7 @@ fn certificates(node: &Node) -> Vec<CertificateView> {
             .ok()
             .map(|since| since.as_secs())
     };
+    let now = SystemTime::now();
     let view = |CertStatus {
                     id,
                     serial,
@@ -161,6 +164,11 @@ fn certificates(node: &Node) -> Vec<CertificateView> {
                     error,
                 }| CertificateView {
         identity: id.to_string(),
+        state: match validity {
+            None => "pending",
+            Some((from, to)) if from <= now && now < to => "valid",
+            Some(_) => "expired",
+        },
         serial,
         not_before: validity.and_then(|(from, _)| seconds(from)),
         not_after: validity.and_then(|(_, to)| seconds(to)),

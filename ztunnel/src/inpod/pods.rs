@@ -172,3 +172,6 @@ impl Pods {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
