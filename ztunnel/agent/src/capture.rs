@@ -107,15 +107,7 @@ impl Site {
         site.addresses = site
             .inside(addresses)?
             .map_err(kernel("reading addresses"))?;
-        let missing = |address: &&IpAddr| !site.addresses.contains(address);
-        if let Some(&address) = pod.addresses.iter().find(missing) {
-            let path = pod.netns.clone();
-            return Err(CaptureError::Address { path, address });
-        }
-        let uncaptured = |ip: &&IpAddr| ip.is_ipv6() && !ip.is_loopback() && !tools.ipv6();
-        if let Some(&ip) = site.addresses.iter().find(uncaptured) {
-            return Err(CaptureError::Ipv6(ip));
-        }
+        check(pod, &site.addresses, tools.ipv6())?;
         Ok(site)
     }
 
@@ -189,6 +181,20 @@ impl Site {
 
     fn inside<T>(&self, f: impl FnOnce() -> T) -> Result<T, CaptureError> {
         self.netns.run(f).map_err(CaptureError::Netns)
+    }
+}
+
+/// Whether a namespace with the addresses `held` is the pod's, and all of them can be captured.
+fn check(pod: &Pod, held: &[IpAddr], ipv6: bool) -> Result<(), CaptureError> {
+    if let Some(&address) = pod.addresses.iter().find(|ip| !held.contains(ip)) {
+        let path = pod.netns.clone();
+        return Err(CaptureError::Address { path, address });
+    }
+    // A link-local address reaches every neighbour.
+    let uncaptured = |ip: &&IpAddr| ip.is_ipv6() && !ip.is_loopback() && !ipv6;
+    match held.iter().find(uncaptured) {
+        Some(&ip) => Err(CaptureError::Ipv6(ip)),
+        None => Ok(()),
     }
 }
 
@@ -269,4 +275,32 @@ fn named(family: Family, drift: Vec<String>) -> impl Iterator<Item = String> {
 
 fn kernel(what: &'static str) -> impl Fn(io::Error) -> CaptureError {
     move |source| CaptureError::Kernel { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_must_hold_the_pods_addresses_and_nothing_that_cannot_be_captured() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let pod = |addresses: &[&str]| Pod {
+            uid: "a".into(),
+            name: "a".into(),
+            namespace: "ns".into(),
+            service_account: "default".into(),
+            addresses: addresses.iter().map(|text| ip(text)).collect(),
+            netns: "/run/netns/a".into(),
+            enrolled: true,
+            options: crate::pod::CaptureOptions::default(),
+        };
+        let v4 = [ip("127.0.0.1"), ip("::1"), ip("10.0.0.5")];
+        assert!(check(&pod(&["10.0.0.5"]), &v4, false).is_ok());
+        let error = check(&pod(&["10.0.0.5", "10.0.0.6"]), &v4, true).unwrap_err();
+        assert!(error.to_string().contains("10.0.0.6"), "{error}");
+        let both = [ip("10.0.0.5"), ip("fe80::1")];
+        assert!(check(&pod(&["10.0.0.5"]), &both, true).is_ok());
+        let error = check(&pod(&["10.0.0.5"]), &both, false).unwrap_err();
+        assert!(error.to_string().contains("fe80::1"), "{error}");
+    }
 }

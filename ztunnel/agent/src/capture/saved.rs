@@ -61,13 +61,30 @@ impl Saved {
     }
 }
 
+/// Whether the rule's target is a chain of ours. Others' comments may contain anything.
 fn jumps_into_ours(rule: &str) -> bool {
-    let mut words = rule
-        .split(' ')
-        .skip_while(|word| !matches!(*word, "-j" | "-g"));
+    let mut words = words(rule).skip_while(|word| !matches!(*word, "-j" | "-g"));
     words
         .nth(1)
         .is_some_and(|target| target.starts_with(CHAIN_PREFIX))
+}
+
+/// The words of a rule; what stands in double quotes, in which a backslash escapes, is part of one.
+fn words(rule: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    rule.split(move |c: char| {
+        if escaped {
+            escaped = false;
+            return false;
+        }
+        match c {
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            ' ' => return !quoted,
+            _ => {}
+        }
+        false
+    })
 }
 
 #[cfg(test)]
@@ -99,6 +116,21 @@ mod tests {
             saved.own_chains("nat").collect::<Vec<_>>(),
             ["CULVERT_OUTPUT"]
         );
+    }
+
+    #[test]
+    fn a_comment_is_no_target() {
+        assert!(jumps_into_ours(
+            "-m comment --comment \"a \\\" b\" -j CULVERT_X"
+        ));
+        for foreign in [
+            "-m comment --comment \"not -j CULVERT_X\" -j DOCKER",
+            "-m comment --comment \"not \\\" -j CULVERT_X\" -j DOCKER",
+            "-j DOCKER",
+            "-j",
+        ] {
+            assert!(!jumps_into_ours(foreign), "{foreign}");
+        }
     }
 
     #[test]

@@ -67,8 +67,13 @@ impl Tools {
     /// Choose the first variant that can hold the rules. `lock` is the lock file of the legacy variant:
     /// pods' namespaces share no rules with the host's, so the host's own lock would only delay.
     pub fn detect(lock: &Path) -> Result<Self, ToolError> {
+        Self::first_of(&VARIANTS, lock)
+    }
+
+    /// [`Tools::detect`] among these variants: what stands between `iptables` and `-restore`.
+    pub fn first_of(variants: &[&'static str], lock: &Path) -> Result<Self, ToolError> {
         let mut failures = Vec::new();
-        for variant in VARIANTS {
+        for &variant in variants {
             let mut tools = Self {
                 variant,
                 nft: false,
