@@ -252,9 +252,7 @@ impl<'lab> Mesh<'lab> {
         })
     }
 
-    /// Waits until the controller took note of every change to the directory so far, which it must then serve.
-    ///
-    /// `expected` looks at a dump of a node's ztunnel (see [`Self::ztunnel_dump`]).
+    /// Waits until a dump of a node's ztunnel (see [`Self::ztunnel_dump`]) is as `expected`.
     pub fn wait_ztunnel_state(
         &self,
         node: &str,
