@@ -1,2 +1,20 @@
-//! Placeholder until its first module lands.
-fn main() {}
+//! `culvert-waypoint`, the layer 7 proxy of a namespace. `docs/waypoint.md` says what it does.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use culvert_waypoint::{app, args::Args};
+
+/// Requests allocate and free on one thread; the C library's allocator keeps what they freed.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match app::run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("culvert-waypoint: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! One TrafficPolicy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use culvert_proto::waypoint as pb;
+
+use super::retry::Retry;
+use super::{ConfigError, ServiceRef, decode_all, duration};
+
+/// Settings for the traffic of services and routes.
+#[derive(Debug, Clone)]
+pub struct TrafficPolicy {
+    /// `NAMESPACE/NAME`.
+    pub name: Arc<str>,
+    /// Services that it is for.
+    pub services: Vec<ServiceRef>,
+    /// Routes that it is for, `NAMESPACE/NAME`.
+    pub routes: Vec<String>,
+    /// Retries.
+    pub retry: Option<Retry>,
+    /// The bound of all retries together.
+    pub budget: Option<BudgetSettings>,
+    /// Zero: no timeout. Absent: no statement.
+    pub request_timeout: Option<Duration>,
+    /// Zero: no timeout. Absent: no statement.
+    pub backend_timeout: Option<Duration>,
+    /// How an endpoint is picked; absent: no statement.
+    pub balancer: Option<Balancer>,
+    /// Most requests at once to the service.
+    pub max_requests: Option<u32>,
+}
+
+/// Ways to pick an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Balancer {
+    /// The one with fewer requests in flight of two at random.
+    #[default]
+    LeastRequest,
+    /// The one with the lower expected wait of two at random.
+    PeakEwma,
+    /// One after the other.
+    RoundRobin,
+    /// Any.
+    Random,
+}
+
+/// Retries may be at most `percent` of the requests of the last `interval`, and `min_per_second` besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetSettings {
+    /// 0 to 100.
+    pub percent: u32,
+    /// Retries that are always allowed.
+    pub min_per_second: u32,
+    /// Over which requests are counted.
+    pub interval: Duration,
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        Self {
+            percent: 20,
+            min_per_second: 10,
+            interval: Duration::from_secs(10),
+        }
+    }
+}
+
+impl TrafficPolicy {
+    /// Decodes a policy. Settings that this waypoint can't enforce are an error, never ignored.
+    pub fn decode(raw: &pb::TrafficPolicy) -> Result<Self, ConfigError> {
+        for (field, value) in [
+            ("max_connections", raw.max_connections),
+            ("max_pending_requests", raw.max_pending_requests),
+        ] {
+            if value != 0 {
+                return Err(ConfigError::new(field, "is not supported"));
+            }
+        }
+        Ok(Self {
+            name: format!("{}/{}", raw.namespace, raw.name).into(),
+            services: decode_all("targets", &raw.targets, ServiceRef::decode)?,
+            routes: raw.route_targets.clone(),
+            retry: raw
+                .retry
+                .as_ref()
+                .map(Retry::decode)
+                .transpose()
+                .map_err(|error| error.within("retry"))?,
+            budget: raw
+                .retry_budget
+                .as_ref()
+                .map(BudgetSettings::decode)
+                .transpose()
+                .map_err(|error| error.within("retry_budget"))?,
+            request_timeout: duration("request_timeout", raw.request_timeout.as_ref())?,
+            backend_timeout: duration(
+                "backend_request_timeout",
+                raw.backend_request_timeout.as_ref(),
+            )?,
+            balancer: balancer(raw.load_balancer)?,
+            max_requests: (raw.max_requests != 0).then_some(raw.max_requests),
+        })
+    }
+}
+
+fn balancer(raw: i32) -> Result<Option<Balancer>, ConfigError> {
+    use pb::LoadBalancer as Raw;
+    match Raw::try_from(raw) {
+        Ok(Raw::Unspecified) => Ok(None),
+        Ok(Raw::LeastRequest) => Ok(Some(Balancer::LeastRequest)),
+        Ok(Raw::PeakEwma) => Ok(Some(Balancer::PeakEwma)),
+        Ok(Raw::RoundRobin) => Ok(Some(Balancer::RoundRobin)),
+        Ok(Raw::Random) => Ok(Some(Balancer::Random)),
+        Ok(other) => Err(ConfigError::new(
+            "load_balancer",
+            format!("{} is not supported", other.as_str_name()),
+        )),
+        Err(_) => Err(ConfigError::new(
+            "load_balancer",
+            format!("{raw} is not a known one"),
+        )),
+    }
+}
+
+impl BudgetSettings {
+    fn decode(raw: &pb::RetryBudget) -> Result<Self, ConfigError> {
+        if raw.percent > 100 {
+            return Err(ConfigError::new(
+                "percent",
+                format!("{} is more than 100", raw.percent),
+            ));
+        }
+        let interval =
+            duration("interval", raw.interval.as_ref())?.unwrap_or(Self::default().interval);
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&interval) {
+            return Err(ConfigError::new("interval", "is not from 1 s to 1 h"));
+        }
+        Ok(Self {
+            percent: raw.percent,
+            min_per_second: raw.min_per_second,
+            interval,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsupported_settings_are_errors() {
+        let refused = |raw: pb::TrafficPolicy| TrafficPolicy::decode(&raw).unwrap_err().to_string();
+        assert_eq!(
+            refused(pb::TrafficPolicy {
+                max_connections: 1,
+                ..Default::default()
+            }),
+            "max_connections: is not supported"
+        );
+        assert_eq!(
+            refused(pb::TrafficPolicy {
+                load_balancer: pb::LoadBalancer::ConsistentHash.into(),
+                ..Default::default()
+            }),
+            "load_balancer: CONSISTENT_HASH is not supported"
+        );
+        assert_eq!(
+            refused(pb::TrafficPolicy {
+                load_balancer: 99,
+                ..Default::default()
+            }),
+            "load_balancer: 99 is not a known one"
+        );
+        let budget = pb::RetryBudget {
+            percent: 101,
+            ..Default::default()
+        };
+        assert_eq!(
+            refused(pb::TrafficPolicy {
+                retry_budget: Some(budget),
+                ..Default::default()
+            }),
+            "retry_budget.percent: 101 is more than 100"
+        );
+    }
+
+    #[test]
+    fn absent_fields_say_nothing() {
+        let policy = TrafficPolicy::decode(&pb::TrafficPolicy::default()).unwrap();
+        assert_eq!(
+            (policy.balancer, policy.max_requests, policy.request_timeout),
+            (None, None, None)
+        );
+        assert!(policy.retry.is_none() && policy.budget.is_none());
+    }
+}

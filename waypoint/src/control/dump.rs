@@ -1,0 +1,308 @@
+//! Routes and policies as JSON that reads like the YAML they come from.
+
+use culvert_proto::waypoint as pb;
+use serde_json::{Map, Value, json};
+
+/// An HTTPRoute.
+pub(super) fn route(raw: &pb::HttpRoute) -> Value {
+    let rule = |rule: &pb::HttpRule| {
+        object([
+            ("name", text(&rule.name)),
+            ("matches", list(&rule.matches, one_match)),
+            ("filters", list(&rule.filters, filter)),
+            ("backendRefs", list(&rule.backends, backend)),
+            (
+                "timeouts",
+                timeouts(
+                    rule.request_timeout.as_ref(),
+                    rule.backend_request_timeout.as_ref(),
+                ),
+            ),
+            ("retry", rule.retry.as_ref().map_or(Value::Null, retry)),
+        ])
+    };
+    object([
+        ("namespace", text(&raw.namespace)),
+        ("name", text(&raw.name)),
+        ("creationTimestamp", text(&raw.created)),
+        ("parentRefs", list(&raw.parents, service)),
+        ("hostnames", list(&raw.hostnames, |name| text(name))),
+        ("rules", list(&raw.rules, rule)),
+    ])
+}
+
+/// A TrafficPolicy.
+pub(super) fn traffic(raw: &pb::TrafficPolicy) -> Value {
+    let budget = |budget: &pb::RetryBudget| {
+        object([
+            ("percent", budget.percent.into()),
+            ("minPerSecond", budget.min_per_second.into()),
+            ("interval", duration(budget.interval.as_ref())),
+        ])
+    };
+    let balancer = match raw.load_balancer() {
+        pb::LoadBalancer::Unspecified => Value::Null,
+        other => other.as_str_name().into(),
+    };
+    object([
+        ("namespace", text(&raw.namespace)),
+        ("name", text(&raw.name)),
+        ("targetRefs", targets(&raw.targets, &raw.route_targets)),
+        ("retry", raw.retry.as_ref().map_or(Value::Null, retry)),
+        (
+            "retryBudget",
+            raw.retry_budget.as_ref().map_or(Value::Null, budget),
+        ),
+        (
+            "timeouts",
+            timeouts(
+                raw.request_timeout.as_ref(),
+                raw.backend_request_timeout.as_ref(),
+            ),
+        ),
+        ("loadBalancer", balancer),
+        ("maxRequests", number(raw.max_requests)),
+    ])
+}
+
+/// A FaultPolicy.
+pub(super) fn fault(raw: &pb::FaultPolicy) -> Value {
+    let delay = |delay: &pb::FaultDelay| {
+        object([
+            ("fixed", duration(delay.fixed.as_ref())),
+            ("perTenThousand", delay.per_ten_thousand.into()),
+        ])
+    };
+    let abort = |abort: &pb::FaultAbort| {
+        object([
+            ("httpStatus", number(abort.http_status)),
+            (
+                "grpcStatus",
+                if abort.has_grpc_status {
+                    abort.grpc_status.into()
+                } else {
+                    Value::Null
+                },
+            ),
+            ("perTenThousand", abort.per_ten_thousand.into()),
+        ])
+    };
+    object([
+        ("namespace", text(&raw.namespace)),
+        ("name", text(&raw.name)),
+        ("targetRefs", targets(&raw.targets, &raw.route_targets)),
+        ("delay", raw.delay.as_ref().map_or(Value::Null, delay)),
+        ("abort", raw.abort.as_ref().map_or(Value::Null, abort)),
+        ("headers", list(&raw.headers, value_match)),
+        ("principals", list(&raw.principals, |name| text(name))),
+    ])
+}
+
+fn targets(services: &[pb::ServiceRef], routes: &[String]) -> Value {
+    let routes = routes
+        .iter()
+        .map(|route| json!({ "kind": "HTTPRoute", "name": route }));
+    services.iter().map(service).chain(routes).collect()
+}
+
+fn service(raw: &pb::ServiceRef) -> Value {
+    object([
+        ("kind", "Service".into()),
+        ("name", text(&raw.service)),
+        ("port", number(raw.port)),
+    ])
+}
+
+fn one_match(raw: &pb::HttpMatch) -> Value {
+    use pb::path_match::Kind;
+    let path = match raw.path.as_ref().and_then(|path| path.kind.as_ref()) {
+        None => Value::Null,
+        Some(Kind::Exact(value)) => json!({ "type": "Exact", "value": value }),
+        Some(Kind::Prefix(value)) => json!({ "type": "PathPrefix", "value": value }),
+        Some(Kind::Regex(value)) => json!({ "type": "RegularExpression", "value": value }),
+    };
+    object([
+        ("path", path),
+        ("headers", list(&raw.headers, value_match)),
+        ("queryParams", list(&raw.query_params, value_match)),
+        ("method", text(&raw.method)),
+    ])
+}
+
+fn value_match(raw: &pb::ValueMatch) -> Value {
+    let (kind, value) = match &raw.kind {
+        Some(pb::value_match::Kind::Exact(value)) => ("Exact", value.as_str()),
+        Some(pb::value_match::Kind::Regex(value)) => ("RegularExpression", value.as_str()),
+        None => ("", ""),
+    };
+    json!({ "name": raw.name, "type": kind, "value": value })
+}
+
+fn filter(raw: &pb::HttpFilter) -> Value {
+    use pb::http_filter::Kind;
+    match &raw.kind {
+        Some(Kind::RequestHeaders(change)) => json!({ "requestHeaderModifier": headers(change) }),
+        Some(Kind::ResponseHeaders(change)) => json!({ "responseHeaderModifier": headers(change) }),
+        Some(Kind::Redirect(redirect)) => json!({ "requestRedirect": object([
+            ("scheme", text(&redirect.scheme)),
+            ("hostname", text(&redirect.hostname)),
+            ("path", redirect.path.as_ref().map_or(Value::Null, path_change)),
+            ("port", number(redirect.port)),
+            ("statusCode", number(redirect.status)),
+        ]) }),
+        Some(Kind::Rewrite(rewrite)) => json!({ "urlRewrite": object([
+            ("hostname", text(&rewrite.hostname)),
+            ("path", rewrite.path.as_ref().map_or(Value::Null, path_change)),
+        ]) }),
+        Some(Kind::Mirror(mirror)) => json!({ "requestMirror": object([
+            ("backendRef", mirror.backend.as_ref().map_or(Value::Null, backend)),
+            ("perTenThousand", mirror.per_ten_thousand.into()),
+        ]) }),
+        Some(Kind::Unresolved(reason)) => json!({ "unresolved": reason }),
+        None => Value::Null,
+    }
+}
+
+fn path_change(raw: &pb::PathChange) -> Value {
+    match &raw.kind {
+        Some(pb::path_change::Kind::Full(path)) => json!({ "replaceFullPath": path }),
+        Some(pb::path_change::Kind::Prefix(path)) => json!({ "replacePrefixMatch": path }),
+        None => Value::Null,
+    }
+}
+
+fn headers(raw: &pb::HeaderChange) -> Value {
+    let pair = |header: &pb::Header| json!({ "name": header.name, "value": header.value });
+    object([
+        ("set", list(&raw.set, pair)),
+        ("add", list(&raw.add, pair)),
+        ("remove", list(&raw.remove, |n| text(n))),
+    ])
+}
+
+fn backend(raw: &pb::HttpBackend) -> Value {
+    let (name, port, unresolved) = match &raw.target {
+        Some(pb::http_backend::Target::Service(service)) => {
+            (text(&service.service), number(service.port), Value::Null)
+        }
+        Some(pb::http_backend::Target::Unresolved(reason)) => {
+            (Value::Null, Value::Null, text(reason))
+        }
+        None => (Value::Null, Value::Null, Value::Null),
+    };
+    object([
+        ("name", name),
+        ("port", port),
+        ("unresolved", unresolved),
+        ("weight", raw.weight.into()),
+        ("filters", list(&raw.filters, filter)),
+    ])
+}
+
+fn retry(raw: &pb::Retry) -> Value {
+    object([
+        ("attempts", raw.attempts.into()),
+        ("codes", list(&raw.codes, |code| (*code).into())),
+        (
+            "conditions",
+            list(&raw.conditions, |condition| text(condition)),
+        ),
+        ("backoff", duration(raw.backoff.as_ref())),
+        ("perTryTimeout", duration(raw.per_try_timeout.as_ref())),
+    ])
+}
+
+fn timeouts(
+    request: Option<&prost_types::Duration>,
+    backend: Option<&prost_types::Duration>,
+) -> Value {
+    object([
+        ("request", duration(request)),
+        ("backendRequest", duration(backend)),
+    ])
+}
+
+fn duration(raw: Option<&prost_types::Duration>) -> Value {
+    raw.map_or(Value::Null, |raw| Value::String(raw.to_string()))
+}
+
+fn text(raw: &str) -> Value {
+    if raw.is_empty() {
+        Value::Null
+    } else {
+        raw.into()
+    }
+}
+
+fn number(raw: u32) -> Value {
+    if raw == 0 { Value::Null } else { raw.into() }
+}
+
+fn list<T>(raw: &[T], one: impl Fn(&T) -> Value) -> Value {
+    if raw.is_empty() {
+        Value::Null
+    } else {
+        raw.iter().map(one).collect()
+    }
+}
+
+/// An object of what is there; nothing if nothing is.
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let there = fields.into_iter().filter(|(_, value)| !value.is_null());
+    let fields: Map<_, _> = there
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    if fields.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_reads_like_the_yaml() {
+        let service = pb::ServiceRef {
+            service: "d/web".into(),
+            port: 80,
+        };
+        let path = pb::PathMatch {
+            kind: Some(pb::path_match::Kind::Prefix("/a".into())),
+        };
+        let raw = pb::HttpRoute {
+            namespace: "d".into(),
+            name: "r".into(),
+            parents: vec![service.clone()],
+            rules: vec![pb::HttpRule {
+                matches: vec![pb::HttpMatch {
+                    path: Some(path),
+                    ..Default::default()
+                }],
+                backends: vec![pb::HttpBackend {
+                    target: Some(pb::http_backend::Target::Service(service)),
+                    weight: 9,
+                    filters: Vec::new(),
+                }],
+                request_timeout: Some(prost_types::Duration {
+                    seconds: 1,
+                    nanos: 500_000_000,
+                }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let expected = json!({
+            "namespace": "d", "name": "r",
+            "parentRefs": [{ "kind": "Service", "name": "d/web", "port": 80 }],
+            "rules": [{
+                "matches": [{ "path": { "type": "PathPrefix", "value": "/a" } }],
+                "backendRefs": [{ "name": "d/web", "port": 80, "weight": 9 }],
+                "timeouts": { "request": "1.500s" },
+            }],
+        });
+        assert_eq!(route(&raw), expected);
+    }
+}

@@ -1,0 +1,110 @@
+//! The data cores, and how connections are spread over them.
+//!
+//! Invariant: a connection goes to the core that has the fewest and stays there.
+
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use culvert_runtime::cores::Cores;
+use culvert_runtime::drain::Drain;
+use culvert_runtime::task;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::inbound;
+use crate::world::{Core, World};
+
+/// Handles to all data cores.
+#[derive(Debug, Clone)]
+pub struct DataCores {
+    cores: Cores,
+    open: Arc<[Arc<AtomicUsize>]>,
+}
+
+/// Hands connections to the cores; when it is dropped, they take no more.
+#[derive(Debug)]
+pub struct Spread {
+    inboxes: Vec<UnboundedSender<TcpStream>>,
+    open: Arc<[Arc<AtomicUsize>]>,
+    limit: usize,
+}
+
+impl DataCores {
+    /// Starts `count` threads.
+    pub fn start(count: usize) -> std::io::Result<Self> {
+        let cores = Cores::start(count, "data")?;
+        let open = (0..cores.count()).map(|_| Arc::default()).collect();
+        Ok(Self { cores, open })
+    }
+
+    /// Connections that are open on each core.
+    pub fn connections(&self) -> Vec<usize> {
+        self.open
+            .iter()
+            .map(|open| open.load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// Makes every core serve `world` until the drain has ended.
+    pub fn serve(&self, world: &Arc<World>, drain: &Drain) -> Spread {
+        let inboxes = self.cores.iter().zip(self.open.iter()).map(|(core, open)| {
+            let (sender, inbox) = unbounded_channel();
+            let (world, drain, open) = (Arc::clone(world), drain.clone(), Arc::clone(open));
+            core.spawn(move || run(world, drain, inbox, open));
+            sender
+        });
+        Spread {
+            inboxes: inboxes.collect(),
+            open: Arc::clone(&self.open),
+            limit: world.limits.connections,
+        }
+    }
+}
+
+/// One core's life.
+async fn run(
+    world: Arc<World>,
+    drain: Drain,
+    mut inbox: UnboundedReceiver<TcpStream>,
+    open: Arc<AtomicUsize>,
+) {
+    let core = Core::start(world, drain);
+    while let Some(tcp) = inbox.recv().await {
+        let core = Rc::clone(&core);
+        let open = Arc::clone(&open);
+        task::spawn_local("hbone_inbound", async move {
+            match tokio::net::TcpStream::from_std(tcp) {
+                Ok(tcp) => inbound::serve(core, tcp).await,
+                Err(error) => tracing::warn!(%error, "accepted connection lost"),
+            }
+            open.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+impl Spread {
+    /// Hands a connection to the core that has the fewest. One too many is closed.
+    pub fn hand(&self, tcp: tokio::net::TcpStream) {
+        let counts = self.open.iter().map(|open| open.load(Ordering::Relaxed));
+        if counts.clone().sum::<usize>() >= self.limit {
+            tracing::debug!("too many connections, one is closed");
+            return;
+        }
+        let least = counts
+            .enumerate()
+            .min_by_key(|(_, count)| *count)
+            .map(|(index, _)| index);
+        let Some((inbox, open)) =
+            least.and_then(|index| Some((self.inboxes.get(index)?, self.open.get(index)?)))
+        else {
+            return;
+        };
+        if let Ok(tcp) = tcp.into_std() {
+            open.fetch_add(1, Ordering::Relaxed);
+            if inbox.send(tcp).is_err() {
+                open.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

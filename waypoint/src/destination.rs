@@ -1,0 +1,189 @@
+//! What a CONNECT names: a service or a workload that this waypoint stands for.
+//!
+//! Invariant: a waypoint carries traffic only to what names it as its waypoint, and never to the mesh's own ports.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use culvert_hbone::Authority;
+use culvert_policy::DenyReason;
+use culvert_xds::state::{
+    AppProtocol, GatewayDestination, GatewayRef, Service, Snapshot, Workload,
+};
+
+use crate::telemetry::series::DestinationLabels;
+
+/// Ports of the mesh itself inside pods.
+const MESH_PORTS: [u16; 4] = [15001, 15006, 15008, 15053];
+
+/// Whether `port` is one of the mesh's own.
+pub fn is_mesh_port(port: u16) -> bool {
+    MESH_PORTS.contains(&port)
+}
+
+/// What a client addressed.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// A port of a service.
+    Service {
+        /// The service.
+        service: Arc<Service>,
+        /// Its port.
+        port: u16,
+    },
+    /// A port of a workload itself.
+    Workload {
+        /// The workload.
+        workload: Arc<Workload>,
+        /// The address that the client named.
+        address: SocketAddr,
+    },
+}
+
+/// How this waypoint is named by those that it stands for.
+#[derive(Debug, Clone)]
+pub struct Own {
+    namespace: Arc<str>,
+    name: Arc<str>,
+}
+
+impl Own {
+    /// The waypoint `name` in `namespace`.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
+    /// The uid of this waypoint's own workload.
+    fn uid(&self, cluster: &str) -> String {
+        format!(
+            "{cluster}/gateway.networking.k8s.io/Gateway/{}/{}",
+            self.namespace, self.name
+        )
+    }
+
+    /// Whether `gateway` is this waypoint, which also listens at `local`.
+    fn is_named_by(&self, snapshot: &Snapshot, gateway: &GatewayRef, local: IpAddr) -> bool {
+        match &gateway.destination {
+            GatewayDestination::Address { ip, .. } => {
+                let own = snapshot.workload(&self.uid(&snapshot.settings().cluster_id));
+                *ip == local.to_canonical() || own.is_some_and(|own| own.addresses().contains(ip))
+            }
+            GatewayDestination::Hostname {
+                namespace,
+                hostname,
+            } => {
+                let own = hostname.split('.').next() == Some(&*self.name);
+                own && *namespace == self.namespace
+            }
+        }
+    }
+}
+
+impl Destination {
+    /// Finds what `authority` names, for a connection that reached this waypoint at `local`.
+    pub fn resolve(
+        snapshot: &Snapshot,
+        own: &Own,
+        local: IpAddr,
+        authority: &Authority,
+    ) -> Result<Self, DenyReason> {
+        let (service, port) = match authority {
+            Authority::Ip(address) => (snapshot.service_by_vip(address.ip()), address.port()),
+            Authority::Host { host, port } => (snapshot.service_by_hostname(host), *port),
+        };
+        let ours = |waypoint: Option<&GatewayRef>| {
+            waypoint.is_some_and(|gateway| own.is_named_by(snapshot, gateway, local))
+        };
+        if let Some(service) = service {
+            return match service.port(port) {
+                _ if !ours(service.waypoint.as_ref()) => Err(DenyReason::DestinationMismatch),
+                None => Err(DenyReason::PortUnknown),
+                Some(_) => Ok(Self::Service {
+                    service: Arc::clone(service),
+                    port,
+                }),
+            };
+        }
+        let Authority::Ip(address) = authority else {
+            return Err(DenyReason::DestinationUnknown);
+        };
+        let workload = snapshot
+            .workload_by_ip(address.ip())
+            .ok_or(DenyReason::DestinationUnknown)?;
+        if !ours(workload.waypoint()) {
+            return Err(DenyReason::DestinationMismatch);
+        }
+        if is_mesh_port(address.port()) {
+            return Err(DenyReason::SelfCall);
+        }
+        Ok(Self::Workload {
+            workload: Arc::clone(workload),
+            address: *address,
+        })
+    }
+
+    /// `NAMESPACE/HOSTNAME` of the service, or the workload's uid.
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Service { service, .. } => &service.key,
+            Self::Workload { workload, .. } => workload.uid(),
+        }
+    }
+
+    /// The port that the client addressed.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Service { port, .. } => *port,
+            Self::Workload { address, .. } => address.port(),
+        }
+    }
+
+    /// What the port speaks, as far as the service says.
+    pub fn app_protocol(&self) -> AppProtocol {
+        match self {
+            Self::Service { service, port } => service
+                .port(*port)
+                .map(|port| port.app_protocol)
+                .unwrap_or_default(),
+            Self::Workload { .. } => AppProtocol::Unknown,
+        }
+    }
+
+    /// The address that a policy of the service is asked about: what the client addressed.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Service { service, port } => {
+                let vip = service.vips.first().copied();
+                SocketAddr::new(vip.unwrap_or(IpAddr::from([0, 0, 0, 0])), *port)
+            }
+            Self::Workload { address, .. } => *address,
+        }
+    }
+
+    /// The name by which a request without a host is known.
+    pub fn hostname(&self) -> String {
+        match self {
+            Self::Service { service, .. } => service.hostname.to_string(),
+            Self::Workload { address, .. } => match address.ip() {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            },
+        }
+    }
+
+    /// Labels of what is known before an endpoint was picked.
+    pub fn labels(&self) -> DestinationLabels {
+        match self {
+            Self::Service { service, .. } => DestinationLabels {
+                service: service.hostname.to_string(),
+                service_name: service.name.to_string(),
+                service_namespace: service.namespace.to_string(),
+                ..DestinationLabels::default()
+            },
+            Self::Workload { .. } => DestinationLabels::default(),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! try: one endpoint, one connection, one request, up to the response's headers.
+//!
+//! Invariant: a request is sent again without anybody's wish only where it is certain that it was not sent.
+
+use std::time::Duration;
+
+use culvert_policy::DenyReason;
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::outbound::Outbound;
+use super::refusal::Refusal;
+use crate::config::retry::Outcome;
+use crate::permit::Permit;
+use crate::upstream::connect::Dialer;
+use crate::upstream::endpoint::InFlight;
+use crate::upstream::pool::{Connections, Lease, SendError};
+
+/// An endpoint's response, and what is held until its body has ended.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The response.
+    pub response: Response<Incoming>,
+    /// The connection.
+    pub lease: Lease,
+    /// Leave to use it.
+    pub permit: Permit,
+    /// The endpoint's load.
+    pub in_flight: InFlight,
+    /// When the try began.
+    pub start: Instant,
+}
+
+impl Answer {
+    /// Whether the endpoint has changed the protocol.
+    pub(super) fn switches(&self) -> bool {
+        self.response.status() == StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+/// How a try failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No connection.
+    Connect(DenyReason),
+    /// The connection ended before a response.
+    Reset,
+    /// No response in time.
+    Timeout,
+    /// Not the endpoint's fault: no other try can help.
+    Final(Refusal),
+}
+
+impl Failure {
+    /// The same for a retry policy; none if no try can help.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Connect(_) => Some(Outcome::ConnectFailure),
+            Self::Reset => Some(Outcome::Reset),
+            Self::Timeout => Some(Outcome::PerTryTimeout),
+            Self::Final(_) => None,
+        }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Connect(reason) => Self::Connect(reason),
+            Failure::Reset => Self::Reset,
+            Failure::Timeout => Self::Timeout,
+            Failure::Final(refusal) => refusal,
+        }
+    }
+}
+
+/// Sends the request to the permit's endpoint and waits for the response's headers, at most for `limit`.
+pub(super) async fn attempt(
+    dialer: &Dialer,
+    permit: Permit,
+    outbound: &mut Outbound,
+    limit: Option<Duration>,
+) -> Result<Answer, Failure> {
+    let start = Instant::now();
+    let in_flight = permit.endpoint().enter();
+    let exchange = exchange(dialer, &permit, outbound);
+    let limited = async {
+        match limit {
+            Some(limit) => tokio::time::timeout_at(start + limit, exchange)
+                .await
+                .unwrap_or(Err(Failure::Timeout)),
+            None => exchange.await,
+        }
+    };
+    let (response, lease) = tokio::select! {
+        biased;
+        () = permit.revoked() => return Err(Failure::Final(Refusal::Denied(DenyReason::PolicyDeny.into()))),
+        done = limited => done?,
+    };
+    in_flight.answered();
+    Ok(Answer {
+        response,
+        lease,
+        permit,
+        in_flight,
+        start,
+    })
+}
+
+async fn exchange(
+    dialer: &Dialer,
+    permit: &Permit,
+    outbound: &mut Outbound,
+) -> Result<(Response<Incoming>, Lease), Failure> {
+    let endpoint = permit.endpoint();
+    let version = outbound.version_for(endpoint.app_protocol());
+    let mut lease = Connections::lease(endpoint, version, dialer, false)
+        .await
+        .map_err(Failure::Connect)?;
+    let body = outbound.take_body().ok_or(Failure::Reset)?;
+    let mut request = outbound
+        .request(lease.version(), body)
+        .map_err(Failure::Final)?;
+    loop {
+        let reused = lease.is_reused();
+        match lease.send(request).await {
+            Ok(response) => return Ok((response, lease)),
+            // The connection ended while it was idle, before anything of this request was written.
+            Err(SendError::NotSent(back)) if reused => {
+                request = *back;
+                lease = Connections::lease(endpoint, version, dialer, true)
+                    .await
+                    .map_err(Failure::Connect)?;
+            }
+            Err(SendError::NotSent(_)) => return Err(Failure::Connect(DenyReason::ConnectFailed)),
+            Err(SendError::Lost(error)) => {
+                tracing::debug!(%error, endpoint = %endpoint.uid(), "no response");
+                let by_client = outbound.progress.failed.get();
+                return Err(if by_client {
+                    Failure::Final(Refusal::ClientBody)
+                } else {
+                    Failure::Reset
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! HTTP/1.1 and HTTP/2: a request's way through the waypoint, one file a step.
+//!
+//! `decode -> normalise -> match -> authorize -> fault -> pick -> try -> (retry) -> reply`
+//!
+//! Invariant: each step takes what the one before has made, so that none can be left out: what is sent was decoded,
+//! normalised, matched and authorized.
+
+mod attempt;
+pub mod body;
+mod decode;
+mod fault;
+pub mod headers;
+pub mod host;
+mod matching;
+mod mirror;
+mod normalise;
+mod outbound;
+mod pick;
+mod refusal;
+mod reply;
+mod reply_body;
+mod retry;
+pub mod server;
+mod upgrade;
+
+pub(crate) use pick::destination as direct_backend;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use crate::framing::Switch;
+use crate::permit::check_service;
+use crate::telemetry::Record;
+use crate::world::Session;
+
+use outbound::Outbound;
+use refusal::Refusal;
+use reply_body::{Held, Place, ReplyBody};
+use upgrade::{Upgrade, UpgradeSlot};
+
+/// What a request needs to know of its connection.
+#[derive(Debug, Clone)]
+struct Connection {
+    session: Rc<Session>,
+    /// The connection's strict reader, which holds back what follows a change of protocol. HTTP/1 only.
+    switch: Option<Rc<Switch>>,
+    /// Where a change of protocol is left for the connection to carry out.
+    upgrade: Rc<UpgradeSlot>,
+}
+
+/// What the steps end with.
+enum Reply {
+    /// An answer of our own.
+    Own(Response<ReplyBody>),
+    /// A backend's answer, whose body is still to come.
+    Backend(Response<()>, Box<Held>),
+    /// A backend's consent to another protocol.
+    Switch(Response<ReplyBody>, Box<Upgrade>),
+}
+
+impl Connection {
+    /// Answers one request. The account of it leaves with what is still going on.
+    async fn serve(self, request: Request<Incoming>) -> Response<ReplyBody> {
+        let version = request.version();
+        let mut record = self.session.record();
+        let mut response = match self.steps(request, &mut record).await {
+            Ok(Reply::Own(response)) => response,
+            Ok(Reply::Backend(head, held)) => head.map(|()| held.into_body(record)),
+            Ok(Reply::Switch(response, upgrade)) => {
+                self.upgrade.set(upgrade, record);
+                return response;
+            }
+            Err(refusal) => reply::refuse(&refusal, version, &mut record),
+        };
+        if self.switch.as_ref().is_some_and(|switch| switch.refuse()) {
+            reply::close(response.headers_mut(), Version::HTTP_11);
+        }
+        response
+    }
+
+    async fn steps(
+        &self,
+        request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal> {
+        let session = &self.session;
+        let world = &session.core.world;
+        let decoded = decode::decode(request, &session.default_host)?;
+        record.asked(
+            &decoded.parts.method,
+            decoded.host_name(),
+            decoded.parts.uri.path(),
+            decoded.grpc,
+        );
+        let target = normalise::normalise(&decoded.parts)?;
+
+        let routes = world.routes.load_full();
+        let config = session.config(&routes);
+        let found = matching::find(config, &decoded, target)?;
+        record.route = found.map(|found| Arc::clone(&found.rule.route));
+        check_service(
+            &world.store.snapshot(),
+            &session.client,
+            &session.destination,
+        )?;
+        let faults = found.map_or(&config.faults, |found| &found.rule.faults);
+        fault::inject(faults, &decoded.parts.headers, &session.client, record).await?;
+        if let Some(redirect) = reply::redirect(found, session, &decoded, target, record)? {
+            return Ok(Reply::Own(redirect));
+        }
+
+        let backend = pick::backend(session, &world.store.snapshot(), found, &config.direct)?;
+        record.backend = Some(Arc::clone(&backend.name));
+        let place = Place::take(backend.settings.admission.as_ref())?;
+        let mirrors = mirror::chosen(found);
+        let keep = backend.settings.budget.is_some() || !mirrors.is_empty();
+        let mut outbound = Outbound::new(decoded, &backend, keep)?;
+        mirror::start(session, &mirrors, &outbound);
+
+        let deadline = backend
+            .settings
+            .request_timeout
+            .map(|timeout| Instant::now() + timeout);
+        let tries = retry::run(session, &backend, &mut outbound, record);
+        let mut answer = match deadline {
+            Some(at) => timeout_at(at, tries)
+                .await
+                .map_err(|_| Refusal::Timeout)??,
+            None => tries.await?,
+        };
+        if answer.switches() {
+            let response = reply::switching(&mut answer, &outbound, record)?;
+            return Ok(Reply::Switch(
+                response,
+                Box::new(Upgrade::new(answer, place)),
+            ));
+        }
+        let head = reply::head(&mut answer, &backend, record)?;
+        let by_try = backend
+            .settings
+            .backend_timeout
+            .map(|timeout| answer.start + timeout);
+        let deadline = [deadline, by_try].into_iter().flatten().min();
+        Ok(Reply::Backend(
+            head,
+            Box::new(Held::new(answer, &outbound, deadline, place)),
+        ))
+    }
+}

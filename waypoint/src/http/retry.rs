@@ -1,0 +1,96 @@
+//! retry: another try, if the last one failed in a way that somebody wants tried again and the budget allows it.
+//!
+//! Invariants: nothing is tried again once response headers went to the client; every retry that somebody asked for is
+//! taken from the service's budget.
+
+use std::rc::Rc;
+
+use http::Response;
+
+use super::attempt::{Answer, Failure, attempt};
+use super::outbound::Outbound;
+use super::pick::{self, Backend};
+use super::refusal::Refusal;
+use crate::config::retry::Outcome;
+use crate::telemetry::{Record, series};
+use crate::upstream::endpoint::Endpoint;
+use crate::world::Session;
+
+/// Tries until there is an answer to pass on.
+pub(super) async fn run(
+    session: &Session,
+    backend: &Backend<'_>,
+    outbound: &mut Outbound,
+    record: &mut Record,
+) -> Result<Answer, Refusal> {
+    let settings = backend.settings;
+    if let Some(budget) = &settings.budget {
+        budget.deposit();
+    }
+    let limit = match (settings.retry.per_try_timeout, settings.backend_timeout) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    let mut tried: Vec<Rc<Endpoint>> = Vec::new();
+    loop {
+        let permit = pick::endpoint(session, backend, &tried, record)?;
+        let endpoint = Rc::clone(permit.endpoint());
+        record.tries += 1;
+        let result = attempt(&session.core.dialer, permit, outbound, limit).await;
+        let outcome = match &result {
+            Ok(answer) => Some(outcome(&answer.response)),
+            Err(failure) => failure.outcome(),
+        };
+        if !outcome.is_some_and(|outcome| may_retry(backend, outbound, record, outcome)) {
+            return result.map_err(|failure| refuse(failure, record));
+        }
+        // The answer, if there is one, goes with its connection: its body is not worth reading.
+        drop(result);
+        series::retry(&backend.name, "sent");
+        tried.push(endpoint);
+        tokio::time::sleep(settings.retry.backoff(record.tries, &mut rand::rng())).await;
+    }
+}
+
+/// Whether to try again after `outcome`.
+fn may_retry(
+    backend: &Backend<'_>,
+    outbound: &Outbound,
+    record: &mut Record,
+    outcome: Outcome,
+) -> bool {
+    let settings = backend.settings;
+    if !settings.retry.wants(outcome) {
+        return false;
+    }
+    let no = |why: &str| {
+        series::retry(&backend.name, why);
+        false
+    };
+    if record.tries > settings.retry.attempts {
+        record.flags = "URX";
+        return no("exhausted");
+    }
+    if !outbound.can_repeat() {
+        return no("body");
+    }
+    match &settings.budget {
+        Some(budget) if !budget.withdraw() => no("budget"),
+        _ => true,
+    }
+}
+
+fn refuse(failure: Failure, record: &mut Record) -> Refusal {
+    let refusal = Refusal::from(failure);
+    tracing::debug!(service = %record.service, %refusal, tries = record.tries, "request failed");
+    refusal
+}
+
+/// How a response counts.
+fn outcome<B>(response: &Response<B>) -> Outcome {
+    let grpc = response
+        .headers()
+        .get("grpc-status")
+        .and_then(|status| status.to_str().ok()?.parse().ok());
+    Outcome::Response(response.status().as_u16(), grpc)
+}

@@ -1,0 +1,132 @@
+//! One client's connection, served as HTTP until its end or a change of protocol.
+//!
+//! Invariant: when the drain starts, requests in flight are finished and no further one is taken.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+use super::Connection;
+use super::upgrade::UpgradeSlot;
+use crate::executor::LocalExecutor;
+use crate::framing::Guard;
+use crate::world::Session;
+
+/// Most headers of one request.
+const MAX_HEADERS: usize = 200;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 200;
+/// HTTP/2 windows: what a stream and a connection may have in flight.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// Serves HTTP/1.
+pub async fn http1<S>(session: Rc<Session>, stream: S) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = &session.core.world.limits;
+    let guard = Guard::new(stream, limits.request_header);
+    let drain = session.core.drain.clone();
+    let (header_bytes, idle) = (limits.header_bytes, limits.stream_idle);
+    let upgrade = Rc::<UpgradeSlot>::default();
+    let connection = Connection {
+        session,
+        switch: Some(guard.switch()),
+        upgrade: Rc::clone(&upgrade),
+    };
+    let service = service_fn(move |request| {
+        let served = connection.clone().serve(request);
+        Box::pin(async move { Ok::<_, Infallible>(served.await) })
+    });
+    let mut http = http1::Builder::new()
+        .half_close(true)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(header_bytes)
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(guard), service);
+    let mut draining = pin!(drain.signaled());
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = std::future::poll_fn(|cx| http.poll_without_shutdown(cx)) => {
+                ended?;
+                break;
+            }
+            () = &mut draining, if !told => {
+                told = true;
+                std::pin::Pin::new(&mut http).graceful_shutdown();
+            }
+        }
+    }
+    let parts = http.into_parts();
+    let (stream, held) = parts.io.into_inner().into_switched();
+    if let Err(error) = finish(stream, parts.read_buf, held, &upgrade, idle).await {
+        tracing::debug!(%error, "end of an HTTP/1 connection");
+    }
+    Ok(())
+}
+
+/// Ends the stream, or goes on with it in another protocol.
+async fn finish<S>(
+    mut stream: S,
+    early: bytes::Bytes,
+    held: Vec<u8>,
+    upgrade: &UpgradeSlot,
+    idle: Duration,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match upgrade.take() {
+        Some((upgrade, record)) => upgrade.run(stream, early, held, record, idle).await,
+        None => stream.shutdown().await,
+    }
+}
+
+/// Serves HTTP/2.
+pub async fn http2<S>(session: Rc<Session>, stream: S) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let header_bytes = session.core.world.limits.header_bytes;
+    let drain = session.core.drain.clone();
+    let connection = Connection {
+        session,
+        switch: None,
+        upgrade: Rc::default(),
+    };
+    let service = service_fn(move |request| {
+        let served = connection.clone().serve(request);
+        async move { Ok::<_, Infallible>(served.await) }
+    });
+    let mut http = pin!(
+        http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let mut draining = pin!(drain.signaled());
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut http => return ended,
+            () = &mut draining, if !told => {
+                told = true;
+                http.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What a connection speaks, by its first bytes, where the service does not say.
+//!
+//! Invariant: bytes are only looked at, never lost. HTTP/1 is believed only after a whole request line.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+/// How long a client may keep silent before its server is taken to speak first.
+const SILENCE: Duration = Duration::from_millis(250);
+/// How long a beginning that could become HTTP is waited for.
+const UNDECIDED: Duration = Duration::from_secs(10);
+/// The longest request line that is waited for.
+const MAX_LINE: usize = 16 * 1024;
+/// How every HTTP/2 connection with prior knowledge begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The longest method that is taken for one.
+const MAX_METHOD: usize = 24;
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// TLS, which is carried as it is.
+    Tls,
+    /// Anything else, carried as it is.
+    Tcp,
+}
+
+/// Reads until it is clear what is spoken. With `silence_is_tcp`, a client that says nothing at first waits for its
+/// server to speak. The bytes that were read come back.
+pub async fn sniff<S>(stream: &mut S, silence_is_tcp: bool) -> io::Result<(Protocol, Bytes)>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut seen = BytesMut::new();
+    loop {
+        if let Some(protocol) = classify(&seen) {
+            return Ok((protocol, seen.freeze()));
+        }
+        let patience = if seen.is_empty() { SILENCE } else { UNDECIDED };
+        let read = stream.read_buf(&mut seen);
+        let count = if seen_nothing_may_last(silence_is_tcp, patience) {
+            read.await?
+        } else {
+            match tokio::time::timeout(patience, read).await {
+                Ok(count) => count?,
+                Err(_) => return Ok((Protocol::Tcp, seen.freeze())),
+            }
+        };
+        if count == 0 {
+            return Ok((Protocol::Tcp, seen.freeze()));
+        }
+    }
+}
+
+/// Where silence says nothing, the first byte is waited for as long as the stream lives.
+fn seen_nothing_may_last(silence_is_tcp: bool, patience: Duration) -> bool {
+    !silence_is_tcp && patience == SILENCE
+}
+
+/// What `seen` is the beginning of; nothing while that is open.
+fn classify(seen: &[u8]) -> Option<Protocol> {
+    let first = *seen.first()?;
+    if first == 0x16 {
+        return match seen.get(1) {
+            None => None,
+            Some(3) => Some(Protocol::Tls),
+            Some(_) => Some(Protocol::Tcp),
+        };
+    }
+    if seen.len() <= PREFACE.len() && PREFACE.starts_with(seen) {
+        return (seen.len() == PREFACE.len()).then_some(Protocol::Http2);
+    }
+    if seen.starts_with(PREFACE) {
+        return Some(Protocol::Http2);
+    }
+    match seen.iter().position(|byte| *byte == b'\n') {
+        Some(end) => {
+            let line = seen.get(..end).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let http = line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0");
+            Some(if http && begins_like_a_request(line) {
+                Protocol::Http1
+            } else {
+                Protocol::Tcp
+            })
+        }
+        None if begins_like_a_request(seen) && seen.len() < MAX_LINE => None,
+        None => Some(Protocol::Tcp),
+    }
+}
+
+/// Whether `line` could be METHOD SP TARGET, as far as it goes.
+fn begins_like_a_request(line: &[u8]) -> bool {
+    let method = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let target = line
+        .get(method.len() + 1..)
+        .and_then(|target| target.first());
+    let begins =
+        target.is_none_or(|first| matches!(first, b'/' | b'*') || first.is_ascii_alphabetic());
+    (1..=MAX_METHOD).contains(&method.len())
+        && method
+            .iter()
+            .all(|byte| byte.is_ascii_alphabetic() || *byte == b'-')
+        && begins
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[test]
+    fn first_bytes_tell() {
+        for (seen, expected) in [
+            (&b""[..], None),
+            (b"GET", None),
+            (b"GET / HTTP/1.1\r", None),
+            (b"GET / HTTP/1.1\r\n", Some(Protocol::Http1)),
+            (b"PROPFIND /x HTTP/1.0\n", Some(Protocol::Http1)),
+            (b"GET /\r\n", Some(Protocol::Tcp)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n", None),
+            (PREFACE, Some(Protocol::Http2)),
+            (b"PRI * HTTP/2.0\r\n\r\nXX", Some(Protocol::Tcp)),
+            (b"\x16", None),
+            (b"\x16\x03\x01", Some(Protocol::Tls)),
+            (b"\x16\x02", Some(Protocol::Tcp)),
+            (b"*1\r\n$4\r\nPING\r\n", Some(Protocol::Tcp)),
+            (b"SET key value\r\n", Some(Protocol::Tcp)),
+            (b"EHLO [10.0.0.1]\r\n", Some(Protocol::Tcp)),
+            (b"EHLO [", Some(Protocol::Tcp)),
+            (b"\0\0\0\x08", Some(Protocol::Tcp)),
+            (b"SSH-2.0-x\r\n", Some(Protocol::Tcp)),
+        ] {
+            assert_eq!(
+                classify(seen),
+                expected,
+                "{:?}",
+                String::from_utf8_lossy(seen)
+            );
+        }
+        assert_eq!(classify(&[b'A'; MAX_METHOD + 1]), Some(Protocol::Tcp));
+        assert_eq!(
+            classify(&[b"GET /", &[b'a'; MAX_LINE][..]].concat()),
+            Some(Protocol::Tcp)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_tcp_only_where_nothing_depends_on_it() {
+        let (mut client, mut server) = duplex(100);
+        assert_eq!(
+            sniff(&mut server, true).await.unwrap(),
+            (Protocol::Tcp, Bytes::new())
+        );
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        };
+        let (seen, ()) = tokio::join!(sniff(&mut server, false), late);
+        assert_eq!(
+            seen.unwrap(),
+            (Protocol::Http1, Bytes::from_static(b"GET / HTTP/1.1\r\n"))
+        );
+    }
+
+    #[tokio::test]
+    async fn bytes_come_back_however_they_were_cut() {
+        let (mut client, mut server) = duplex(100);
+        let writes = async {
+            for piece in [&b"P"[..], b"OST / HT", b"TP/1.1\r\nHost"] {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(client);
+        };
+        let (seen, ()) = tokio::join!(sniff(&mut server, true), writes);
+        let (protocol, bytes) = seen.unwrap();
+        assert_eq!(protocol, Protocol::Http1);
+        assert!(b"POST / HTTP/1.1\r\nHost".starts_with(&bytes[..]) && bytes.len() >= 17);
+    }
+}

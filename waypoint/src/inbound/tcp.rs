@@ -1,0 +1,197 @@
+//! Connections that are carried as they are: TCP, TLS, whatever is no HTTP.
+//!
+//! Invariant: as for HTTP, nothing is sent to an endpoint without a permit, and the connection ends when it is revoked.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use culvert_hbone::{Incoming, ResponseHeaders, TunnelStream};
+use culvert_policy::DenyReason;
+
+use super::prefixed::Prefixed;
+use super::sniff::Protocol;
+use crate::http::direct_backend;
+use crate::permit::{Denied, Permit, check_service};
+use crate::relay::{Carried, relay};
+use crate::telemetry::series::Key;
+use crate::upstream::connect::UpstreamIo;
+use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::world::Session;
+
+/// Endpoints that are tried until one connects.
+const TRIES: usize = 3;
+
+/// A connected endpoint.
+struct Connected {
+    io: UpstreamIo,
+    permit: Permit,
+    _in_flight: InFlight,
+}
+
+/// Serves a stream whose service speaks no HTTP: the endpoint is connected before the stream is accepted, so that the
+/// client learns of a failure.
+pub(super) async fn serve(session: Rc<Session>, incoming: Incoming) {
+    let connected = match connect(&session).await {
+        Ok(connected) => connected,
+        Err(denied) => return super::refuse(incoming, denied.reason, denied.policy.as_deref()),
+    };
+    match incoming.accept(&ResponseHeaders::default()) {
+        Ok(stream) => copy(&session, stream, connected).await,
+        Err(error) => tracing::debug!(%error, "the client left before its stream was accepted"),
+    }
+}
+
+/// Serves a stream that was accepted to see what it speaks.
+pub(super) async fn carry(
+    session: Rc<Session>,
+    mut stream: Prefixed<TunnelStream>,
+    protocol: Protocol,
+) {
+    match connect(&session).await {
+        Ok(connected) => copy(&session, stream, connected).await,
+        Err(denied) => {
+            crate::telemetry::series::refused(denied.reason.as_str());
+            tracing::info!(
+                target: "access",
+                reporter = "waypoint",
+                src.addr = %session.client.address,
+                src.identity = %session.client.id,
+                dst.service = %session.destination.key(),
+                ?protocol,
+                reason = %denied.reason,
+                "connection refused"
+            );
+            stream.get_mut().reset();
+        }
+    }
+}
+
+/// Picks endpoints until one connects.
+async fn connect(session: &Session) -> Result<Connected, Denied> {
+    let mut tried: Vec<Rc<Endpoint>> = Vec::new();
+    loop {
+        let snapshot = session.core.world.store.snapshot();
+        check_service(&snapshot, &session.client, &session.destination)?;
+        let routes = session.core.world.routes.load_full();
+        let backend = direct_backend(session, &snapshot, &session.config(&routes).direct);
+        let picked = backend
+            .endpoints
+            .pick(backend.settings.balancer, &tried, &mut rand::rng());
+        let endpoint = picked.ok_or(DenyReason::NoEndpoint)?;
+        let permit = session.grant(endpoint)?;
+        let in_flight = endpoint.enter();
+        match session.core.dialer.connect(endpoint).await {
+            Ok((io, _)) => {
+                return Ok(Connected {
+                    io,
+                    permit,
+                    _in_flight: in_flight,
+                });
+            }
+            Err(reason) if tried.len() + 1 >= TRIES => return Err(reason.into()),
+            Err(_) => tried.push(Rc::clone(endpoint)),
+        }
+    }
+}
+
+/// What can be ended without an orderly close.
+pub(super) trait Reset {
+    fn reset(&mut self);
+}
+
+impl Reset for TunnelStream {
+    fn reset(&mut self) {
+        Self::reset(self);
+    }
+}
+
+impl Reset for Prefixed<TunnelStream> {
+    fn reset(&mut self) {
+        self.get_mut().reset();
+    }
+}
+
+async fn copy<S>(session: &Session, mut client: S, connected: Connected)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Reset,
+{
+    let Connected {
+        mut io,
+        permit,
+        _in_flight,
+    } = connected;
+    let endpoint = Rc::clone(permit.endpoint());
+    let account = Account::open(session, &endpoint);
+    let idle = session.core.world.limits.stream_idle;
+    let result = tokio::select! {
+        biased;
+        () = permit.revoked() => Err(io::ErrorKind::PermissionDenied.into()),
+        (carried, result) = relay(&mut client, &mut io, idle) => {
+            account.carried.replace(carried);
+            result
+        }
+    };
+    if let Err(error) = result {
+        account.error.replace(Some(error));
+        client.reset();
+        io.reset();
+    }
+}
+
+/// The account of one connection, closed exactly once, however it ends.
+struct Account<'a> {
+    session: &'a Session,
+    endpoint: Arc<str>,
+    key: Key,
+    start: std::time::Instant,
+    carried: RefCell<Carried>,
+    error: RefCell<Option<io::Error>>,
+}
+
+impl<'a> Account<'a> {
+    fn open(session: &'a Session, endpoint: &Endpoint) -> Self {
+        let key = Key {
+            source: session.client.source,
+            destination: endpoint.labels(),
+            protocol: "tcp",
+            status: 0,
+            grpc: None,
+            flags: "-",
+        };
+        session.core.series.tcp_opened(key);
+        Self {
+            session,
+            endpoint: Arc::clone(endpoint.uid()),
+            key,
+            start: std::time::Instant::now(),
+            carried: RefCell::default(),
+            error: RefCell::default(),
+        }
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        let carried = *self.carried.borrow();
+        self.session
+            .core
+            .series
+            .tcp_closed(self.key, carried.a_to_b, carried.b_to_a);
+        let error = self.error.borrow();
+        tracing::info!(
+            target: "access",
+            reporter = "waypoint",
+            src.addr = %self.session.client.address,
+            src.identity = %self.session.client.id,
+            dst.service = %self.session.destination.key(),
+            dst.workload = %self.endpoint,
+            bytes_sent = carried.b_to_a,
+            bytes_recv = carried.a_to_b,
+            duration = ?self.start.elapsed(),
+            error = error.as_ref().map(tracing::field::display),
+            "connection complete"
+        );
+    }
+}

@@ -1,0 +1,273 @@
+//! From the resources as decoded to the snapshot that serves.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::ServiceRef;
+use crate::config::fault::FaultPolicy;
+use crate::config::retry::Retry;
+use crate::config::route::{Route, Rule};
+use crate::config::traffic::{BudgetSettings, TrafficPolicy};
+use crate::upstream::budget::{Admission, Budget};
+
+use super::plan::{BackendPlan, RulePlan, Settings};
+use super::table::HostTable;
+use super::{PortConfig, Ports, Routes};
+
+/// Counters that live on from snapshot to snapshot, by policy (or route) and service.
+#[derive(Debug, Default)]
+pub struct Carried {
+    budgets: HashMap<(Arc<str>, Arc<str>), Arc<Budget>>,
+    admissions: HashMap<(Arc<str>, Arc<str>), Arc<Admission>>,
+}
+
+/// Everything that a snapshot is built from.
+struct Input<'a> {
+    routes: &'a BTreeMap<String, Arc<Route>>,
+    traffic: &'a BTreeMap<String, Arc<TrafficPolicy>>,
+    faults: &'a BTreeMap<String, Arc<FaultPolicy>>,
+    carried: &'a mut Carried,
+    used: Carried,
+}
+
+/// Builds a snapshot; counters come from `carried` where policy, service and limits are what they were.
+pub fn build(
+    routes: &BTreeMap<String, Arc<Route>>,
+    traffic: &BTreeMap<String, Arc<TrafficPolicy>>,
+    faults: &BTreeMap<String, Arc<FaultPolicy>>,
+    carried: &mut Carried,
+) -> Routes {
+    let mut input = Input {
+        routes,
+        traffic,
+        faults,
+        carried,
+        used: Carried::default(),
+    };
+    let mut ports: BTreeMap<Arc<str>, BTreeSet<u16>> = BTreeMap::new();
+    for named in input.service_refs() {
+        ports
+            .entry(Arc::clone(&named.service))
+            .or_default()
+            .insert(named.port);
+    }
+    let mut services = HashMap::new();
+    for (service, mentioned) in ports {
+        let others = input.port(&service, 0);
+        let named = mentioned.into_iter().filter(|port| *port != 0);
+        let named = named
+            .map(|port| (port, input.port(&service, port)))
+            .collect();
+        services.insert(service, Ports { named, others });
+    }
+    let used = std::mem::take(&mut input.used);
+    *carried = used;
+    Routes { services }
+}
+
+impl Input<'_> {
+    fn service_refs(&self) -> impl Iterator<Item = &ServiceRef> {
+        let parents = self.routes.values().flat_map(|route| &route.parents);
+        let traffic = self.traffic.values().flat_map(|policy| &policy.services);
+        let faults = self.faults.values().flat_map(|policy| &policy.services);
+        parents.chain(traffic).chain(faults)
+    }
+
+    /// What holds at `port` of `service`; 0 stands for every port that nobody names.
+    fn port(&mut self, service: &Arc<str>, port: u16) -> PortConfig {
+        let here = ServiceRef {
+            service: Arc::clone(service),
+            port,
+        };
+        let attached: Vec<_> = self
+            .routes
+            .values()
+            .filter(|route| covered(&route.parents, &here))
+            .cloned()
+            .collect();
+        let table = (!attached.is_empty()).then(|| {
+            let mut table = HostTable::default();
+            for route in &attached {
+                let plans: Vec<_> = route
+                    .rules
+                    .iter()
+                    .map(|rule| self.rule(route, rule, &here))
+                    .collect();
+                table.add(route, &plans);
+            }
+            table.sort();
+            table
+        });
+        let policies = self.traffic_of(&here);
+        let direct = self.settings(&policies, &here, None);
+        PortConfig {
+            table,
+            direct,
+            faults: self.faults_of(&here, None),
+        }
+    }
+
+    fn rule(&mut self, route: &Route, rule: &Rule, parent: &ServiceRef) -> Arc<RulePlan> {
+        let of_route: Vec<_> = self
+            .traffic
+            .values()
+            .filter(|policy| names(&policy.routes, &route.name))
+            .cloned()
+            .collect();
+        let of_parent = self.traffic_of(parent);
+        let mut backends = Vec::with_capacity(rule.backends.len());
+        for backend in &rule.backends {
+            let mut policies = of_route.clone();
+            let service = match &backend.target {
+                Ok(service) => {
+                    policies.extend(self.traffic_of(service));
+                    service
+                }
+                Err(_) => parent,
+            };
+            policies.extend(of_parent.iter().cloned());
+            let settings = self.settings(&policies, service, Some((&route.name, rule)));
+            backends.push(BackendPlan {
+                target: backend.target.clone(),
+                weight: backend.weight,
+                filters: backend.filters.clone(),
+                settings,
+            });
+        }
+        Arc::new(RulePlan {
+            route: Arc::clone(&route.name),
+            filters: rule.filters.clone(),
+            backends,
+            faults: self.faults_of(parent, Some(&route.name)),
+        })
+    }
+
+    /// Policies of a service at a port, those that name the port first.
+    fn traffic_of(&self, here: &ServiceRef) -> Vec<Arc<TrafficPolicy>> {
+        let mut policies: Vec<_> = self
+            .traffic
+            .values()
+            .filter(|policy| covered(&policy.services, here))
+            .cloned()
+            .collect();
+        policies.sort_by_key(|policy| !names_port(&policy.services, here));
+        policies
+    }
+
+    /// Faults of a route, then of the service.
+    fn faults_of(&self, here: &ServiceRef, route: Option<&str>) -> Vec<Arc<FaultPolicy>> {
+        let of_route =
+            |policy: &Arc<FaultPolicy>| route.is_some_and(|route| names(&policy.routes, route));
+        let first = self.faults.values().filter(|policy| of_route(policy));
+        let second = self
+            .faults
+            .values()
+            .filter(|policy| !of_route(policy) && covered(&policy.services, here));
+        first.chain(second).cloned().collect()
+    }
+
+    /// Resolves the settings for requests to `service`: the rule's own statements, then the first policy that states.
+    fn settings(
+        &mut self,
+        policies: &[Arc<TrafficPolicy>],
+        service: &ServiceRef,
+        rule: Option<(&Arc<str>, &Rule)>,
+    ) -> Settings {
+        let own = rule.map(|(_, rule)| rule);
+        let timeout = |own: Option<Duration>, of: fn(&TrafficPolicy) -> Option<Duration>| {
+            own.or_else(|| policies.iter().find_map(|policy| of(policy)))
+                .filter(|timeout| !timeout.is_zero())
+        };
+        let by_policy = policies
+            .iter()
+            .find_map(|policy| Some((&policy.name, policy.retry.as_ref()?)));
+        let asked = match rule {
+            Some((
+                name,
+                Rule {
+                    retry: Some(retry), ..
+                },
+            )) => Some((name, retry)),
+            _ => by_policy,
+        };
+        Settings {
+            request_timeout: timeout(own.and_then(|rule| rule.request_timeout), |policy| {
+                policy.request_timeout
+            }),
+            backend_timeout: timeout(own.and_then(|rule| rule.backend_timeout), |policy| {
+                policy.backend_timeout
+            }),
+            budget: asked.map(|(asker, _)| self.budget(policies, asker, service)),
+            retry: Arc::new(asked.map_or_else(Retry::connect_failures, |(_, retry)| retry.clone())),
+            balancer: policies
+                .iter()
+                .find_map(|policy| policy.balancer)
+                .unwrap_or_default(),
+            admission: self.admission(service),
+        }
+    }
+
+    /// The budget of the policy that states one, else a default one of whoever asks for retries.
+    fn budget(
+        &mut self,
+        policies: &[Arc<TrafficPolicy>],
+        asker: &Arc<str>,
+        service: &ServiceRef,
+    ) -> Arc<Budget> {
+        let stated = policies
+            .iter()
+            .find_map(|policy| Some((&policy.name, policy.budget?)));
+        let (owner, settings) = stated.unwrap_or((asker, BudgetSettings::default()));
+        let key = (Arc::clone(owner), Arc::clone(&service.service));
+        let known = self
+            .used
+            .budgets
+            .get(&key)
+            .or_else(|| self.carried.budgets.get(&key));
+        let budget = match known.filter(|budget| budget.settings() == settings) {
+            Some(budget) => Arc::clone(budget),
+            None => Arc::new(Budget::new(settings)),
+        };
+        self.used.budgets.insert(key, Arc::clone(&budget));
+        budget
+    }
+
+    /// The bound of requests at once that a policy of the service itself states.
+    fn admission(&mut self, service: &ServiceRef) -> Option<Arc<Admission>> {
+        let policies = self.traffic_of(service);
+        let (owner, limit) = policies
+            .iter()
+            .find_map(|policy| Some((&policy.name, policy.max_requests?)))?;
+        let key = (Arc::clone(owner), Arc::clone(&service.service));
+        let known = self
+            .used
+            .admissions
+            .get(&key)
+            .or_else(|| self.carried.admissions.get(&key));
+        let admission = match known.filter(|admission| admission.limit() == limit) {
+            Some(admission) => Arc::clone(admission),
+            None => Arc::new(Admission::new(limit)),
+        };
+        self.used.admissions.insert(key, Arc::clone(&admission));
+        Some(admission)
+    }
+}
+
+/// Whether one of `refs` covers `here`.
+fn covered(refs: &[ServiceRef], here: &ServiceRef) -> bool {
+    refs.iter()
+        .any(|named| named.covers(&here.service, here.port))
+}
+
+/// Whether one of `refs` names the very port.
+fn names_port(refs: &[ServiceRef], here: &ServiceRef) -> bool {
+    here.port != 0 && refs.contains(here)
+}
+
+fn names(routes: &[String], route: &str) -> bool {
+    routes.iter().any(|name| name == route)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Which settings and faults a request meets, and that counters outlive snapshots.
+
+use culvert_proto::waypoint as pb;
+
+use super::*;
+use crate::config::matcher::Head;
+use crate::config::retry::Outcome;
+use crate::config::traffic::Balancer;
+
+#[derive(Default)]
+struct World {
+    routes: BTreeMap<String, Arc<Route>>,
+    traffic: BTreeMap<String, Arc<TrafficPolicy>>,
+    faults: BTreeMap<String, Arc<FaultPolicy>>,
+    carried: Carried,
+}
+
+fn service(service: &str, port: u32) -> pb::ServiceRef {
+    pb::ServiceRef {
+        service: service.into(),
+        port,
+    }
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn retry(code: u32) -> Option<pb::Retry> {
+    Some(pb::Retry {
+        attempts: 1,
+        codes: vec![code],
+        ..Default::default()
+    })
+}
+
+impl World {
+    /// A route `n/NAME` from `d/web` at `port` to `d/v1`.
+    fn route(&mut self, name: &str, port: u32, rule: pb::HttpRule) -> &mut Self {
+        let target = Some(pb::http_backend::Target::Service(service("d/v1", 8080)));
+        let backends = vec![pb::HttpBackend {
+            target,
+            weight: 1,
+            filters: Vec::new(),
+        }];
+        let raw = pb::HttpRoute {
+            namespace: "n".into(),
+            name: name.into(),
+            parents: vec![service("d/web", port)],
+            rules: vec![pb::HttpRule { backends, ..rule }],
+            ..Default::default()
+        };
+        self.routes
+            .insert(name.into(), Arc::new(Route::decode(&raw).unwrap().route));
+        self
+    }
+
+    fn traffic(&mut self, name: &str, raw: pb::TrafficPolicy) -> &mut Self {
+        let raw = pb::TrafficPolicy {
+            namespace: "n".into(),
+            name: name.into(),
+            ..raw
+        };
+        self.traffic
+            .insert(name.into(), Arc::new(TrafficPolicy::decode(&raw).unwrap()));
+        self
+    }
+
+    fn build(&mut self) -> Routes {
+        build(&self.routes, &self.traffic, &self.faults, &mut self.carried)
+    }
+}
+
+/// The settings of the first backend of the rule that serves `/` at `d/web:80`.
+fn settings(routes: &Routes) -> Settings {
+    let headers = http::HeaderMap::new();
+    let head = Head {
+        method: &http::Method::GET,
+        path: "/",
+        query: None,
+        headers: &headers,
+    };
+    let table = routes.port("d/web", 80).unwrap().table.as_ref().unwrap();
+    table.find("web", &head).unwrap().rule.backends[0]
+        .settings
+        .clone()
+}
+
+#[test]
+fn the_closest_statement_wins_field_by_field() {
+    let mut world = World::default();
+    world
+        .route(
+            "r",
+            0,
+            pb::HttpRule {
+                request_timeout: seconds(1),
+                ..Default::default()
+            },
+        )
+        .traffic(
+            "of-route",
+            pb::TrafficPolicy {
+                route_targets: vec!["n/r".into()],
+                request_timeout: seconds(2),
+                backend_request_timeout: seconds(2),
+                ..Default::default()
+            },
+        )
+        .traffic(
+            "of-backend",
+            pb::TrafficPolicy {
+                targets: vec![service("d/v1", 0)],
+                backend_request_timeout: seconds(3),
+                retry: retry(503),
+                ..Default::default()
+            },
+        )
+        .traffic(
+            "of-parent",
+            pb::TrafficPolicy {
+                targets: vec![service("d/web", 80)],
+                retry: retry(500),
+                load_balancer: pb::LoadBalancer::RoundRobin.into(),
+                ..Default::default()
+            },
+        );
+    let settings = settings(&world.build());
+    assert_eq!(settings.request_timeout, Some(Duration::from_secs(1)));
+    assert_eq!(settings.backend_timeout, Some(Duration::from_secs(2)));
+    assert!(
+        settings.retry.wants(Outcome::Response(503, None))
+            && !settings.retry.wants(Outcome::Response(500, None))
+    );
+    assert_eq!(settings.balancer, Balancer::RoundRobin);
+    assert_eq!(
+        settings.budget.unwrap().settings(),
+        BudgetSettings::default()
+    );
+}
+
+#[test]
+fn zero_ends_the_search_and_means_no_timeout() {
+    let mut world = World::default();
+    world
+        .route(
+            "r",
+            0,
+            pb::HttpRule {
+                request_timeout: seconds(0),
+                ..Default::default()
+            },
+        )
+        .traffic(
+            "p",
+            pb::TrafficPolicy {
+                targets: vec![service("d/web", 0)],
+                request_timeout: seconds(2),
+                ..Default::default()
+            },
+        );
+    assert_eq!(settings(&world.build()).request_timeout, None);
+}
+
+#[test]
+fn a_policy_of_the_port_goes_before_one_of_the_service() {
+    let of = |port, retries| pb::TrafficPolicy {
+        targets: vec![service("d/web", port)],
+        retry: retry(retries),
+        ..Default::default()
+    };
+    let mut world = World::default();
+    world.traffic("a", of(0, 500)).traffic("b", of(80, 503));
+    let routes = world.build();
+    let wants = |port, code| {
+        routes
+            .port("d/web", port)
+            .unwrap()
+            .direct
+            .retry
+            .wants(Outcome::Response(code, None))
+    };
+    assert!(wants(80, 503) && !wants(80, 500));
+    assert!(wants(81, 500) && !wants(81, 503));
+}
+
+#[test]
+fn routes_of_one_port_leave_others_alone() {
+    let mut world = World::default();
+    world.route("r", 80, pb::HttpRule::default());
+    let routes = world.build();
+    assert!(routes.port("d/web", 80).unwrap().table.is_some());
+    assert!(routes.port("d/web", 81).unwrap().table.is_none());
+    assert!(routes.port("d/other", 80).is_none());
+}
+
+#[test]
+fn faults_of_the_route_come_first_and_others_stay_away() {
+    let mut world = World::default();
+    world.route("r", 0, pb::HttpRule::default());
+    for (name, services, routes) in [
+        ("a", vec![service("d/web", 0)], vec![]),
+        ("b", vec![], vec!["n/r".to_owned()]),
+        ("c", vec![service("d/web", 81)], vec![]),
+        ("d", vec![service("d/v1", 0)], vec!["n/other".to_owned()]),
+    ] {
+        let raw = pb::FaultPolicy {
+            namespace: "n".into(),
+            name: name.into(),
+            targets: services,
+            route_targets: routes,
+            ..Default::default()
+        };
+        world
+            .faults
+            .insert(name.into(), Arc::new(FaultPolicy::decode(&raw).unwrap()));
+    }
+    let routes = world.build();
+    let port = routes.port("d/web", 80).unwrap();
+    let names = |faults: &[Arc<FaultPolicy>]| {
+        faults
+            .iter()
+            .map(|f| f.name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&port.faults), ["n/a"]);
+    let headers = http::HeaderMap::new();
+    let head = Head {
+        method: &http::Method::GET,
+        path: "/",
+        query: None,
+        headers: &headers,
+    };
+    let rule = port
+        .table
+        .as_ref()
+        .unwrap()
+        .find("web", &head)
+        .unwrap()
+        .rule;
+    assert_eq!(names(&rule.faults), ["n/b", "n/a"]);
+}
+
+#[test]
+fn counters_outlive_snapshots_until_their_limits_change() {
+    let policy = |percent, max_requests| pb::TrafficPolicy {
+        targets: vec![service("d/web", 0)],
+        retry: retry(503),
+        retry_budget: Some(pb::RetryBudget {
+            percent,
+            ..Default::default()
+        }),
+        max_requests,
+        ..Default::default()
+    };
+    let mut world = World::default();
+    let mut direct = |world: &mut World, raw| {
+        let routes = world.traffic("p", raw).build();
+        routes.port("d/web", 80).unwrap().direct.clone()
+    };
+    let first = direct(&mut world, policy(20, 5));
+    let same = direct(&mut world, policy(20, 5));
+    let other = direct(&mut world, policy(30, 6));
+    assert!(Arc::ptr_eq(
+        first.budget.as_ref().unwrap(),
+        same.budget.as_ref().unwrap()
+    ));
+    assert!(Arc::ptr_eq(
+        first.admission.as_ref().unwrap(),
+        same.admission.as_ref().unwrap()
+    ));
+    assert_eq!(other.budget.unwrap().settings().percent, 30);
+    assert_eq!(other.admission.unwrap().limit(), 6);
+}

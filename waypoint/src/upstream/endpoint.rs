@@ -1,0 +1,204 @@
+//! One endpoint of a service, as one core sees it.
+//!
+//! Invariant: what is dialled, whom to expect there and which policies hold come from one snapshot. Load and idle
+//! connections live on from snapshot to snapshot as long as address, identity and tunnel stay the same.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use culvert_identity::SpiffeId;
+use culvert_policy::{DenyReason, PolicySet};
+use culvert_xds::state::{AppProtocol, Service, Snapshot, Tunnel, Workload};
+
+use super::balance::{Load, PeakEwma};
+use super::pool::Connections;
+use crate::destination::is_mesh_port;
+use crate::telemetry::series::{DestinationLabels, SeriesCache};
+
+/// An endpoint that may be picked.
+#[derive(Debug)]
+pub struct Endpoint {
+    workload: Arc<Workload>,
+    address: SocketAddr,
+    /// Identities that it may prove.
+    expected: Vec<SpiffeId>,
+    policies: Result<PolicySet, DenyReason>,
+    app_protocol: AppProtocol,
+    /// Of the snapshot that all this comes from.
+    version: u64,
+    /// The number of its labels, as an endpoint of the service that it was found by.
+    labels: u32,
+    state: Rc<State>,
+}
+
+/// What outlives a snapshot.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    active: Cell<u32>,
+    ewma: Cell<PeakEwma>,
+    answered: Cell<Option<Instant>>,
+    connections: Connections,
+}
+
+/// One request in flight at an endpoint.
+#[derive(Debug)]
+pub struct InFlight {
+    state: Rc<State>,
+    start: Instant,
+}
+
+impl Endpoint {
+    /// The endpoint at `port` of `workload`; none if it has no address or the port is the mesh's own.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        workload: &Arc<Workload>,
+        address: Option<SocketAddr>,
+        service: Option<(&Service, AppProtocol)>,
+        series: &SeriesCache,
+    ) -> Option<Self> {
+        let address = address.filter(|address| !is_mesh_port(address.port()))?;
+        let mut expected = vec![workload.identity().clone()];
+        expected.extend(
+            service
+                .iter()
+                .flat_map(|(service, _)| service.identities.iter().cloned()),
+        );
+        Some(Self {
+            workload: Arc::clone(workload),
+            address,
+            expected,
+            policies: snapshot
+                .policies_for(workload)
+                .map_err(|_| DenyReason::PolicyMissing),
+            app_protocol: service.map(|(_, protocol)| protocol).unwrap_or_default(),
+            version: snapshot.version(),
+            labels: series.destination(&labels(workload, service.map(|(service, _)| service))),
+            state: Rc::default(),
+        })
+    }
+
+    /// Takes over what `earlier` knows and holds, if it is the same endpoint.
+    pub(super) fn inherit(&mut self, earlier: &Self) {
+        let same = self.address == earlier.address
+            && self.expected == earlier.expected
+            && self.workload.tunnel() == earlier.workload.tunnel()
+            && self.uid() == earlier.uid();
+        if same {
+            self.state = Rc::clone(&earlier.state);
+        }
+    }
+
+    /// The workload's uid.
+    pub fn uid(&self) -> &Arc<str> {
+        self.workload.uid()
+    }
+
+    /// The workload.
+    pub fn workload(&self) -> &Arc<Workload> {
+        &self.workload
+    }
+
+    /// What its application listens at.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it is reached by HBONE.
+    pub fn tunnelled(&self) -> bool {
+        self.workload.tunnel() == Tunnel::Hbone
+    }
+
+    /// Whom to expect there.
+    pub fn expected(&self) -> &[SpiffeId] {
+        &self.expected
+    }
+
+    /// What its port speaks, as far as the service says.
+    pub fn app_protocol(&self) -> AppProtocol {
+        self.app_protocol
+    }
+
+    /// The version of the snapshot that it comes from.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The number of its labels.
+    pub fn labels(&self) -> u32 {
+        self.labels
+    }
+
+    /// The policies of the workload; one that is missing denies.
+    pub fn policies(&self) -> Result<&PolicySet, DenyReason> {
+        self.policies.as_ref().map_err(|reason| *reason)
+    }
+
+    /// Its idle connections.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.state.connections
+    }
+
+    /// Counts a request in flight, until the result is dropped.
+    pub fn enter(&self) -> InFlight {
+        self.state
+            .active
+            .set(self.state.active.get().saturating_add(1));
+        InFlight {
+            state: Rc::clone(&self.state),
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Load for Rc<Endpoint> {
+    fn active(&self) -> u32 {
+        self.state.active.get()
+    }
+
+    fn cost(&self) -> f64 {
+        self.state.ewma.get().cost(self.active())
+    }
+}
+
+impl InFlight {
+    /// The response's headers have come.
+    pub fn answered(&self) {
+        let now = Instant::now();
+        let before = self.state.answered.replace(Some(now));
+        let since = before.map_or(Duration::MAX, |before| now - before);
+        let mut ewma = self.state.ewma.get();
+        ewma.observe(now - self.start, since);
+        self.state.ewma.set(ewma);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.state
+            .active
+            .set(self.state.active.get().saturating_sub(1));
+    }
+}
+
+fn labels(workload: &Workload, service: Option<&Service>) -> DestinationLabels {
+    DestinationLabels {
+        service: service
+            .map(|service| service.hostname.to_string())
+            .unwrap_or_default(),
+        service_name: service
+            .map(|service| service.name.to_string())
+            .unwrap_or_default(),
+        service_namespace: service
+            .map(|service| service.namespace.to_string())
+            .unwrap_or_default(),
+        workload: workload.workload_name().to_string(),
+        workload_namespace: workload.namespace().to_string(),
+        principal: workload.identity().to_string(),
+        canonical_service: workload.canonical_name().to_string(),
+        revision: workload.canonical_revision().to_string(),
+        cluster: workload.cluster_id().to_string(),
+    }
+}

@@ -1,0 +1,352 @@
+//! HTTP connections to one endpoint, kept for the next request.
+//!
+//! Invariants: an HTTP/1 connection serves one request at a time and is kept only after both bodies have ended. A
+//! connection made with an older certificate takes no new request.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use culvert_policy::DenyReason;
+use culvert_runtime::task;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::connect::{Dialer, UpstreamIo};
+use super::endpoint::Endpoint;
+use crate::executor::LocalExecutor;
+use crate::http::body::RequestBody;
+
+/// A connection that was not used for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// Idle HTTP/1 connections that are kept for one endpoint on one core.
+const MAX_IDLE: usize = 512;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+/// HTTP/2 windows: what a stream and a connection may have in flight.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// Which HTTP is spoken to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// A core's connections to one endpoint.
+#[derive(Debug)]
+pub struct Connections {
+    http1: RefCell<Vec<Idle>>,
+    http2: RefCell<Vec<Shared>>,
+    /// One dial of HTTP/2 at a time; others wait for its connection.
+    dialling: Semaphore,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Http1,
+    generation: u64,
+    since: Instant,
+}
+
+/// An HTTP/1 connection that is not serving a request.
+#[derive(Debug)]
+struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    /// The request in flight asks for another protocol.
+    may_switch: Rc<Cell<bool>>,
+    /// The stream, once the connection has changed its protocol.
+    switched: oneshot::Receiver<Switched>,
+}
+
+/// The stream of a connection that changed its protocol.
+#[derive(Debug)]
+pub struct Switched {
+    /// The stream.
+    pub io: UpstreamIo,
+    /// What was read from it already.
+    pub read: Bytes,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    streams: Rc<Cell<u32>>,
+    generation: u64,
+    since: Rc<Cell<Instant>>,
+}
+
+/// A connection for one request.
+#[derive(Debug)]
+pub struct Lease {
+    kind: Kind,
+    generation: u64,
+    reused: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Http1(Http1),
+    Http2 {
+        sender: http2::SendRequest<RequestBody>,
+        _stream: Stream,
+    },
+}
+
+/// Counts a stream of a shared connection for as long as it lives.
+#[derive(Debug)]
+struct Stream {
+    streams: Rc<Cell<u32>>,
+    since: Rc<Cell<Instant>>,
+}
+
+/// What became of a request that was not answered.
+#[derive(Debug)]
+pub enum SendError {
+    /// Not sent: here it is again.
+    NotSent(Box<http::Request<RequestBody>>),
+    /// Perhaps sent.
+    Lost(hyper::Error),
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            http1: RefCell::default(),
+            http2: RefCell::default(),
+            dialling: Semaphore::new(1),
+        }
+    }
+}
+
+impl Connections {
+    /// A connection for one request: an idle one, one with room, or a new one. With `fresh` always a new one.
+    pub async fn lease(
+        endpoint: &Endpoint,
+        version: HttpVersion,
+        dialer: &Dialer,
+        fresh: bool,
+    ) -> Result<Lease, DenyReason> {
+        let generation = dialer.generation();
+        let kept = endpoint.connections();
+        match version {
+            HttpVersion::Http1 => match kept.idle(generation).filter(|_| !fresh) {
+                Some(lease) => Ok(lease),
+                None => dial_http1(endpoint, dialer).await,
+            },
+            HttpVersion::Http2 => {
+                if let Some(lease) = kept.shared(generation).filter(|_| !fresh) {
+                    return Ok(lease);
+                }
+                // The semaphore is never closed.
+                let _turn = kept.dialling.acquire().await;
+                match kept.shared(generation).filter(|_| !fresh) {
+                    Some(lease) => Ok(lease),
+                    None => dial_http2(endpoint, dialer).await,
+                }
+            }
+        }
+    }
+
+    /// The idle HTTP/1 connection that was used last.
+    fn idle(&self, generation: u64) -> Option<Lease> {
+        let mut idle = self.http1.borrow_mut();
+        let mut index = idle.len();
+        while index > 0 {
+            index -= 1;
+            let Some(last) = idle.get(index) else { break };
+            if last.generation != generation || last.connection.sender.is_closed() {
+                idle.remove(index);
+            } else if last.connection.sender.is_ready() {
+                let found = idle.remove(index);
+                return Some(Lease {
+                    kind: Kind::Http1(found.connection),
+                    generation,
+                    reused: true,
+                });
+            }
+            // Otherwise it has not noticed the end of its response yet.
+        }
+        None
+    }
+
+    /// An HTTP/2 connection with room for one more stream.
+    fn shared(&self, generation: u64) -> Option<Lease> {
+        let mut shared = self.http2.borrow_mut();
+        shared.retain(|shared| shared.generation == generation && !shared.sender.is_closed());
+        let found = shared
+            .iter()
+            .find(|shared| shared.streams.get() < MAX_STREAMS)?;
+        Some(Lease {
+            kind: found.stream(),
+            generation,
+            reused: true,
+        })
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn close_idle(&self) {
+        self.http1
+            .borrow_mut()
+            .retain(|idle| idle.since.elapsed() < IDLE && !idle.connection.sender.is_closed());
+        self.http2.borrow_mut().retain(|shared| {
+            let idle = shared.streams.get() == 0 && shared.since.get().elapsed() >= IDLE;
+            !idle && !shared.sender.is_closed()
+        });
+    }
+}
+
+impl Shared {
+    fn stream(&self) -> Kind {
+        self.streams.set(self.streams.get() + 1);
+        let stream = Stream {
+            streams: Rc::clone(&self.streams),
+            since: Rc::clone(&self.since),
+        };
+        Kind::Http2 {
+            sender: self.sender.clone(),
+            _stream: stream,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.streams.set(self.streams.get().saturating_sub(1));
+        self.since.set(Instant::now());
+    }
+}
+
+async fn dial_http1(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyReason> {
+    let (io, generation) = dialer.connect(endpoint).await?;
+    let (sender, connection) = http1::Builder::new()
+        .handshake::<_, RequestBody>(TokioIo::new(io))
+        .await
+        .map_err(|_| DenyReason::ConnectFailed)?;
+    let (tell, switched) = oneshot::channel();
+    let may_switch = Rc::new(Cell::new(false));
+    let asked = Rc::clone(&may_switch);
+    task::spawn_local("upstream_http1", async move {
+        let Ok(parts) = connection.without_shutdown().await else {
+            return;
+        };
+        let mut ended = Switched {
+            io: parts.io.into_inner(),
+            read: parts.read_buf,
+        };
+        if asked.get() {
+            drop(tell.send(ended));
+        } else {
+            drop(ended.io.shutdown().await);
+        }
+    });
+    Ok(Lease {
+        kind: Kind::Http1(Http1 {
+            sender,
+            may_switch,
+            switched,
+        }),
+        generation,
+        reused: false,
+    })
+}
+
+async fn dial_http2(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyReason> {
+    let (io, generation) = dialer.connect(endpoint).await?;
+    let (sender, connection) = http2::Builder::new(LocalExecutor)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(64 * 1024)
+        .handshake::<_, RequestBody>(TokioIo::new(io))
+        .await
+        .map_err(|_| DenyReason::ConnectFailed)?;
+    task::spawn_local("upstream_http2", async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream HTTP/2 connection");
+        }
+    });
+    let shared = Shared {
+        sender,
+        streams: Rc::default(),
+        generation,
+        since: Rc::new(Cell::new(Instant::now())),
+    };
+    let kind = shared.stream();
+    endpoint.connections().http2.borrow_mut().push(shared);
+    Ok(Lease {
+        kind,
+        generation,
+        reused: false,
+    })
+}
+
+impl Lease {
+    /// Which HTTP it speaks.
+    pub fn version(&self) -> HttpVersion {
+        match self.kind {
+            Kind::Http1(_) => HttpVersion::Http1,
+            Kind::Http2 { .. } => HttpVersion::Http2,
+        }
+    }
+
+    /// Whether a request was sent on it before, so that its end may have been on the way already.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Sends the request and waits for the response's headers.
+    pub async fn send(
+        &mut self,
+        request: http::Request<RequestBody>,
+    ) -> Result<http::Response<hyper::body::Incoming>, SendError> {
+        let lost =
+            |mut error: hyper::client::conn::TrySendError<http::Request<RequestBody>>| match error
+                .take_message()
+            {
+                Some(request) => SendError::NotSent(Box::new(request)),
+                None => SendError::Lost(error.into_error()),
+            };
+        match &mut self.kind {
+            Kind::Http1(connection) => {
+                connection
+                    .may_switch
+                    .set(request.headers().contains_key(http::header::UPGRADE));
+                connection
+                    .sender
+                    .try_send_request(request)
+                    .await
+                    .map_err(lost)
+            }
+            Kind::Http2 { sender, .. } => sender.try_send_request(request).await.map_err(lost),
+        }
+    }
+
+    /// The stream, after the backend agreed to another protocol.
+    pub async fn switched(self) -> Option<Switched> {
+        match self.kind {
+            Kind::Http1(connection) => connection.switched.await.ok(),
+            Kind::Http2 { .. } => None,
+        }
+    }
+
+    /// Keeps an HTTP/1 connection for another request, after both bodies have ended.
+    pub fn keep(self, endpoint: &Endpoint) {
+        let Kind::Http1(connection) = self.kind else {
+            return;
+        };
+        let mut idle = endpoint.connections().http1.borrow_mut();
+        if idle.len() < MAX_IDLE && !connection.sender.is_closed() {
+            idle.push(Idle {
+                connection,
+                generation: self.generation,
+                since: Instant::now(),
+            });
+        }
+    }
+}
