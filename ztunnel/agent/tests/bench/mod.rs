@@ -7,6 +7,8 @@
 )]
 #![allow(dead_code, reason = "each suite uses its part of it")]
 
+pub(crate) mod ztunnel;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 

@@ -1,0 +1,428 @@
+//! The life of a pod in the agent's hands: joining and leaving in their order, ztunnels that come, go, refuse
+//! and hang, agents that restart, namespaces that change.
+
+mod bench;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use bench::ztunnel::{Agent, Asked, Ztunnel, eventually};
+use bench::{Bench, told};
+use culvert_agent::cleanup;
+use culvert_agent::status::{Capture, Status};
+use culvert_agent::store::{Lock, Store};
+use culvert_lab::Lab;
+
+/// Run a test in a private world, with a runtime.
+fn world<F>(name: &str, body: impl FnOnce(Setup) -> F)
+where
+    F: Future<Output = Result<()>>,
+{
+    culvert_lab::test(name, |lab: &Lab| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let setup = Setup {
+            bench: Bench::new(lab)?,
+            run_dir: lab.subdir("agent")?,
+        };
+        runtime.block_on(body(setup))
+    });
+}
+
+struct Setup {
+    bench: Bench,
+    run_dir: PathBuf,
+}
+
+impl Setup {
+    fn agent(&self) -> Result<Agent> {
+        Agent::start(&self.run_dir, &self.bench.tools)
+    }
+
+    fn uid(&self) -> &str {
+        &self.bench.told.uid
+    }
+
+    fn records(&self) -> Result<usize> {
+        let file = std::fs::read(self.run_dir.join("pods.json"))?;
+        let records: serde_json::Value = serde_json::from_slice(&file)?;
+        Ok(records.as_object().context("not an object")?.len())
+    }
+
+    /// A captured pod, its agent and its ztunnel.
+    async fn captured(&self) -> Result<(Agent, Ztunnel)> {
+        let agent = self.agent()?;
+        let ztunnel = Ztunnel::connect(&agent.socket).await?;
+        agent.tell(&self.bench.told)?;
+        assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
+        ztunnel.grant_add().await?;
+        agent.captured(self.uid()).await?;
+        Ok((agent, ztunnel))
+    }
+}
+
+#[test]
+fn sockets_come_before_rules_and_go_after_redirection() {
+    let name = "sockets_come_before_rules_and_go_after_redirection";
+    world(name, |setup| async move {
+        let (bench, agent) = (&setup.bench, setup.agent()?);
+        let empty = bench.rules()?;
+        agent.tell(&bench.told)?;
+        let waiting = agent
+            .until(setup.uid(), |s| s.capture == Capture::Pending)
+            .await?;
+        assert_eq!(waiting.message, "waiting for a ztunnel");
+        assert_eq!(bench.rules()?, empty);
+
+        let ztunnel = Ztunnel::connect(&agent.socket).await?;
+        let Asked::Add(workload) = ztunnel.asked().await? else {
+            anyhow::bail!("no Add")
+        };
+        assert_eq!(workload.addresses, bench.told.addresses);
+        assert_eq!(bench.rules()?, empty, "rules before sockets");
+        ztunnel.answer(Ok(()));
+        let status = agent.captured(setup.uid()).await?;
+        assert_eq!((status.generation, status.message.as_str()), (1, ""));
+        let rules = bench.rules()?;
+        assert!(
+            rules.contains(&format!("--mark {:#x} ", workload.mark)),
+            "{rules}"
+        );
+        assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
+        assert_eq!(setup.records()?, 1);
+
+        let mut released = bench.told.clone();
+        released.enrolled = false;
+        agent.tell(&released)?;
+        assert_eq!(ztunnel.asked().await?, Asked::Del(setup.uid().to_owned()));
+        let rules = bench.rules()?;
+        assert!(
+            !rules.contains("REDIRECT") && !rules.contains("REJECT"),
+            "{rules}"
+        );
+        assert!(
+            rules.contains("CONNMARK"),
+            "answers would leave in the clear"
+        );
+        ztunnel.answer(Ok(()));
+        agent
+            .until(setup.uid(), |s| s.capture == Capture::Released)
+            .await?;
+        assert_eq!(bench.rules()?, empty);
+        assert_eq!(setup.records()?, 0);
+
+        agent.tell(&bench.told)?;
+        ztunnel.grant_add().await?;
+        agent.captured(setup.uid()).await?;
+        agent.stop().await
+    });
+}
+
+#[test]
+fn a_refused_pod_is_not_captured_until_it_is_accepted() {
+    let name = "a_refused_pod_is_not_captured_until_it_is_accepted";
+    world(name, |setup| async move {
+        let (bench, agent) = (&setup.bench, setup.agent()?);
+        let empty = bench.rules()?;
+        let ztunnel = Ztunnel::connect(&agent.socket).await?;
+        assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
+        agent.tell(&bench.told)?;
+        assert!(matches!(ztunnel.asked().await?, Asked::Add(_)));
+        ztunnel.answer(Err("port 15001 is taken"));
+        let said = |s: &Status| s.message.contains("port 15001 is taken");
+        let status = agent.until(setup.uid(), said).await?;
+        assert_eq!(status.capture, Capture::Pending);
+        assert_eq!(bench.rules()?, empty);
+        ztunnel.grant_add().await?;
+        agent.captured(setup.uid()).await?;
+        agent.stop().await
+    });
+}
+
+#[test]
+fn rules_stay_when_ztunnel_or_agent_or_both_are_gone() {
+    let name = "rules_stay_when_ztunnel_or_agent_or_both_are_gone";
+    world(name, |setup| async move {
+        let (agent, ztunnel) = setup.captured().await?;
+        let rules = setup.bench.rules()?;
+        ztunnel.die().await;
+        let alone = |s: &Status| s.message.contains("no ztunnel");
+        let status = agent.until(setup.uid(), alone).await?;
+        assert_eq!(status.capture, Capture::Captured);
+        assert_eq!(setup.bench.rules()?, rules);
+        agent.stop().await?;
+        assert_eq!(setup.bench.rules()?, rules);
+
+        // The controller is away: nobody tells the next agent anything. It repairs what changed meanwhile.
+        setup
+            .bench
+            .pod
+            .net
+            .script("iptables -t nat -F CULVERT_OUTPUT")?;
+        let agent = setup.agent()?;
+        let status = agent.captured(setup.uid()).await?;
+        assert_eq!((status.generation, status.repairs), (1, 1));
+        assert_eq!(setup.bench.rules()?, rules);
+        let ztunnel = Ztunnel::connect(&agent.socket).await?;
+        let workload = ztunnel.grant_add().await?;
+        assert!(rules.contains(&format!("--mark {:#x} ", workload.mark)));
+        assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
+        assert_eq!(agent.ready.pending(), ["pods"]);
+
+        // It is back, and as if restarted empty: what it does not name stays.
+        agent.synced()?;
+        assert!(
+            eventually(|| agent.ready.pending().is_empty().then_some(()))
+                .await
+                .is_some()
+        );
+        agent.until(setup.uid(), |s| s.message.is_empty()).await?;
+        assert_eq!(setup.bench.rules()?, rules);
+        agent.stop().await
+    });
+}
+
+#[test]
+fn drift_is_repaired_and_counted() {
+    world("drift_is_repaired_and_counted", |setup| async move {
+        let (agent, _ztunnel) = setup.captured().await?;
+        let rules = setup.bench.rules()?;
+        for (at, change) in [
+            "iptables -t nat -F",
+            "ip6tables -t mangle -D OUTPUT 1",
+            "ip -6 rule del pref 32764",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            setup.bench.pod.net.script(change)?;
+            let repairs = u64::try_from(at)? + 1;
+            let status = agent.until(setup.uid(), |s| s.repairs == repairs).await?;
+            assert_eq!((status.capture, status.generation), (Capture::Captured, 1));
+            assert_eq!(setup.bench.rules()?, rules, "{change}");
+        }
+        agent.stop().await
+    });
+}
+
+#[test]
+fn changed_options_make_a_new_generation() {
+    world(
+        "changed_options_make_a_new_generation",
+        |setup| async move {
+            let (agent, _ztunnel) = setup.captured().await?;
+            let mut told = setup.bench.told.clone();
+            told.options.exclude_outbound_ports.insert(5432);
+            agent.tell(&told)?;
+            let status = agent.until(setup.uid(), |s| s.generation == 2).await?;
+            assert_eq!((status.capture, status.repairs), (Capture::Captured, 0));
+            let rules = setup.bench.rules()?;
+            assert!(rules.contains("--dport 5432") && rules.contains("culvert generation 2"));
+            agent.stop().await
+        },
+    );
+}
+
+/// Wait until so many ztunnels are connected.
+async fn connected(count: usize) {
+    let line = format!("culvert_agent_ztunnels{{kind=\"culvert\"}} {count}\n");
+    let look = || {
+        culvert_runtime::metrics::encode()
+            .contains(&line)
+            .then_some(())
+    };
+    assert!(eventually(look).await.is_some(), "not {count} connected");
+}
+
+#[test]
+fn a_hung_ztunnel_is_dropped_and_delays_nobody() {
+    world(
+        "a_hung_ztunnel_is_dropped_and_delays_nobody",
+        |setup| async move {
+            let agent = setup.agent()?;
+            let hung = Ztunnel::connect(&agent.socket).await?;
+            assert_eq!(hung.grant().await?, Asked::Snapshot);
+            let serving = Ztunnel::connect(&agent.socket).await?;
+            assert_eq!(serving.grant().await?, Asked::Snapshot);
+            agent.tell(&setup.bench.told)?;
+            serving.grant_add().await?;
+            agent.captured(setup.uid()).await?;
+            assert!(matches!(hung.asked().await?, Asked::Add(_)));
+            connected(1).await;
+
+            // Another hangs when the pod is to leave: it is dropped, and the pod leaves.
+            let mut released = setup.bench.told.clone();
+            released.enrolled = false;
+            agent.tell(&released)?;
+            assert!(matches!(serving.asked().await?, Asked::Del(_)));
+            agent
+                .until(setup.uid(), |s| s.capture == Capture::Released)
+                .await?;
+            connected(0).await;
+            agent.stop().await
+        },
+    );
+}
+
+#[test]
+fn two_ztunnels_both_know_every_pod() {
+    world("two_ztunnels_both_know_every_pod", |setup| async move {
+        let (agent, old) = setup.captured().await?;
+        let new = Ztunnel::connect(&agent.socket).await?;
+        new.grant_add().await?;
+        assert_eq!(new.grant().await?, Asked::Snapshot);
+        let client = told(&setup.bench.client);
+        agent.tell(&client)?;
+        let (one, other) = (old.grant_add().await?, new.grant_add().await?);
+        assert_eq!(one, other);
+        agent.captured(&client.uid).await?;
+        old.die().await;
+        agent.remove(&client.uid)?;
+        assert_eq!(new.grant().await?, Asked::Del(client.uid.clone()));
+        let gone = || (!agent.cx.statuses.all().contains_key(&client.uid)).then_some(());
+        assert!(eventually(gone).await.is_some());
+        assert_eq!(setup.records()?, 1);
+        agent.stop().await
+    });
+}
+
+#[test]
+fn a_namespace_that_goes_or_is_replaced_is_followed() {
+    let test = "a_namespace_that_goes_or_is_replaced_is_followed";
+    world(test, |setup| async move {
+        let (agent, ztunnel) = setup.captured().await?;
+        let name = setup.bench.pod.net.name();
+        script(&format!("ip netns del {name}"))?;
+        assert_eq!(ztunnel.grant().await?, Asked::Del(setup.uid().to_owned()));
+        let waits = |s: &Status| s.capture == Capture::Pending;
+        let status = agent.until(setup.uid(), waits).await?;
+        assert!(status.message.contains("does not exist"), "{status:?}");
+        assert_eq!(setup.records()?, 0);
+
+        let make = |new: &str| {
+            let addresses = setup.bench.told.addresses.iter();
+            let add = addresses.map(|ip| format!("ip -n {new} addr add {ip} dev lo\n"));
+            let add: String = add.collect();
+            let lo = format!("ip -n {new} link set lo up");
+            script(&format!("ip netns add {new}; {lo}\n{add}"))
+        };
+        make(name)?;
+        ztunnel.grant_add().await?;
+        agent.captured(setup.uid()).await?;
+
+        // Replaced while no agent looked, by one that was there before the other went: the kernel may
+        // give a new namespace the number of one that is gone.
+        agent.stop().await?;
+        make("other")?;
+        script(&format!(
+            "ip netns del {name}; touch /run/netns/{name}
+             mount --bind /run/netns/other /run/netns/{name}"
+        ))?;
+        let empty = setup.bench.rules()?;
+        let agent = setup.agent()?;
+        let ztunnel = Ztunnel::connect(&agent.socket).await?;
+        agent.tell(&setup.bench.told)?;
+        let mut asked = ztunnel.asked().await?;
+        if asked == Asked::Snapshot {
+            ztunnel.answer(Ok(()));
+            asked = ztunnel.asked().await?;
+        }
+        assert!(matches!(asked, Asked::Add(_)), "{asked:?}");
+        assert_eq!(setup.bench.rules()?, empty, "rules before sockets");
+        ztunnel.answer(Ok(()));
+        agent.captured(setup.uid()).await?;
+        agent.stop().await
+    });
+}
+
+/// Run a script of the node.
+fn script(text: &str) -> Result<()> {
+    let shell = Command::new("sh").args(["-ec", text]).status()?;
+    anyhow::ensure!(shell.success(), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_wrong_namespace_fails_with_a_reason_and_harms_no_other_pod() {
+    let name = "a_wrong_namespace_fails_with_a_reason_and_harms_no_other_pod";
+    world(name, |setup| async move {
+        let (agent, _ztunnel) = setup.captured().await?;
+        let rules = setup.bench.rules()?;
+        let failed = |s: &Status| s.capture == Capture::Failed;
+        let mut stranger = told(&setup.bench.client);
+        stranger.netns.clone_from(&setup.bench.told.netns);
+        agent.tell(&stranger)?;
+        let status = agent.until(&stranger.uid, failed).await?;
+        assert!(
+            status.message.contains("does not hold"),
+            "{}",
+            status.message
+        );
+
+        stranger.addresses.clone_from(&setup.bench.told.addresses);
+        agent.tell(&stranger)?;
+        let shared = |s: &Status| s.message.contains(setup.uid());
+        agent.until(&stranger.uid, shared).await?;
+
+        stranger.netns = "/proc/self/ns/net".into();
+        agent.tell(&stranger)?;
+        let node = |s: &Status| s.message.contains("node's own");
+        agent.until(&stranger.uid, node).await?;
+        assert_eq!(setup.bench.rules()?, rules);
+        agent.stop().await
+    });
+}
+
+#[test]
+fn cleanup_takes_everything_away_but_not_from_under_an_agent() {
+    let name = "cleanup_takes_everything_away_but_not_from_under_an_agent";
+    world(name, |setup| async move {
+        let empty = setup.bench.rules()?;
+        let (agent, ztunnel) = setup.captured().await?;
+        assert!(Lock::take(&setup.run_dir)?.is_none());
+        agent.stop().await?;
+        ztunnel.die().await;
+        assert_ne!(setup.bench.rules()?, empty);
+        let lock = Lock::take(&setup.run_dir)?.context("the agent ended")?;
+        let store = Store::load(&setup.run_dir, lock)?;
+        assert_eq!(
+            cleanup::all(&setup.bench.tools, &store),
+            Vec::<String>::new()
+        );
+        assert_eq!(setup.bench.rules()?, empty);
+        assert_eq!(setup.records()?, 0);
+        Ok(())
+    });
+}
+
+/// Nothing of a pod that came and went stays in the agent: descriptors, tasks, records.
+#[test]
+fn pods_that_come_and_go_leave_nothing() {
+    world("pods_that_come_and_go_leave_nothing", |setup| async move {
+        let (agent, ztunnel) = setup.captured().await?;
+        let descriptors = || std::fs::read_dir("/proc/self/fd").map(Iterator::count);
+        let tasks = || {
+            let live = culvert_runtime::task::live();
+            live.iter()
+                .find(|(name, _)| name == "pod")
+                .map(|(_, count)| *count)
+        };
+        let (files, workers) = (descriptors()?, tasks());
+        let client = told(&setup.bench.client);
+        for _ in 0..3 {
+            agent.tell(&client)?;
+            ztunnel.grant_add().await?;
+            agent.captured(&client.uid).await?;
+            agent.remove(&client.uid)?;
+            assert!(matches!(ztunnel.grant().await?, Asked::Del(_)));
+            let ended = || (tasks() == workers).then_some(());
+            assert!(eventually(ended).await.is_some(), "{:?}", tasks());
+        }
+        assert_eq!(descriptors()?, files);
+        assert_eq!(setup.records()?, 1);
+        agent.stop().await
+    });
+}
