@@ -11,7 +11,7 @@ use crate::error::{ClientError, ConnectError};
 use crate::headers::{ConnectHeaders, ResponseHeaders, text};
 use crate::io::Io;
 use crate::refusal;
-use crate::socket::BufferedSocket;
+use crate::socket::{self, BufferedSocket};
 use crate::stream::{Active, TunnelStream};
 use bytes::Bytes;
 use culvert_identity::{ClientContext, SpiffeId, TlsError};
@@ -64,6 +64,7 @@ pub async fn handshake(
     expected: &[SpiffeId],
     config: &TunnelConfig,
 ) -> Result<Tunnel, ClientError> {
+    socket::prepare(&tcp);
     let shake = async {
         let (tls, peer) = context.connect(BufferedSocket::new(tcp), expected).await?;
         let io = Io::new(tls);

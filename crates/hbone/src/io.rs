@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_boring::SslStream;
 
@@ -97,7 +97,11 @@ impl<T: Transport> AsyncWrite for Io<T> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            written += ready!(Pin::new(&mut *transport).poll_write(cx, rest))?;
+            match Pin::new(&mut *transport).poll_write(cx, rest) {
+                Poll::Ready(n) => written += n?,
+                Poll::Pending if written > 0 => break,
+                Poll::Pending => return Poll::Pending,
+            }
         }
         Poll::Ready(Ok(written))
     }

@@ -11,7 +11,7 @@ pub use incoming::Incoming;
 use crate::config::TunnelConfig;
 use crate::error::ServerError;
 use crate::io::{Io, Transport};
-use crate::socket::BufferedSocket;
+use crate::socket::{self, BufferedSocket};
 use culvert_identity::{ServerContext, SpiffeId, TlsError};
 use culvert_runtime::drain::Drain;
 use std::net::SocketAddr;
@@ -41,6 +41,7 @@ pub async fn serve(
         .peer_addr()
         .map_err(|error| ServerError::Tls(TlsError::Handshake(error.to_string())))?;
     let addr = culvert_runtime::net::canonical(addr);
+    socket::prepare(&tcp);
     let deadline = Instant::now() + config.handshake;
     // Boxed, so that a connection does not carry the room for its handshake along.
     let tls = Box::pin(timeout_at(

@@ -9,6 +9,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Unsent bytes that the kernel holds for a tunnel: what waits beyond them waits in HTTP/2, where streams take turns.
+const UNSENT: u32 = 64 * 1024;
+
+/// Sets what a tunnel's socket needs beside what every socket has.
+pub(crate) fn prepare(tcp: &tokio::net::TcpStream) {
+    if let Err(error) = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
+    }
+}
+
 /// A socket with a large read and a large write buffer.
 #[derive(Debug)]
 pub(crate) struct BufferedSocket<S> {

@@ -111,6 +111,45 @@ fn a_copy_that_is_dropped_resets_both_sides() {
 }
 
 #[test]
+fn a_tunnel_that_breaks_resets_its_streams() {
+    on_core(|| async {
+        let mesh = Mesh::new();
+        let config = TunnelConfig::default();
+        let identity = mesh.identity("server").await;
+        // The path between the two proxies can be cut.
+        let server = serve(&identity, config.clone(), echo);
+        let relay = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        relay.set_nonblocking(true).unwrap();
+        let through = relay.local_addr().unwrap();
+        let relay = tokio::net::TcpListener::from_std(relay).unwrap();
+        let there = server.addr;
+        let relaying = spawn_local(async move {
+            let (one, _) = relay.accept().await.unwrap();
+            culvert_runtime::copy::bidirectional(one, dial(there).unwrap(), None).await
+        });
+        let client = mesh.identity("client").await;
+        let tcp = dial(through).unwrap();
+        let expected = [spiffe("server")];
+        let tunnel =
+            culvert_hbone::client::handshake(tcp, &client.client, &expected, &config).await;
+        let (stream, _) = tunnel
+            .unwrap()
+            .connect(request("10.0.0.1:80"))
+            .await
+            .unwrap();
+        let (mut app, inner) = tcp_pair();
+        let copying = spawn_local(copy::bidirectional(inner, stream, None));
+        app.write_all(b"ping").await.unwrap();
+        let mut pong = [0; 4];
+        app.read_exact(&mut pong).await.unwrap();
+        relaying.abort();
+        let error = read_all(&mut app).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(copying.await.unwrap().error.is_some());
+    });
+}
+
+#[test]
 fn a_reset_after_the_peers_end_is_noticed() {
     on_core(|| async {
         let mut flow = end_to_end(TunnelConfig::default(), None).await;

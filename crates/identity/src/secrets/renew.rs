@@ -56,22 +56,27 @@ pub(super) async fn run(manager: Arc<Inner>, entry: Weak<Entry>, id: SpiffeId) {
                 () = tokio::time::sleep(wait) => {}
                 () = trust.changed() => {
                     let Some(held) = entry.upgrade() else { return };
-                    rebuild(&held, issued.as_ref(), trust.current());
+                    if !rebuild(&held, issued.as_ref(), trust.current()) {
+                        break;
+                    }
                 }
             }
         }
     }
 }
 
-/// The same certificate under another trust bundle.
-fn rebuild(entry: &Entry, issued: Option<&Issued>, trust: Option<TrustBundle>) {
+/// The same certificate under another trust bundle. Whether it still leads to a trusted root: else it is time for a new
+/// one, and until then the old one may serve with peers that still trust it.
+fn rebuild(entry: &Entry, issued: Option<&Issued>, trust: Option<TrustBundle>) -> bool {
     let (Some(issued), Some(trust)) = (issued, trust) else {
-        return;
+        return true;
     };
     match Identity::new(&entry.id, &issued.key, &issued.chain, &trust) {
         Ok(identity) => entry.publish(identity),
         Err(error) => entry.failed(format!("trust bundle: {error}")),
     }
+    let leaf = issued.chain.first();
+    leaf.is_some_and(|leaf| trusted(leaf, &issued.chain, &trust).unwrap_or(false))
 }
 
 async fn issue(

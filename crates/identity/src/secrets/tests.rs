@@ -151,6 +151,25 @@ async fn another_trust_bundle_gives_the_same_certificate_a_new_generation() {
 }
 
 #[tokio::test]
+async fn a_trust_bundle_without_the_certificates_root_asks_for_another_certificate() {
+    let source = Source::new(3600);
+    let (sender, trust) = bundle::channel();
+    let manager = SecretManager::new(Arc::clone(&source) as _, trust, SecretOptions::default());
+    let handle = manager.watch(&id());
+    let first = handle.ready(SOON).await.unwrap();
+    assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+    sender.publish(Ca::new().bundle());
+    while source.asked.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(
+        handle.current().unwrap().serial,
+        first.serial,
+        "the old one is kept"
+    );
+}
+
+#[tokio::test]
 async fn a_certificate_outside_the_trust_bundle_is_not_used() {
     let source = Source::new(3600);
     let (sender, trust) = bundle::channel();
