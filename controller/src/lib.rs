@@ -6,6 +6,14 @@
 
 pub mod admit;
 pub mod api;
+pub mod atomic;
+pub mod cache;
 pub mod keys;
 pub mod model;
 pub mod path;
+pub mod source;
+pub mod translate;
+pub mod world;
+
+#[cfg(test)]
+mod testing;

@@ -56,7 +56,7 @@ pub(super) fn check_timeouts(timeouts: &crate::api::Timeouts, at: &FieldPath, is
     let (Some(whole), Some(one)) = (timeouts.request, timeouts.backend_request) else {
         return;
     };
-    if !whole.get().is_zero() && (one > whole || one.get().is_zero()) {
+    if !whole.get().is_zero() && one > whole {
         issues.add(
             at.key("backendRequest"),
             format!("is longer than request, {whole}"),

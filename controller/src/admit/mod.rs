@@ -26,7 +26,9 @@ use crate::api;
 use crate::model::{Key, Kind, NsName, Obj, Object};
 use crate::path::{FieldPath, Issue, Issues};
 
+pub(crate) use authorization::{blocks, needs_http};
 pub use names::{address, dns_label, dns_subdomain};
+pub(crate) use traffic::{per_ten_thousand, retry_on};
 
 /// Why something is no object of the mesh.
 #[derive(Clone, Debug, PartialEq)]

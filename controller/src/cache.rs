@@ -1,0 +1,190 @@
+//! The one cache of objects, whatever their source, by kind, namespace and name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::api;
+use crate::model::{EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, Service};
+
+/// Objects of one kind.
+#[derive(Debug)]
+pub struct Table<T> {
+    by_namespace: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Obj<T>>>>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self {
+            by_namespace: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T> Table<T> {
+    /// The object of this name.
+    #[must_use]
+    pub fn get(&self, name: &NsName) -> Option<&Arc<Obj<T>>> {
+        self.find(&name.namespace, &name.name)
+    }
+
+    /// The same, by its parts.
+    #[must_use]
+    pub fn find(&self, namespace: &str, name: &str) -> Option<&Arc<Obj<T>>> {
+        self.by_namespace.get(namespace)?.get(name)
+    }
+
+    /// All of one namespace, by name.
+    pub fn of(&self, namespace: &str) -> impl Iterator<Item = &Arc<Obj<T>>> + use<'_, T> {
+        self.by_namespace
+            .get(namespace)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+    }
+
+    /// All, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Obj<T>>> {
+        self.by_namespace.values().flat_map(BTreeMap::values)
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_namespace.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_namespace.is_empty()
+    }
+
+    fn put(&mut self, object: Arc<Obj<T>>) -> Option<Arc<Obj<T>>> {
+        let NsName { namespace, name } = object.meta.name.clone();
+        self.by_namespace
+            .entry(namespace)
+            .or_default()
+            .insert(name, object)
+    }
+
+    fn remove(&mut self, name: &NsName) -> Option<Arc<Obj<T>>> {
+        let namespace = self.by_namespace.get_mut(&name.namespace)?;
+        let removed = namespace.remove(&name.name);
+        if namespace.is_empty() {
+            self.by_namespace.remove(&name.namespace);
+        }
+        removed
+    }
+}
+
+/// All objects of the mesh.
+#[derive(Debug, Default)]
+#[expect(missing_docs, reason = "one table for each kind")]
+pub struct Cache {
+    pub namespaces: Table<()>,
+    pub nodes: Table<()>,
+    pub pods: Table<Pod>,
+    pub services: Table<Service>,
+    pub slices: Table<EndpointSlice>,
+    pub service_accounts: Table<()>,
+    pub gateway_classes: Table<()>,
+    pub gateways: Table<Gateway>,
+    pub routes: Table<api::HttpRouteSpec>,
+    pub mesh_configs: Table<api::MeshConfigSpec>,
+    pub peer_authentications: Table<api::PeerAuthenticationSpec>,
+    pub authorization_policies: Table<api::AuthorizationPolicySpec>,
+    pub traffic_policies: Table<api::TrafficPolicySpec>,
+    pub fault_policies: Table<api::FaultPolicySpec>,
+}
+
+impl Cache {
+    /// Add or replace an object; gives back the one before.
+    pub fn put(&mut self, object: Object) -> Option<Object> {
+        match object {
+            Object::Namespace(o) => self.namespaces.put(o).map(Object::Namespace),
+            Object::Node(o) => self.nodes.put(o).map(Object::Node),
+            Object::Pod(o) => self.pods.put(o).map(Object::Pod),
+            Object::Service(o) => self.services.put(o).map(Object::Service),
+            Object::EndpointSlice(o) => self.slices.put(o).map(Object::EndpointSlice),
+            Object::ServiceAccount(o) => self.service_accounts.put(o).map(Object::ServiceAccount),
+            Object::GatewayClass(o) => self.gateway_classes.put(o).map(Object::GatewayClass),
+            Object::Gateway(o) => self.gateways.put(o).map(Object::Gateway),
+            Object::HttpRoute(o) => self.routes.put(o).map(Object::HttpRoute),
+            Object::MeshConfig(o) => self.mesh_configs.put(o).map(Object::MeshConfig),
+            Object::PeerAuthentication(o) => {
+                let before = self.peer_authentications.put(o);
+                before.map(Object::PeerAuthentication)
+            }
+            Object::AuthorizationPolicy(o) => {
+                let before = self.authorization_policies.put(o);
+                before.map(Object::AuthorizationPolicy)
+            }
+            Object::TrafficPolicy(o) => self.traffic_policies.put(o).map(Object::TrafficPolicy),
+            Object::FaultPolicy(o) => self.fault_policies.put(o).map(Object::FaultPolicy),
+        }
+    }
+
+    /// Remove an object; gives it back.
+    pub fn remove(&mut self, key: &Key) -> Option<Object> {
+        let name = &key.name;
+        match key.kind {
+            Kind::Namespace => self.namespaces.remove(name).map(Object::Namespace),
+            Kind::Node => self.nodes.remove(name).map(Object::Node),
+            Kind::Pod => self.pods.remove(name).map(Object::Pod),
+            Kind::Service => self.services.remove(name).map(Object::Service),
+            Kind::EndpointSlice => self.slices.remove(name).map(Object::EndpointSlice),
+            Kind::ServiceAccount => self
+                .service_accounts
+                .remove(name)
+                .map(Object::ServiceAccount),
+            Kind::GatewayClass => self.gateway_classes.remove(name).map(Object::GatewayClass),
+            Kind::Gateway => self.gateways.remove(name).map(Object::Gateway),
+            Kind::HttpRoute => self.routes.remove(name).map(Object::HttpRoute),
+            Kind::MeshConfig => self.mesh_configs.remove(name).map(Object::MeshConfig),
+            Kind::PeerAuthentication => {
+                let removed = self.peer_authentications.remove(name);
+                removed.map(Object::PeerAuthentication)
+            }
+            Kind::AuthorizationPolicy => {
+                let removed = self.authorization_policies.remove(name);
+                removed.map(Object::AuthorizationPolicy)
+            }
+            Kind::TrafficPolicy => self
+                .traffic_policies
+                .remove(name)
+                .map(Object::TrafficPolicy),
+            Kind::FaultPolicy => self.fault_policies.remove(name).map(Object::FaultPolicy),
+        }
+    }
+
+    /// All objects of a kind.
+    #[must_use]
+    pub fn objects(&self, kind: Kind) -> Vec<Object> {
+        fn all<T>(table: &Table<T>, make: impl Fn(Arc<Obj<T>>) -> Object) -> Vec<Object> {
+            table.iter().cloned().map(make).collect()
+        }
+        match kind {
+            Kind::Namespace => all(&self.namespaces, Object::Namespace),
+            Kind::Node => all(&self.nodes, Object::Node),
+            Kind::Pod => all(&self.pods, Object::Pod),
+            Kind::Service => all(&self.services, Object::Service),
+            Kind::EndpointSlice => all(&self.slices, Object::EndpointSlice),
+            Kind::ServiceAccount => all(&self.service_accounts, Object::ServiceAccount),
+            Kind::GatewayClass => all(&self.gateway_classes, Object::GatewayClass),
+            Kind::Gateway => all(&self.gateways, Object::Gateway),
+            Kind::HttpRoute => all(&self.routes, Object::HttpRoute),
+            Kind::MeshConfig => all(&self.mesh_configs, Object::MeshConfig),
+            Kind::PeerAuthentication => all(&self.peer_authentications, Object::PeerAuthentication),
+            Kind::AuthorizationPolicy => {
+                all(&self.authorization_policies, Object::AuthorizationPolicy)
+            }
+            Kind::TrafficPolicy => all(&self.traffic_policies, Object::TrafficPolicy),
+            Kind::FaultPolicy => all(&self.fault_policies, Object::FaultPolicy),
+        }
+    }
+
+    /// A label of a namespace, which need not be declared.
+    #[must_use]
+    pub fn namespace_label(&self, namespace: &str, key: &str) -> Option<&str> {
+        self.namespaces.find("", namespace)?.meta.label(key)
+    }
+}

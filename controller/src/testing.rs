@@ -1,0 +1,66 @@
+//! Objects for tests, written as a user would.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::admit::admit;
+use crate::model::{Obj, Object, Pod};
+use crate::world::World;
+
+/// The object of this JSON, which must be good.
+pub(crate) fn object(value: &Value) -> Object {
+    admit(value).unwrap_or_else(|refusal| panic!("{value}: {refusal:?}"))
+}
+
+/// A pod on node n1, labelled `app: NAME`.
+pub(crate) fn pod(namespace: &str, name: &str, address: &str) -> Arc<Obj<Pod>> {
+    match object(&pod_value(namespace, name, address)) {
+        Object::Pod(pod) => pod,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn pod_value(namespace: &str, name: &str, address: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+           "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
+           "spec": {"nodeName": "n1", "serviceAccountName": name},
+           "status": {"podIP": address}})
+}
+
+pub(crate) fn namespace(name: &str, labels: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+}
+
+/// A service that selects `app: APP`, port 80 to 8080.
+pub(crate) fn service(namespace: &str, name: &str, app: &str, address: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace, "labels": {}},
+           "spec": {"clusterIP": address, "selector": {"app": app},
+                    "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}})
+}
+
+pub(crate) fn waypoint(namespace: &str, name: &str, address: &str) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+           "metadata": {"name": name, "namespace": namespace, "labels": {}},
+           "spec": {"gatewayClassName": "culvert-waypoint", "addresses": [{"value": address}],
+                    "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}]}})
+}
+
+pub(crate) fn culvert(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "culvert.dev/v1alpha1", "kind": kind, "spec": spec,
+           "metadata": {"name": name, "namespace": namespace}})
+}
+
+pub(crate) fn route(namespace: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "spec": spec,
+           "metadata": {"name": name, "namespace": namespace}})
+}
+
+/// A world of these objects.
+pub(crate) fn world(objects: &[Value]) -> World {
+    let mut world = World::default();
+    for value in objects {
+        world.put(object(value));
+    }
+    world
+}

@@ -1,0 +1,26 @@
+//! From the world to resources: pure functions, one for each thing that a proxy or agent is told.
+//!
+//! Invariant: what cannot be made sense of makes the outcome stricter, and is said in a [`Finding`].
+
+pub mod authorization;
+pub mod endpoints;
+pub mod enrolment;
+pub mod fault;
+mod finding;
+pub mod gateway;
+pub mod guard;
+pub mod names;
+pub mod peer_authentication;
+pub mod pod;
+pub mod refs;
+pub mod resource;
+pub mod route;
+mod route_filter;
+pub mod service;
+pub mod settings;
+pub mod traffic;
+pub mod waypoint;
+pub mod workload;
+
+pub use finding::{ConditionType, Finding, Findings};
+pub use resource::{Message, Resource, Type};

@@ -1,0 +1,115 @@
+//! How things are named on the wire.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use culvert_proto::istio::workload::{
+    GatewayAddress, NamespacedHostname, NetworkAddress, gateway_address::Destination,
+};
+
+use crate::model::NsName;
+use crate::world::{Settings, World};
+
+/// The uid of a pod's workload.
+#[must_use]
+pub fn pod_uid(settings: &Settings, pod: &NsName) -> String {
+    format!(
+        "{}//Pod/{}/{}",
+        settings.cluster_id(),
+        pod.namespace,
+        pod.name
+    )
+}
+
+/// The pod of a workload's uid.
+#[must_use]
+pub fn pod_of_uid(settings: &Settings, uid: &str) -> Option<NsName> {
+    let rest = uid.strip_prefix(settings.cluster_id())?;
+    NsName::parse(rest.strip_prefix("//Pod/")?)
+}
+
+/// The uid of a waypoint's workload.
+#[must_use]
+pub fn gateway_uid(settings: &Settings, gateway: &NsName) -> String {
+    let NsName { namespace, name } = gateway;
+    format!(
+        "{}/gateway.networking.k8s.io/Gateway/{namespace}/{name}",
+        settings.cluster_id()
+    )
+}
+
+/// The uid of an endpoint that is no pod.
+#[must_use]
+pub fn endpoint_uid(settings: &Settings, namespace: &str, address: IpAddr) -> String {
+    format!(
+        "{}/discovery.k8s.io/EndpointSlice/{namespace}/{address}",
+        settings.cluster_id()
+    )
+}
+
+/// The fully qualified name of a service.
+#[must_use]
+pub fn hostname(settings: &Settings, service: &NsName) -> String {
+    format!(
+        "{}.{}.svc.{}",
+        service.name,
+        service.namespace,
+        settings.cluster_domain()
+    )
+}
+
+/// `NAMESPACE/HOSTNAME`.
+#[must_use]
+pub fn service(settings: &Settings, service: &NsName) -> String {
+    format!("{}/{}", service.namespace, hostname(settings, service))
+}
+
+/// A SPIFFE name without its scheme.
+#[must_use]
+pub fn principal(world: &World, namespace: &str, service_account: &str) -> String {
+    format!(
+        "{}/ns/{namespace}/sa/{service_account}",
+        world.settings.trust_domain()
+    )
+}
+
+/// The bytes of an address.
+#[must_use]
+pub fn address_bytes(address: IpAddr) -> Bytes {
+    match address {
+        IpAddr::V4(v4) => Bytes::copy_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => Bytes::copy_from_slice(&v6.octets()),
+    }
+}
+
+/// An address of the cluster's own network.
+#[must_use]
+pub fn network_address(address: IpAddr) -> NetworkAddress {
+    NetworkAddress {
+        network: String::new(),
+        address: address_bytes(address),
+        length: None,
+    }
+}
+
+/// A waypoint that can be reached.
+#[must_use]
+pub fn gateway_address(address: IpAddr, port: u16) -> GatewayAddress {
+    GatewayAddress {
+        destination: Some(Destination::Address(network_address(address))),
+        hbone_mtls_port: port.into(),
+    }
+}
+
+/// A waypoint that can't: no service ever has this name, and a waypoint that is not known means refusal.
+#[must_use]
+pub fn unreachable_gateway(gateway: &NsName) -> GatewayAddress {
+    let hostname = NamespacedHostname {
+        namespace: gateway.namespace.to_string(),
+        hostname: format!("{}.{}.waypoint.invalid", gateway.name, gateway.namespace),
+    };
+    GatewayAddress {
+        destination: Some(Destination::Hostname(hostname)),
+        hbone_mtls_port: 15008,
+    }
+}

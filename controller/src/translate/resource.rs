@@ -1,0 +1,129 @@
+//! The resources that are served.
+
+use std::fmt;
+use std::sync::Arc;
+
+use culvert_proto::{istio, node, type_url, waypoint};
+use prost::Message as _;
+
+/// A type of resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names of the messages")]
+pub enum Type {
+    TrustBundle,
+    MeshSettings,
+    Authorization,
+    Address,
+    TrafficPolicy,
+    FaultPolicy,
+    HttpRoute,
+    Pod,
+}
+
+impl Type {
+    /// All of them, in the order in which they are sent: what is named by another comes before it.
+    pub const ALL: [Self; 8] = [
+        Self::TrustBundle,
+        Self::MeshSettings,
+        Self::Authorization,
+        Self::Address,
+        Self::TrafficPolicy,
+        Self::FaultPolicy,
+        Self::HttpRoute,
+        Self::Pod,
+    ];
+
+    /// As the wire names it.
+    #[must_use]
+    pub fn url(self) -> &'static str {
+        match self {
+            Self::TrustBundle => type_url::TRUST_BUNDLE,
+            Self::MeshSettings => type_url::MESH_SETTINGS,
+            Self::Authorization => type_url::AUTHORIZATION,
+            Self::Address => type_url::ADDRESS,
+            Self::TrafficPolicy => type_url::TRAFFIC_POLICY,
+            Self::FaultPolicy => type_url::FAULT_POLICY,
+            Self::HttpRoute => type_url::HTTP_ROUTE,
+            Self::Pod => type_url::POD,
+        }
+    }
+
+    /// The type that the wire names so.
+    #[must_use]
+    pub fn of_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.url() == url)
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url();
+        f.write_str(url.rsplit('.').next().unwrap_or(url))
+    }
+}
+
+/// A resource before it is encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// Its name on the wire.
+    pub name: Arc<str>,
+    /// Other names that a client may ask for it by.
+    pub aliases: Vec<String>,
+    /// What it says.
+    pub message: Message,
+}
+
+/// What a resource says.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of the messages")]
+pub enum Message {
+    TrustBundle(node::TrustBundle),
+    MeshSettings(node::MeshSettings),
+    Authorization(istio::security::Authorization),
+    Workload(Box<istio::workload::Workload>),
+    Service(Box<istio::workload::Service>),
+    TrafficPolicy(waypoint::TrafficPolicy),
+    FaultPolicy(waypoint::FaultPolicy),
+    HttpRoute(waypoint::HttpRoute),
+    Pod(node::Pod),
+}
+
+impl Message {
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> Type {
+        match self {
+            Self::TrustBundle(_) => Type::TrustBundle,
+            Self::MeshSettings(_) => Type::MeshSettings,
+            Self::Authorization(_) => Type::Authorization,
+            Self::Workload(_) | Self::Service(_) => Type::Address,
+            Self::TrafficPolicy(_) => Type::TrafficPolicy,
+            Self::FaultPolicy(_) => Type::FaultPolicy,
+            Self::HttpRoute(_) => Type::HttpRoute,
+            Self::Pod(_) => Type::Pod,
+        }
+    }
+
+    /// As bytes. Equal messages have equal bytes.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        use istio::workload::{Address, address};
+        match self {
+            Self::TrustBundle(message) => message.encode_to_vec(),
+            Self::MeshSettings(message) => message.encode_to_vec(),
+            Self::Authorization(message) => message.encode_to_vec(),
+            Self::Workload(message) => {
+                let kind = Some(address::Type::Workload(*message));
+                Address { r#type: kind }.encode_to_vec()
+            }
+            Self::Service(message) => {
+                let kind = Some(address::Type::Service(*message));
+                Address { r#type: kind }.encode_to_vec()
+            }
+            Self::TrafficPolicy(message) => message.encode_to_vec(),
+            Self::FaultPolicy(message) => message.encode_to_vec(),
+            Self::HttpRoute(message) => message.encode_to_vec(),
+            Self::Pod(message) => message.encode_to_vec(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What everybody is told of the whole mesh.
+
+use culvert_proto::node::{MeshSettings, TrustBundle};
+
+use super::resource::{Message, Resource};
+use crate::world::World;
+
+const NAME: &str = "default";
+
+/// The mesh's settings.
+#[must_use]
+pub fn of(world: &World) -> Resource {
+    let settings = &world.settings;
+    let record = MeshSettings {
+        trust_domain: settings.trust_domain().to_owned(),
+        cluster_id: settings.cluster_id().to_owned(),
+        root_namespace: settings.root_namespace().to_owned(),
+        cluster_cidrs: settings.cluster_cidrs(),
+        cluster_domain: settings.cluster_domain().to_owned(),
+        refuse_udp_when_strict: settings.refuse_udp_when_strict(),
+    };
+    named(Message::MeshSettings(record))
+}
+
+/// The certificates that everybody trusts.
+#[must_use]
+pub fn trust_bundle(trust_domain: &str, roots: Vec<String>) -> Resource {
+    let trust_domain = trust_domain.to_owned();
+    named(Message::TrustBundle(TrustBundle {
+        trust_domain,
+        roots,
+    }))
+}
+
+fn named(message: Message) -> Resource {
+    Resource {
+        name: NAME.into(),
+        aliases: Vec::new(),
+        message,
+    }
+}

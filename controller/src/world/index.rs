@@ -1,0 +1,140 @@
+//! What is found by other things than its name: pods and gateways by address, slices by service and endpoint.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::model::{EndpointSlice, Gateway, NsName, Obj, Object, Pod};
+
+/// Names by what they are found by.
+#[derive(Debug, Default)]
+pub struct Index {
+    pods_by_address: Multi<IpAddr>,
+    gateways_by_address: Multi<IpAddr>,
+    slices_by_service: Multi<NsName>,
+    slices_by_pod: Multi<NsName>,
+    /// Of endpoints that do not name their pod, in one namespace.
+    slices_by_address: Multi<(Arc<str>, IpAddr)>,
+    pods_by_node: BTreeMap<Arc<str>, BTreeSet<NsName>>,
+}
+
+#[derive(Debug)]
+struct Multi<K>(HashMap<K, BTreeSet<NsName>>);
+
+impl<K> Default for Multi<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Multi<K> {
+    fn set(&mut self, key: K, name: &NsName, present: bool) {
+        if present {
+            self.0.entry(key).or_default().insert(name.clone());
+        } else if let Some(names) = self.0.get_mut(&key) {
+            names.remove(name);
+            if names.is_empty() {
+                self.0.remove(&key);
+            }
+        }
+    }
+
+    fn get(&self, key: &K) -> impl Iterator<Item = &NsName> + use<'_, K> {
+        self.0.get(key).into_iter().flatten()
+    }
+}
+
+impl Index {
+    pub(super) fn add(&mut self, object: &Object) {
+        self.set(object, true);
+    }
+
+    pub(super) fn remove(&mut self, object: &Object) {
+        self.set(object, false);
+    }
+
+    fn set(&mut self, object: &Object, present: bool) {
+        match object {
+            Object::Pod(pod) => self.set_pod(pod, present),
+            Object::EndpointSlice(slice) => self.set_slice(slice, present),
+            Object::Gateway(gateway) => self.set_gateway(gateway, present),
+            _ => {}
+        }
+    }
+
+    fn set_pod(&mut self, pod: &Obj<Pod>, present: bool) {
+        let name = &pod.meta.name;
+        if !pod.spec.host_network && !pod.spec.ended {
+            for address in &pod.spec.addresses {
+                self.pods_by_address.set(*address, name, present);
+            }
+        }
+        let node = self.pods_by_node.entry(pod.spec.node.clone()).or_default();
+        if present {
+            node.insert(name.clone());
+        } else {
+            node.remove(name);
+        }
+    }
+
+    fn set_slice(&mut self, slice: &Obj<EndpointSlice>, present: bool) {
+        let name = &slice.meta.name;
+        let own = |other: &str| NsName::new(name.namespace.clone(), other);
+        self.slices_by_service
+            .set(own(&slice.spec.service), name, present);
+        for endpoint in &slice.spec.endpoints {
+            match &endpoint.pod {
+                Some(pod) => self.slices_by_pod.set(own(pod), name, present),
+                None => {
+                    for address in &endpoint.addresses {
+                        let key = (name.namespace.clone(), *address);
+                        self.slices_by_address.set(key, name, present);
+                    }
+                }
+            }
+        }
+    }
+
+    fn set_gateway(&mut self, gateway: &Obj<Gateway>, present: bool) {
+        for address in gateway.spec.waypoint.iter().flat_map(|w| &w.addresses) {
+            self.gateways_by_address
+                .set(*address, &gateway.meta.name, present);
+        }
+    }
+
+    /// Running pods of this address, but for those that share their node's.
+    pub fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.pods_by_address.get(&address)
+    }
+
+    /// Waypoints of this address.
+    pub fn gateways_at(&self, address: IpAddr) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.gateways_by_address.get(&address)
+    }
+
+    /// Whether someone else keeps the endpoints of a service.
+    #[must_use]
+    pub fn has_slices(&self, service: &NsName) -> bool {
+        self.slices_by_service.0.contains_key(service)
+    }
+
+    /// Slices that list a pod by name.
+    pub fn slices_of(&self, pod: &NsName) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.slices_by_pod.get(pod)
+    }
+
+    /// Slices of a namespace that list a bare address.
+    pub fn slices_at(
+        &self,
+        namespace: &Arc<str>,
+        address: IpAddr,
+    ) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.slices_by_address.get(&(namespace.clone(), address))
+    }
+
+    /// Pods of a node.
+    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.pods_by_node.get(node).into_iter().flatten()
+    }
+}
