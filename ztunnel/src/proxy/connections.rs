@@ -52,7 +52,8 @@ struct Entry {
     series: Option<Arc<Series>>,
     client: Client,
     counted: (u64, u64),
-    view: View,
+    facts: Arc<Mutex<Facts>>,
+    since: SystemTime,
 }
 
 /// Which of the two sides that bytes are copied between is the client.
@@ -150,20 +151,9 @@ impl Connections {
 
     /// Take in a connection that was just accepted. Refused, counted and logged, when there are too many.
     pub(crate) fn open(self: &Arc<Self>, facts: Facts) -> Result<Connection, Denial> {
+        let record = Record::new(facts);
         let (stop, stopped) = oneshot::channel();
         let progress = Arc::new(Progress::default());
-        let mut table = self.lock();
-        if table.open.len() >= self.limit
-            || self.quota.used.load(Ordering::Relaxed) >= self.quota.limit
-        {
-            drop(table);
-            let denial = Denial::from(DenyReason::Overload);
-            Record::new(facts).refused(&denial);
-            return Err(denial);
-        }
-        self.quota.used.fetch_add(1, Ordering::Relaxed);
-        table.next += 1;
-        let id = table.next;
         let entry = Entry {
             stop: Some(stop),
             subject: None,
@@ -171,19 +161,34 @@ impl Connections {
             series: None,
             client: Client::Near,
             counted: (0, 0),
-            view: View::of(&facts, false),
+            facts: record.shared(),
+            since: SystemTime::now(),
         };
-        table.open.insert(id, entry);
-        drop(table);
-        let slot = Slot {
-            connections: self.clone(),
-            id,
+        let Some(slot) = self.take_slot(entry) else {
+            let denial = Denial::from(DenyReason::Overload);
+            record.refused(&denial);
+            return Err(denial);
         };
         Ok(Connection {
             slot,
-            record: Record::new(facts),
+            record,
             progress,
             stop: Some(stopped),
+        })
+    }
+
+    fn take_slot(self: &Arc<Self>, entry: Entry) -> Option<Slot> {
+        let mut table = self.lock();
+        if table.open.len() >= self.limit || self.quota.used() >= self.quota.limit {
+            return None;
+        }
+        self.quota.used.fetch_add(1, Ordering::Relaxed);
+        table.next += 1;
+        let id = table.next;
+        table.open.insert(id, entry);
+        Some(Slot {
+            connections: self.clone(),
+            id,
         })
     }
 
@@ -247,8 +252,8 @@ impl Connections {
 
 impl Connection {
     /// What is known of it, to be completed.
-    pub(crate) fn facts(&mut self) -> &mut Facts {
-        &mut self.record.facts
+    pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.record.facts()
     }
 
     /// Put it under the eyes of [`Connections::sweep`]. To be called before it is judged for the first time.
@@ -274,7 +279,6 @@ impl Connection {
     pub(crate) fn established(&mut self, client: Client) {
         let series = self.record.established();
         self.slot.with(|entry| {
-            entry.view = View::of(&self.record.facts, true);
             entry.series = Some(series);
             entry.client = client;
         });
@@ -335,19 +339,10 @@ impl Entry {
     }
 
     fn view(&self) -> View {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let (bytes_to_server, bytes_to_client) = self.moved();
+        let since = self.since.duration_since(SystemTime::UNIX_EPOCH);
         View {
-            bytes_to_server,
-            bytes_to_client,
-            ..self.view.clone()
-        }
-    }
-}
-
-impl View {
-    fn of(facts: &Facts, established: bool) -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self {
             direction: facts.direction,
             source: facts.source_addr,
             destination: facts.destination_addr,
@@ -355,10 +350,10 @@ impl View {
             source_identity: facts.source.identity.as_ref().map(SpiffeId::to_string),
             destination_identity: facts.destination.identity.as_ref().map(SpiffeId::to_string),
             service: facts.service.hostname.to_string(),
-            established,
+            established: self.series.is_some(),
             since: since.map_or(0, |since| since.as_secs()),
-            bytes_to_server: 0,
-            bytes_to_client: 0,
+            bytes_to_server,
+            bytes_to_client,
         }
     }
 }

@@ -60,20 +60,16 @@ impl DataCores {
         self.0.pick(hasher.finish())
     }
 
-    /// Go on with an accepted connection on the core for `key`, which may be this one.
-    pub(crate) async fn hand<F, Fut>(
-        &self,
-        key: &impl Hash,
-        name: &'static str,
-        stream: TcpStream,
-        f: F,
-    ) where
+    /// Go on with an accepted connection in a task of its own, on the core for `key`, which may be this one.
+    pub(crate) fn hand<F, Fut>(&self, key: &impl Hash, name: &'static str, stream: TcpStream, f: F)
+    where
         F: FnOnce(TcpStream) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
         let core = self.of(key);
         if local().is_some_and(|local| local.index == core.index()) {
-            return f(stream).await;
+            task::spawn_local(name, f(stream));
+            return;
         }
         let stream = match stream.into_std() {
             Ok(stream) => stream,

@@ -21,7 +21,7 @@ use connect::{Tunnel, connect};
 use identify::identify;
 use resolve::resolve;
 
-use super::connections::{Client, Connection};
+use super::connections::{Client, Connection, Stop};
 use super::copy::Far;
 use super::denial::Denial;
 use super::outbound::baggage;
@@ -45,11 +45,9 @@ impl Accepted {
 }
 
 /// Serve one tunnel, on the core that its address falls to: handshake, then every stream that the peer opens.
-pub(super) async fn serve(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
+pub(super) fn serve(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
     let cores = cx.node.cores.clone();
-    cores
-        .hand(&peer, "inbound", tcp, move |tcp| tunnel(cx, tcp, peer))
-        .await;
+    cores.hand(&peer, "inbound", tcp, move |tcp| tunnel(cx, tcp, peer));
 }
 
 async fn tunnel(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
@@ -87,19 +85,48 @@ async fn tunnel(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
 
 /// Serve one stream of a tunnel to `local`.
 async fn stream(cx: Arc<Context>, accepted: Accepted, local: SocketAddr) {
+    // Boxed, so that an established stream does not carry the room for connecting along.
+    if let Some((connection, stop, app, far)) = Box::pin(open(&cx, accepted, local)).await {
+        let idle = cx.node.limits.stream_idle;
+        copy::copy(connection, stop, app, far, Client::Far, idle).await;
+    }
+}
+
+/// Everything before the copy. What is refused is answered, counted and logged.
+async fn open(
+    cx: &Context,
+    accepted: Accepted,
+    local: SocketAddr,
+) -> Option<(Connection, Stop, TcpStream, Far)> {
     let facts = Facts {
         hbone_addr: Some(local),
         ..Facts::new(Direction::Inbound, accepted.peer_addr(), local)
     };
     let mut connection = match cx.pod.connections.open(facts) {
         Ok(connection) => connection,
-        Err(denial) => return refuse(accepted, &denial),
+        Err(denial) => {
+            refuse(accepted, &denial);
+            return None;
+        }
     };
-    match establish(&cx, &mut connection, &accepted).await {
-        Ok(tunnel) => finish(&cx, connection, accepted, tunnel).await,
+    let tunnel = match establish(cx, &mut connection, &accepted).await {
+        Ok(tunnel) => tunnel,
         Err(denial) => {
             refuse(accepted, &denial);
             connection.refused(&denial);
+            return None;
+        }
+    };
+    let headers = ResponseHeaders {
+        baggage: Some(baggage(tunnel.workload())),
+    };
+    let (app, stop) = tunnel.into_parts();
+    match accepted.0.accept(&headers) {
+        Ok(far) => Some((connection, stop, app, Far::Tunnel(far))),
+        Err(error) => {
+            reset(app);
+            connection.refused(&Denial::because(DenyReason::H2Failure, error));
+            None
         }
     }
 }
@@ -119,28 +146,25 @@ async fn establish(
     connect(permit, &cx.pod, &cx.node.limits).await
 }
 
-/// Say yes, and copy.
-async fn finish(cx: &Context, connection: Connection, accepted: Accepted, tunnel: Tunnel) {
-    let headers = ResponseHeaders {
-        baggage: Some(baggage(tunnel.workload())),
-    };
-    let (app, stop) = tunnel.into_parts();
-    match accepted.0.accept(&headers) {
-        Ok(far) => {
-            let idle = cx.node.limits.stream_idle;
-            copy::copy(connection, stop, app, Far::Tunnel(far), Client::Far, idle).await;
-        }
-        Err(error) => {
-            reset(app);
-            connection.refused(&Denial::because(DenyReason::H2Failure, error));
-        }
-    }
-}
-
 fn refuse(accepted: Accepted, denial: &Denial) {
     accepted.0.refuse(
         denial.reason.http_status(),
         denial.reason,
         denial.policy.as_deref(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_stream_stays_small() {
+        let bytes = size(stream);
+        assert!(bytes <= 1600, "{bytes} bytes for each inbound stream");
+    }
 }

@@ -107,17 +107,14 @@ pub(crate) fn serve(node: &Arc<Node>, pod: &Arc<Pod>, listeners: Listeners, drai
     });
 }
 
-/// Run `f` on each connection to `listener`.
-fn accept_on<F, Fut>(
+/// Run `on` for each connection to `listener`.
+fn accept_on(
     home: &Core,
     name: &'static str,
     listener: std::net::TcpListener,
     cx: &Arc<Context>,
-    f: F,
-) where
-    F: Fn(Arc<Context>, TcpStream, SocketAddr) -> Fut + Send + 'static,
-    Fut: Future<Output = ()> + 'static,
-{
+    on: fn(Arc<Context>, TcpStream, SocketAddr),
+) {
     let cx = cx.clone();
     home.spawn(move || async move {
         let listener = match TcpListener::from_std(listener) {
@@ -126,10 +123,8 @@ fn accept_on<F, Fut>(
                 return tracing::error!(pod = %cx.pod.uid(), %error, "no listener for {name}");
             }
         };
-        accept::run(listener, cx.drain.clone(), |stream, peer| {
-            task::spawn_local(name, f(cx.clone(), stream, peer));
-        })
-        .await;
+        let drain = cx.drain.clone();
+        accept::run(listener, drain, |stream, peer| on(cx.clone(), stream, peer)).await;
     });
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use culvert_policy::DenyReason;
-use culvert_runtime::net;
+use culvert_runtime::{net, task};
 use culvert_xds::state::Workload;
 use tokio::net::TcpStream;
 
@@ -17,31 +17,34 @@ use connect::{Upstream, connect};
 pub(super) use headers::baggage;
 use route::{Route, View, route};
 
-use super::connections::{Client, Connection, Stop};
+use super::connections::{Client, Connection};
 use super::denial::Denial;
 use super::{Context, copy, reset};
 use crate::telemetry::{Direction, Facts, Party};
 
 /// Serve one captured connection.
-pub(super) async fn serve(cx: Arc<Context>, app: TcpStream, client: SocketAddr) {
+pub(super) fn serve(cx: Arc<Context>, app: TcpStream, client: SocketAddr) {
+    task::spawn_local("outbound", dispatch(cx, app, client));
+}
+
+/// On the pod's core: accept -> identify -> route.
+async fn dispatch(cx: Arc<Context>, app: TcpStream, client: SocketAddr) {
     let Ok(dst) = accept(&app) else {
         return reset(app);
     };
-    let Ok(mut connection) = cx
+    let Ok(connection) = cx
         .pod
         .connections
         .open(Facts::new(Direction::Outbound, client, dst))
     else {
         return reset(app);
     };
-    match identify_and_route(&cx, &mut connection, dst).await {
+    match identify_and_route(&cx, &connection, dst).await {
         Ok((source, route)) => {
             let (key, cores) = (route.key(cx.pod.uid(), client), cx.node.cores.clone());
-            cores
-                .hand(&key, "outbound", app, |app| {
-                    carry(cx, connection, source, route, app)
-                })
-                .await;
+            cores.hand(&key, "outbound", app, |app| {
+                carry(cx, connection, source, route, app)
+            });
         }
         Err(reason) => refuse(app, connection, &reason.into()),
     }
@@ -56,35 +59,22 @@ async fn carry(
     app: TcpStream,
 ) {
     let mut stop = connection.take_stop();
-    let connected = tokio::select! {
-        biased;
-        denial = stop.stopped() => Err(denial),
-        connected = connect(&cx, &mut connection, &source, route) => connected,
-    };
-    match connected {
-        Ok(upstream) => finish(&cx, connection, stop, app, upstream).await,
+    // Boxed, so that an established connection does not carry the room for connecting along.
+    let connecting = Box::pin(async {
+        tokio::select! {
+            biased;
+            denial = stop.stopped() => Err(denial),
+            connected = connect(&cx, &connection, &source, route) => connected,
+        }
+    });
+    match connecting.await {
+        Ok(Upstream { far, loaded }) => {
+            let idle = cx.node.limits.stream_idle;
+            copy::copy(connection, stop, app, far, Client::Near, idle).await;
+            drop(loaded);
+        }
         Err(denial) => refuse(app, connection, &denial),
     }
-}
-
-async fn finish(
-    cx: &Context,
-    connection: Connection,
-    stop: Stop,
-    app: TcpStream,
-    upstream: Upstream,
-) {
-    let Upstream { far, loaded } = upstream;
-    copy::copy(
-        connection,
-        stop,
-        app,
-        far,
-        Client::Near,
-        cx.node.limits.stream_idle,
-    )
-    .await;
-    drop(loaded);
 }
 
 /// Where the application wanted to go, before the pod's rules led it here.
@@ -96,7 +86,7 @@ fn accept(app: &TcpStream) -> std::io::Result<SocketAddr> {
 /// What this pod is, and where its connection goes. An address that nobody knows may be known in a moment.
 async fn identify_and_route(
     cx: &Context,
-    connection: &mut Connection,
+    connection: &Connection,
     dst: SocketAddr,
 ) -> Result<(Arc<Workload>, Route), DenyReason> {
     let (source, route) = cx
@@ -123,4 +113,19 @@ async fn identify_and_route(
 fn refuse(app: TcpStream, connection: Connection, denial: &Denial) {
     reset(app);
     connection.refused(denial);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_stays_small() {
+        let bytes = size(carry);
+        assert!(bytes <= 1600, "{bytes} bytes for each outbound connection");
+    }
 }

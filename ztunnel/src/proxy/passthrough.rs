@@ -19,16 +19,14 @@ use super::{Context, copy, reset};
 use crate::telemetry::{Direction, Facts};
 
 /// Serve one captured connection, on the core that its address falls to.
-pub(super) async fn serve(cx: Arc<Context>, client: TcpStream, peer: SocketAddr) {
+pub(super) fn serve(cx: Arc<Context>, client: TcpStream, peer: SocketAddr) {
     let Ok(dst) = accept(&client) else {
         return reset(client);
     };
     let cores = cx.node.cores.clone();
-    cores
-        .hand(&peer, "passthrough", client, move |client| {
-            carry(cx, client, peer, dst)
-        })
-        .await;
+    cores.hand(&peer, "passthrough", client, move |client| {
+        carry(cx, client, peer, dst)
+    });
 }
 
 async fn carry(cx: Arc<Context>, client: TcpStream, peer: SocketAddr, dst: SocketAddr) {

@@ -3,7 +3,7 @@
 //! Invariant: a record ends once, by [`Record::refused`] or [`Record::closed`], which take it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::facts::{End, Facts};
@@ -13,8 +13,8 @@ use crate::proxy::denial::Denial;
 /// What will be counted and logged of one connection.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// What is known of it.
-    pub(crate) facts: Facts,
+    /// Shared with whoever shows open connections.
+    facts: Arc<Mutex<Facts>>,
     started: Instant,
     series: Option<Arc<Series>>,
 }
@@ -23,25 +23,35 @@ impl Record {
     /// A connection was accepted.
     pub(crate) fn new(facts: Facts) -> Self {
         Self {
-            facts,
+            facts: Arc::new(Mutex::new(facts)),
             started: Instant::now(),
             series: None,
         }
     }
 
+    /// What is known of it, for whoever shows open connections.
+    pub(crate) fn shared(&self) -> Arc<Mutex<Facts>> {
+        self.facts.clone()
+    }
+
+    /// What is known of it, to be completed.
+    pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Both sides are connected. Returns the counters for its bytes.
     pub(crate) fn established(&mut self) -> Arc<Series> {
-        let series = Series::of(self.facts.labels(None));
+        let series = Series::of(self.facts().labels(None));
         series.opened();
-        self.facts.log_opened();
+        self.facts().log_opened();
         self.series = Some(series.clone());
         series
     }
 
     /// It came to nothing.
     pub(crate) fn refused(self, denial: &Denial) {
-        Series::of(self.facts.labels(Some(denial))).failed();
-        self.facts.log(&End {
+        Series::of(self.facts().labels(Some(denial))).failed();
+        self.facts().log(&End {
             established: false,
             to_server: 0,
             to_client: 0,
@@ -61,11 +71,11 @@ impl Record {
             );
             series.closed(
                 denial
-                    .map(|denial| Series::of(self.facts.labels(Some(denial))))
+                    .map(|denial| Series::of(self.facts().labels(Some(denial))))
                     .as_deref(),
             );
         }
-        self.facts.log(&End {
+        self.facts().log(&End {
             established: true,
             to_server: moved.0,
             to_client: moved.1,

@@ -11,14 +11,14 @@ use crate::telemetry::{Party, ServiceName};
 
 /// Both ends.
 pub(crate) fn ends(
-    connection: &mut Connection,
+    connection: &Connection,
     snapshot: &Snapshot,
     peer: &Peer,
     pod: &Pod,
     workload: &Workload,
 ) {
     let proved = peer.identity().and_then(|_| pod.certificate.id());
-    let facts = connection.facts();
+    let mut facts = connection.facts();
     facts.source = peer.party(snapshot);
     facts.destination = Party::of(workload).with_identity(proved);
 }
@@ -26,7 +26,7 @@ pub(crate) fn ends(
 /// What is reached over HBONE, and as which service: a name that the client gives counts if this pod is an endpoint of
 /// that service.
 pub(super) fn destination(
-    connection: &mut Connection,
+    connection: &Connection,
     snapshot: &Snapshot,
     accepted: &Accepted,
     destination: &Destination,
@@ -50,7 +50,7 @@ pub(super) fn destination(
             .find(is_bound)
     });
     let service = destination.service().map(|service| &**service).or(named);
-    let facts = connection.facts();
+    let mut facts = connection.facts();
     facts.destination_addr = destination.addr();
     facts.service = service.map(ServiceName::of).unwrap_or_default();
 }

@@ -41,7 +41,7 @@ struct Missed {
 /// Connect to where `route` leads.
 pub(super) async fn connect(
     cx: &Context,
-    connection: &mut Connection,
+    connection: &Connection,
     source: &Workload,
     route: Route,
 ) -> Result<Upstream, Denial> {
@@ -61,7 +61,7 @@ pub(super) async fn connect(
 /// One hop after the other.
 async fn reach(
     cx: &Context,
-    connection: &mut Connection,
+    connection: &Connection,
     source: &Workload,
     target: Target,
 ) -> Result<Upstream, Denial> {
@@ -98,10 +98,9 @@ async fn reach(
     Err(last)
 }
 
-fn describe(connection: &mut Connection, hop: &Hop) {
-    let facts = connection.facts();
+fn describe(connection: &Connection, hop: &Hop) {
     let party = Party::of(&hop.workload);
-    (facts.destination_addr, facts.hbone_addr, facts.destination) = match &hop.way {
+    let (destination_addr, hbone_addr, destination) = match &hop.way {
         Way::Plaintext(addr) => (*addr, None, party),
         Way::Hbone {
             tunnel,
@@ -113,11 +112,15 @@ fn describe(connection: &mut Connection, hop: &Hop) {
             party.with_identity(expected.first().cloned()),
         ),
     };
+    let mut facts = connection.facts();
+    facts.destination_addr = destination_addr;
+    facts.hbone_addr = hbone_addr;
+    facts.destination = destination;
 }
 
 async fn try_hop(
     cx: &Context,
-    connection: &mut Connection,
+    connection: &Connection,
     source: &Workload,
     hop: &Hop,
 ) -> Result<Far, Missed> {
@@ -142,7 +145,7 @@ async fn try_hop(
             };
             let request = ConnectRequest {
                 authority: (*authority).into(),
-                headers: headers::of(source, connection.facts()),
+                headers: headers::of(source, &connection.facts()),
             };
             let local = cores::local().ok_or_else(|| Missed::finally(DenyReason::Draining))?;
             let dial = async || cx.pod.dial(*tunnel, cx.node.limits.connect).await;
