@@ -7,7 +7,9 @@ use crate::buffer::{Buffer, SIZE};
 use crate::error::io_error;
 use bytes::Bytes;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Reads in a row before other streams of the core get their turn.
@@ -71,12 +73,9 @@ impl Up {
                 };
             }
             let granted = ready!(tunnel.poll_send_capacity(SIZE, cx))?;
-            let chunk = match read(app, granted) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tunnel.release_send_capacity();
-                    continue;
-                }
-                chunk => chunk?,
+            let Poll::Ready(chunk) = poll_read(app, granted, cx)? else {
+                tunnel.release_send_capacity();
+                continue;
             };
             self.copied += chunk.len() as u64;
             self.ended = chunk.is_empty();
@@ -101,16 +100,19 @@ fn poll_reset(tunnel: &mut TunnelStream, cx: &mut Context<'_>) -> Poll<io::Resul
     Poll::Ready(Err(io_error(reason.into())))
 }
 
-/// What the application has sent, at most `limit`; empty at its end.
-fn read(app: &TcpStream, limit: usize) -> io::Result<Bytes> {
+/// What the application has sent, at most `limit`; empty at its end. A read that comes back short is the last one before
+/// the socket is ready again, so that nobody reads in vain.
+fn poll_read(app: &mut TcpStream, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
     let mut buffer = Buffer::take();
     let spare = buffer.spare();
     let limit = limit.min(spare.len());
-    let n = app.try_read(spare.get_mut(..limit).unwrap_or_default())?;
+    let mut spare = ReadBuf::new(spare.get_mut(..limit).unwrap_or_default());
+    ready!(Pin::new(app).poll_read(cx, &mut spare))?;
+    let n = spare.filled().len();
     buffer.advance(n);
-    if n < OWN_MEMORY {
-        Ok(Bytes::copy_from_slice(buffer.filled()))
+    Poll::Ready(Ok(if n < OWN_MEMORY {
+        Bytes::copy_from_slice(buffer.filled())
     } else {
-        Ok(Bytes::from_owner(buffer))
-    }
+        Bytes::from_owner(buffer)
+    }))
 }
