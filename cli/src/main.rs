@@ -8,6 +8,7 @@ mod demo;
 mod output;
 mod status;
 mod table;
+mod time;
 mod ztunnel;
 
 use clap::{CommandFactory, Parser, Subcommand};

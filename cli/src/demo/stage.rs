@@ -204,7 +204,7 @@ impl<'lab> Stage<'lab> {
                 self.pods
                     .enrolled()
                     .iter()
-                    .all(|pod| protocol(dump, pod) == Some("HBONE"))
+                    .all(|pod| tunnel(dump, pod) == Some("HBONE"))
             })?;
         }
         Ok(())
@@ -278,14 +278,14 @@ fn flush_rules(net: &Netns) -> Result<()> {
     Ok(())
 }
 
-/// The tunnel protocol of a pod in a ztunnel's dump.
-fn protocol<'a>(dump: &'a Value, pod: &Pod) -> Option<&'a str> {
+/// How a ztunnel's dump says that a pod is reached.
+fn tunnel<'a>(dump: &'a Value, pod: &Pod) -> Option<&'a str> {
     let workloads = dump.get("workloads")?.as_array()?;
     let this = |workload: &&Value| {
         workload["name"].as_str() == Some(&pod.name)
             && workload["namespace"].as_str() == Some(&pod.namespace)
     };
-    workloads.iter().find(this)?.get("protocol")?.as_str()
+    workloads.iter().find(this)?.get("tunnel")?.as_str()
 }
 
 fn random_marker() -> Result<String> {

@@ -1,6 +1,6 @@
 //! ztunnel's lists as tables. A field that is not there shows as `-`.
 
-use crate::table::Table;
+use crate::{table::Table, time::rfc3339};
 use anyhow::Result;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -119,52 +119,50 @@ pub(super) fn policies(items: &[Value]) -> Table {
 }
 
 pub(super) fn certificates(items: &[Value]) -> Table {
+    let moment = |item: &Value, field: &str| item[field].as_u64().map(rfc3339).unwrap_or_default();
     let row = |item: &Value| {
         [
             text(item, "identity"),
             text(item, "state"),
             text(item, "serial"),
-            text(item, "not_before"),
-            text(item, "not_after"),
+            moment(item, "not_before"),
+            moment(item, "not_after"),
             text(item, "error"),
         ]
     };
-    sorted(
-        [
-            "identity",
-            "state",
-            "serial",
-            "not before",
-            "not after",
-            "error",
-        ],
-        items.iter().map(row).collect(),
-    )
+    let headings = [
+        "identity",
+        "state",
+        "serial",
+        "not before",
+        "not after",
+        "error",
+    ];
+    sorted(headings, items.iter().map(row).collect())
 }
 
 pub(super) fn connections(items: &[Value]) -> Result<Table> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let row = |item: &Value| {
-        let (local, remote) = ("destination", "source");
-        let (local, remote) = if item["direction"] == "outbound" {
-            (remote, local)
+        let outbound = item["direction"] == "outbound";
+        let (local, remote) = if outbound {
+            ("source", "destination")
         } else {
-            (local, remote)
+            ("destination", "source")
         };
-        let peer = if item["direction"] == "outbound" {
-            "destination_identity"
-        } else {
-            "source_identity"
-        };
+        let peer = format!("{remote}_identity");
         let since = item["since"]
             .as_u64()
             .map(|since| age(now.saturating_sub(Duration::from_secs(since))));
+        let pod = text(item, "pod");
         [
+            pod.rsplit_once("//Pod/")
+                .map_or(pod.clone(), |(_, name)| name.to_owned()),
             text(item, "direction"),
             text(item, local),
             text(item, remote),
             text(item, "service"),
-            text(item, peer),
+            text(item, &peer),
             if item["hbone"].is_null() {
                 "TCP"
             } else {
@@ -180,6 +178,7 @@ pub(super) fn connections(items: &[Value]) -> Result<Table> {
         ]
     };
     let headings = [
+        "pod",
         "direction",
         "local",
         "remote",
@@ -219,14 +218,17 @@ mod tests {
     #[test]
     fn a_connection_is_shown_from_the_pods_side() {
         let item = json!({
-            "direction": "inbound", "source": "10.0.0.1:5000", "destination": "10.0.0.2:80", "hbone": "10.0.0.1:41000",
+            "pod": "Kubernetes//Pod/demo/web", "direction": "inbound", "source": "10.0.0.1:5000", "destination": "10.0.0.2:80", "hbone": "10.0.0.1:41000",
             "source_identity": "spiffe://cluster.local/ns/demo/sa/client", "since": 0, "bytes_to_server": 10, "bytes_to_client": 20,
         });
         let shown = connections(&[item]).unwrap().to_string();
         let row: Vec<_> = shown.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(row[..3], ["inbound", "10.0.0.2:80", "10.0.0.1:5000"]);
         assert_eq!(
-            row[3..7],
+            row[..4],
+            ["demo/web", "inbound", "10.0.0.2:80", "10.0.0.1:5000"]
+        );
+        assert_eq!(
+            row[4..8],
             [
                 "-",
                 "spiffe://cluster.local/ns/demo/sa/client",
