@@ -124,6 +124,14 @@ impl Site {
             .map_err(kernel("reading open connections"))
     }
 
+    /// How many connections with the pod's applications ztunnel carries now. Their answers leave the pod
+    /// in the clear without the rules of [`Step::Rest`].
+    pub fn carried(&self) -> Result<usize, CaptureError> {
+        let carried = || connections::carried(&addresses()?);
+        self.inside(carried)?
+            .map_err(kernel("reading open connections"))
+    }
+
     /// Let `connections` go on around the mesh when the rules come.
     pub fn exempt(&self, connections: &[Connection]) -> Result<(), CaptureError> {
         let insert = || conntrack::insert(connections);

@@ -180,6 +180,7 @@ mod tests {
             netns: (4, 4_026_532_000),
             spec: Spec {
                 mark: Mark::random(),
+                former: None,
                 flavour: Flavour::Culvert,
                 options,
                 generation: 3,

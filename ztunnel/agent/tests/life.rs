@@ -4,16 +4,19 @@
 mod bench;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use bench::ztunnel::{Agent, Asked, Ztunnel, eventually};
-use bench::{Bench, told};
+use bench::{Bench, accept, connect_as, listen, talk, told};
 use culvert_agent::cleanup;
 use culvert_agent::status::{Capture, Status};
 use culvert_agent::store::{Lock, Store};
 use culvert_lab::Lab;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
 
 /// Run a test in a private world, with a runtime.
 fn world<F>(name: &str, body: impl FnOnce(Setup) -> F)
@@ -121,6 +124,46 @@ fn sockets_come_before_rules_and_go_after_redirection() {
     });
 }
 
+/// What ztunnel carries when a pod leaves goes on, and its answers stay off the wire until it ends.
+#[test]
+fn open_connections_keep_what_they_need_of_the_rules() {
+    let name = "open_connections_keep_what_they_need_of_the_rules";
+    world(name, |setup| async move {
+        let empty = setup.bench.rules()?;
+        let (agent, ztunnel) = setup.captured().await?;
+        let to = SocketAddr::new(setup.bench.pod.ip(), 8080);
+        let from = SocketAddr::new(setup.bench.client.ip(), 0);
+        let app = listen(&setup.bench.pod.net, to)?;
+        let mark = agent
+            .cx
+            .store
+            .records()
+            .first()
+            .context("a record")?
+            .spec
+            .mark;
+        let dial = connect_as(&setup.bench.pod.net, from, to, mark.value)?;
+        let (served, _) = accept(&app);
+
+        let mut released = setup.bench.told.clone();
+        released.enrolled = false;
+        agent.tell(&released)?;
+        assert!(matches!(ztunnel.grant().await?, Asked::Del(_)));
+        let kept = |s: &Status| s.message.starts_with("1 connection");
+        let status = agent.until(setup.uid(), kept).await?;
+        assert_eq!(status.capture, Capture::Released);
+        talk(&dial, &served);
+        assert!(!setup.bench.rules()?.contains("REDIRECT"));
+
+        drop((dial, served));
+        let done = |s: &Status| s.message.is_empty();
+        agent.until(setup.uid(), done).await?;
+        assert_eq!(setup.bench.rules()?, empty);
+        assert_eq!(setup.records()?, 0);
+        agent.stop().await
+    });
+}
+
 #[test]
 fn a_refused_pod_is_not_captured_until_it_is_accepted() {
     let name = "a_refused_pod_is_not_captured_until_it_is_accepted";
@@ -224,6 +267,68 @@ fn changed_options_make_a_new_generation() {
             agent.stop().await
         },
     );
+}
+
+/// A ztunnel that knows nothing of Culvert and grants everything, until the agent closes the connection.
+fn stock(socket: &Path) -> Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let ztunnel = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    nix::sys::socket::connect(ztunnel.as_raw_fd(), &UnixAddr::new(socket)?)?;
+    let send =
+        |frame: &[u8]| nix::sys::socket::send(ztunnel.as_raw_fd(), frame, MsgFlags::MSG_NOSIGNAL);
+    send(&[0x08, 0x01])?;
+    std::thread::spawn(move || {
+        let mut frame = [0; culvert_zds::MAX_FRAME];
+        let receive = |frame: &mut [u8]| {
+            nix::sys::socket::recv(ztunnel.as_raw_fd(), frame, MsgFlags::empty())
+        };
+        while receive(&mut frame).is_ok_and(|length| length > 0) {
+            let ack = [0x0a, 0x00];
+            let flags = MsgFlags::MSG_NOSIGNAL;
+            if nix::sys::socket::send(ztunnel.as_raw_fd(), &ack, flags).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+#[test]
+fn rules_follow_the_kind_of_ztunnel() {
+    world("rules_follow_the_kind_of_ztunnel", |setup| async move {
+        let (agent, ztunnel) = setup.captured().await?;
+        let ours = setup.bench.rules()?;
+        ztunnel.die().await;
+        connected(0).await;
+        stock(&agent.socket)?;
+        agent.until(setup.uid(), |s| s.generation >= 2).await?;
+        let rules = setup.bench.rules()?;
+        assert!(rules.contains("--mark 0x539/0xfff -j ACCEPT"), "{rules}");
+        assert!(!rules.contains("TPROXY"), "{rules}");
+        // Once nothing of the other kind is open, its mark passes no more.
+        let status = agent.until(setup.uid(), |s| s.generation == 3).await?;
+        assert_eq!((status.capture, status.repairs), (Capture::Captured, 0));
+        let rules = setup.bench.rules()?;
+        agent.stop().await?;
+
+        // Ours again: the pod keeps the stock rules until it has sockets of its own mark.
+        let agent = setup.agent()?;
+        let ztunnel = Ztunnel::connect(&agent.socket).await?;
+        let workload = loop {
+            match ztunnel.asked().await? {
+                Asked::Add(new) if new.mark != culvert_zds::WELL_KNOWN_MARK => break new,
+                _ => ztunnel.answer(Ok(())),
+            }
+        };
+        assert_eq!(setup.bench.rules()?, rules);
+        ztunnel.answer(Ok(()));
+        agent.until(setup.uid(), |s| s.generation == 5).await?;
+        let rules = setup.bench.rules()?;
+        let mark = format!("--mark {:#x} ", workload.mark);
+        assert!(rules.contains(&mark) && rules.contains("TPROXY"), "{rules}");
+        assert_eq!(rules.lines().count(), ours.lines().count());
+        agent.stop().await
+    });
 }
 
 /// Wait until so many ztunnels are connected.

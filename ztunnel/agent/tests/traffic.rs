@@ -48,7 +48,7 @@ fn outbound_tcp_reaches_ztunnel_with_its_destination() {
     both_backends(
         "outbound_tcp_reaches_ztunnel_with_its_destination",
         |bench| {
-            let ztunnel = Ztunnel::open(&bench.pod.net)?;
+            let ztunnel = Ztunnel::open(&bench.pod.net, bench.spec.mark.value)?;
             bench.ensure();
             for to in ELSEWHERE.map(address) {
                 let app = connect(&bench.pod.net, to)?;
@@ -150,7 +150,7 @@ fn inbound_tcp_reaches_ztunnel_and_the_application_sees_the_client() {
         bench.pod.net.script(
             "for i in all lo eth0; do echo 1 > /proc/sys/net/ipv4/conf/$i/rp_filter; done",
         )?;
-        let ztunnel = Ztunnel::open(&bench.pod.net)?;
+        let ztunnel = Ztunnel::open(&bench.pod.net, bench.spec.mark.value)?;
         bench.ensure();
         for ip in bench.pod.ips() {
             let to = SocketAddr::new(ip, 8080);
@@ -183,7 +183,7 @@ fn hbone_and_excluded_ports_pass_and_the_pod_reaches_itself() {
         bench.spec.options.exclude_outbound_ports = [9001].into();
         bench.spec.options.exclude_outbound_cidrs =
             vec!["10.11.0.1/32".parse()?, "fd10:11::1/128".parse()?];
-        let ztunnel = Ztunnel::open(&bench.pod.net)?;
+        let ztunnel = Ztunnel::open(&bench.pod.net, bench.spec.mark.value)?;
         bench.ensure();
         for (ip, peer, gateway) in [
             (bench.pod.ip(), bench.client.ip(), "10.11.0.1".parse()?),
@@ -332,7 +332,7 @@ fn connections_from_before_go_on_and_are_known() {
 fn leaving_sends_nothing_of_an_open_connection_into_the_open() {
     let name = "leaving_sends_nothing_of_an_open_connection_into_the_open";
     both_backends(name, |bench| {
-        let ztunnel = Ztunnel::open(&bench.pod.net)?;
+        let ztunnel = Ztunnel::open(&bench.pod.net, bench.spec.mark.value)?;
         bench.ensure();
         let mut open = Vec::new();
         for (ip, to) in bench.pod.ips().into_iter().zip(ELSEWHERE.map(address)) {
@@ -346,6 +346,7 @@ fn leaving_sends_nothing_of_an_open_connection_into_the_open() {
             let dial = connect_as(&bench.pod.net, from, SocketAddr::new(ip, 8080), mark)?;
             let (served, _) = accept(&app);
             open.push((outbound, taken, client, inbound, dial, served, app));
+            assert_eq!(bench.site().carried()?, open.len());
         }
         bench.remove(Step::Redirection);
         for (outbound, taken, client, inbound, dial, served, app) in &open {
@@ -356,6 +357,8 @@ fn leaving_sends_nothing_of_an_open_connection_into_the_open() {
             let direct = connect(&bench.client.net, to)?;
             talk(&direct, &accept(app).0);
         }
+        open.clear();
+        assert_eq!(bench.site().carried()?, 0);
         Ok(())
     });
 }

@@ -1,4 +1,5 @@
-//! TCP connections that were open in a pod before its capture, read from `/proc`.
+//! TCP connections of a pod, read from `/proc`: those that were open before its capture, and those that
+//! ztunnel carries to its applications.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::{fs, io};
@@ -17,28 +18,44 @@ pub struct Connection {
 /// States in which data can still flow: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK.
 const OPEN: [&str; 5] = ["01", "04", "05", "08", "09"];
 
+/// A connection that is being opened.
+const SYN_SENT: &str = "02";
+
 /// The open connections in the calling thread's namespace, without those between the namespace's `own`
 /// addresses.
 pub fn open(own: &[IpAddr]) -> io::Result<Vec<Connection>> {
+    let inside = |ip: IpAddr| ip.is_loopback() || own.contains(&ip);
+    let mut open = read(&OPEN)?;
+    open.retain(|open| !inside(open.remote.ip()) && inside(open.local.ip()));
+    Ok(open)
+}
+
+/// How many connections ztunnel has with the applications of the calling thread's namespace: their local
+/// address is the client's, which is none of the namespace's `own`.
+pub fn carried(own: &[IpAddr]) -> io::Result<usize> {
+    let inside = |ip: IpAddr| ip.is_loopback() || own.contains(&ip);
+    let states = [&OPEN[..], &[SYN_SENT]].concat();
+    let open = read(&states)?;
+    Ok(open.iter().filter(|open| !inside(open.local.ip())).count())
+}
+
+/// The connections that are in one of `states`.
+fn read(states: &[&str]) -> io::Result<Vec<Connection>> {
     // `/proc/net` would be the namespace of the process's first thread.
     let v4 = fs::read_to_string("/proc/thread-self/net/tcp")?;
     let v6 = match fs::read_to_string("/proc/thread-self/net/tcp6") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read?,
     };
-    let inside = |ip: IpAddr| ip.is_loopback() || own.contains(&ip);
     let lines = v4.lines().chain(v6.lines());
-    let connections = lines.filter_map(parse);
-    Ok(connections
-        .filter(|open| !inside(open.remote.ip()))
-        .collect())
+    Ok(lines.filter_map(|line| parse(line, states)).collect())
 }
 
 /// A line of the table; `None` for the heading and for other states.
-fn parse(line: &str) -> Option<Connection> {
+fn parse(line: &str, states: &[&str]) -> Option<Connection> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote, state) = (fields.next()?, fields.next()?, fields.next()?);
-    if !OPEN.contains(&state) {
+    if !states.contains(&state) {
         return None;
     }
     Some(Connection {
@@ -81,14 +98,14 @@ mod tests {
             local: "10.1.0.2:8080".parse().unwrap(),
             remote: "10.1.0.1:50000".parse().unwrap(),
         };
-        assert_eq!(parse(v4), Some(expected));
+        assert_eq!(parse(v4, &OPEN), Some(expected));
         let mapped = "1: 0000000000000000FFFF00000200010A:1F90 \
                       0000000000000000FFFF00000100010A:C350 08 rest";
-        assert_eq!(parse(mapped), Some(expected));
+        assert_eq!(parse(mapped, &OPEN), Some(expected));
         let v6 =
             "1: 010000FD000000000000000002000000:1F90 010000FD000000000000000001000000:0050 01 x";
         assert_eq!(
-            parse(v6).unwrap().local,
+            parse(v6, &OPEN).unwrap().local,
             "[fd00:1::2]:8080".parse().unwrap()
         );
     }
@@ -103,7 +120,7 @@ mod tests {
             "0: 0200010A 0100010A:C350 01 x",
             "",
         ] {
-            assert_eq!(parse(line), None, "{line}");
+            assert_eq!(parse(line, &OPEN), None, "{line}");
         }
     }
 }

@@ -9,9 +9,8 @@ use std::fmt::Write as _;
 use super::rules::Table;
 use super::saved::Saved;
 
-/// The two steps in which capture is taken away. Between them ztunnel closes the pod's connections,
-/// because answers that are still on their way to it would leave the pod in the clear without the
-/// rules of the second.
+/// The two steps in which capture is taken away. Between them the connections end that ztunnel carries to
+/// the pod's applications, whose answers would leave the pod in the clear without the rules of the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// New connections are no longer captured.

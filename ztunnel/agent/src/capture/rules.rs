@@ -135,6 +135,8 @@ pub enum Flavour {
 pub struct Spec {
     /// Of ztunnel's own sockets.
     pub mark: Mark,
+    /// Of the sockets of a ztunnel of the other kind that was there before, while it may have some.
+    pub former: Option<Mark>,
     /// Kind of ztunnel.
     pub flavour: Flavour,
     /// Exclusions and DNS.
@@ -170,33 +172,33 @@ impl Spec {
     /// the client's port too: without a zone of their own they could meet the client's captured
     /// connection in conntrack and be translated with it.
     fn raw(&self) -> Table {
-        let mark = self.mark;
-        let rules = vec![format!(
-            "-o lo -p tcp -m mark --mark {mark} -j CT --zone-orig {ZONE}"
-        )];
+        let rules = self
+            .marks()
+            .map(|mark| format!("-o lo -p tcp -m mark --mark {mark} -j CT --zone-orig {ZONE}"));
         Table {
             name: "raw",
             jumps: vec![self.jump("OUTPUT", "", OUTPUT)],
-            chains: vec![(OUTPUT, rules)],
+            chains: vec![(OUTPUT, rules.collect())],
         }
     }
 
     /// Brings the application's answers to ztunnel although they are addressed to the client, and DNS
     /// over UDP although it is addressed to the resolver.
     fn mangle(&self, family: Family) -> Table {
-        let (mark, route, loopback) = (self.mark, ROUTE_MARK, family.loopback());
-        let mut prerouting = vec![format!(
-            "-i lo -p tcp -m mark --mark {mark} -m conntrack --ctstate NEW \
-             -j CONNMARK --set-xmark {route}"
-        )];
-        let mut output = vec![
-            format!("-m mark --mark {mark} -j RETURN"),
+        let (route, loopback) = (ROUTE_MARK, family.loopback());
+        let dialled = self.marks().map(|mark| {
             format!(
-                "-p tcp -m connmark --mark {route} \
-                 -j CONNMARK --restore-mark --nfmask {mask:#x} --ctmask {mask:#x}",
-                mask = route.mask
-            ),
-        ];
+                "-i lo -p tcp -m mark --mark {mark} -m conntrack --ctstate NEW \
+                 -j CONNMARK --set-xmark {route}"
+            )
+        });
+        let mut prerouting: Vec<String> = dialled.collect();
+        let mut output: Vec<String> = self.marked("RETURN").collect();
+        output.push(format!(
+            "-p tcp -m connmark --mark {route} \
+             -j CONNMARK --restore-mark --nfmask {mask:#x} --ctmask {mask:#x}",
+            mask = route.mask
+        ));
         let excluded = self.options.exclude_outbound_ports.contains(&DNS);
         if self.options.dns_capture && self.flavour == Flavour::Culvert && !excluded {
             prerouting.push(format!(
@@ -220,15 +222,12 @@ impl Spec {
 
     /// Redirects TCP to ztunnel.
     fn nat(&self, family: Family) -> Table {
-        let mark = self.mark;
         let mut prerouting = vec!["-i lo -j RETURN".to_owned(), tcp_port(HBONE_PORT, "RETURN")];
         prerouting.extend(self.excluded_inbound());
         prerouting.push(redirect("-p tcp", INBOUND_PORT));
 
-        let mut output = vec![
-            format!("-m mark --mark {mark} -j ACCEPT"),
-            "-o lo -j RETURN".to_owned(),
-        ];
+        let mut output: Vec<String> = self.marked("ACCEPT").collect();
+        output.push("-o lo -j RETURN".to_owned());
         output.extend(self.excluded_networks(family));
         output.extend(self.excluded_outbound());
         if self.options.dns_capture {
@@ -250,7 +249,7 @@ impl Spec {
 
     /// Refuses first packets that were to be redirected and were not, for whatever reason.
     fn filter(&self, family: Family) -> Table {
-        let (mark, refuse) = (self.mark, "-p tcp -j REJECT --reject-with tcp-reset");
+        let refuse = "-p tcp -j REJECT --reject-with tcp-reset";
         let mut input = vec![
             tcp_port(INBOUND_PORT, "RETURN"),
             tcp_port(HBONE_PORT, "RETURN"),
@@ -259,10 +258,8 @@ impl Spec {
         input.push(refuse.to_owned());
 
         let (loopback, length) = (family.loopback(), family.host_length());
-        let mut output = vec![
-            format!("-m mark --mark {mark} -j RETURN"),
-            format!("-d {loopback}/{length} -j RETURN"),
-        ];
+        let mut output: Vec<String> = self.marked("RETURN").collect();
+        output.push(format!("-d {loopback}/{length} -j RETURN"));
         output.extend(self.excluded_networks(family));
         output.extend(self.excluded_outbound());
         output.push(refuse.to_owned());
@@ -274,6 +271,16 @@ impl Spec {
             ],
             chains: vec![(INPUT, input), (OUTPUT, output)],
         }
+    }
+
+    fn marks(&self) -> impl Iterator<Item = Mark> {
+        [self.mark].into_iter().chain(self.former)
+    }
+
+    /// A rule for each mark of ztunnel's sockets.
+    fn marked(&self, target: &'static str) -> impl Iterator<Item = String> {
+        self.marks()
+            .map(move |mark| format!("-m mark --mark {mark} -j {target}"))
     }
 
     fn jump(&self, from: &'static str, matching: &str, to: &str) -> (&'static str, String) {
@@ -320,6 +327,7 @@ mod tests {
                 value: 0xabcd_0001,
                 mask: u32::MAX,
             },
+            former: None,
             flavour,
             options: CaptureOptions {
                 exclude_inbound_ports: [8080].into(),

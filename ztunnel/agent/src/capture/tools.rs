@@ -220,6 +220,7 @@ fn sample(flavour: Flavour) -> Spec {
             Flavour::Culvert => Mark::random(),
             Flavour::Stock => Mark::STOCK,
         },
+        former: Some(Mark::STOCK),
         flavour,
         options: CaptureOptions {
             exclude_inbound_ports: [1, 8080].into(),

@@ -42,7 +42,8 @@ impl Worker {
             self.forget().await?;
         }
         self.claim(pod, site.id())?;
-        let wanted = self.wanted(pod);
+        let mixed = self.is_mixed(&site).await?;
+        let wanted = self.wanted(pod, mixed);
         self.cx.ztunnels.offer(offer(pod, site.id(), wanted.mark));
 
         let answer = self.cx.ztunnels.answer(&self.uid);
@@ -99,17 +100,35 @@ impl Worker {
         })
     }
 
+    /// Whether sockets of a ztunnel of the other kind may still be in the pod.
+    async fn is_mixed(&self, site: &Arc<Site>) -> Result<bool, CaptureError> {
+        let former = self.record.as_ref().and_then(|record| record.spec.former);
+        if former.is_none() {
+            return Ok(false);
+        }
+        let site = Arc::clone(site);
+        Ok(self.blocking(move |_| site.carried()).await? > 0)
+    }
+
     /// The rules that the pod is to have: those it has, as far as nothing speaks against them.
-    fn wanted(&self, pod: &Pod) -> Spec {
+    fn wanted(&self, pod: &Pod, mixed: bool) -> Spec {
         let recorded = self.record.as_ref().map(|record| &record.spec);
         let connected = self.cx.ztunnels.flavour();
         let flavour = connected.or(recorded.map(|spec| spec.flavour));
         let flavour = flavour.unwrap_or(Flavour::Culvert);
+        let mark = match flavour {
+            Flavour::Culvert => self.mark,
+            Flavour::Stock => Mark::STOCK,
+        };
+        // Connections of a ztunnel of the other kind may be open after it is gone from here.
+        let other = |spec: &&Spec| spec.mark != mark;
+        let former = recorded.map(|spec| match Some(spec).filter(other) {
+            Some(before) => Some(before.mark),
+            None => spec.former.filter(|_| mixed),
+        });
         let mut spec = Spec {
-            mark: match flavour {
-                Flavour::Culvert => self.mark,
-                Flavour::Stock => Mark::STOCK,
-            },
+            mark,
+            former: former.flatten(),
             flavour,
             options: pod.options.clone(),
             generation: recorded.map_or(1, |spec| spec.generation),

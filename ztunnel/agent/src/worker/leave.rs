@@ -1,5 +1,6 @@
 //! Leaving: the redirection goes first, so that new connections do not meet a ztunnel that leaves;
-//! then ztunnel closes what it carries; then the rest goes, which brought answers to ztunnel until then.
+//! then ztunnel is told; when the connections that it carries have ended, the rest goes, which brought
+//! answers to ztunnel until then.
 
 use std::sync::Arc;
 
@@ -10,12 +11,28 @@ use crate::metrics;
 use crate::status::Capture;
 use crate::store::Record;
 
+/// What of a pod's capture is still there.
+enum Left {
+    Nothing,
+    /// A ztunnel still has the pod.
+    Served,
+    /// So many connections go on.
+    Connections(usize),
+}
+
 impl Worker {
     /// One step towards a pod without capture; `done` when there is none.
     pub(super) async fn leave(&mut self, done: Next) -> Next {
         match self.try_leave().await {
-            Ok(true) => done,
-            Ok(false) => Next::Ztunnels,
+            Ok(Left::Nothing) => done,
+            Ok(Left::Served) => Next::Ztunnels,
+            Ok(Left::Connections(count)) => {
+                let message = format!(
+                    "{count} connections through ztunnel are still open; the rules that keep them there stay"
+                );
+                self.tell(Capture::Released, message);
+                Next::Audit
+            }
             Err(error) => {
                 metrics::failure("release");
                 self.tell(Capture::Failed, format!("cannot be released: {error}"));
@@ -24,8 +41,7 @@ impl Worker {
         }
     }
 
-    /// Whether nothing is left.
-    async fn try_leave(&mut self) -> Result<bool, CaptureError> {
+    async fn try_leave(&mut self) -> Result<Left, CaptureError> {
         let site = match self.record.clone() {
             Some(record) => self.find(record).await?,
             None => None,
@@ -35,7 +51,13 @@ impl Worker {
         self.remove(site.as_ref(), Step::Redirection).await?;
         self.cx.ztunnels.withdraw(&self.uid);
         if !self.cx.ztunnels.is_withdrawn(&self.uid) {
-            return Ok(false);
+            return Ok(Left::Served);
+        }
+        if let Some(site) = site.clone() {
+            let carried = self.blocking(move |_| site.carried()).await?;
+            if carried > 0 {
+                return Ok(Left::Connections(carried));
+            }
         }
         self.remove(site.as_ref(), Step::Rest).await?;
         if self.record.is_some() {
@@ -48,7 +70,7 @@ impl Worker {
                 self.cx.statuses.remove(&self.uid);
             }
         }
-        Ok(true)
+        Ok(Left::Nothing)
     }
 
     /// The namespace that holds the rules, if it still exists.

@@ -66,6 +66,7 @@ impl Bench {
         let told = told(&pod);
         let spec = Spec {
             mark: Mark::random(),
+            former: None,
             flavour: Flavour::Culvert,
             options: told.options.clone(),
             generation: 1,
@@ -143,13 +144,18 @@ pub(crate) struct Ztunnel {
 }
 
 impl Ztunnel {
-    pub(crate) fn open(pod: &Netns) -> Result<Self> {
+    pub(crate) fn open(pod: &Netns, mark: u32) -> Result<Self> {
         let any = |port| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
         let local = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 15053);
+        let marked = |address| -> Result<Socket> {
+            let listener = listen(pod, address)?;
+            listener.set_mark(mark)?;
+            Ok(listener)
+        };
         Ok(Self {
-            outbound: listen(pod, any(15001))?,
-            inbound: listen(pod, any(15006))?,
-            dns_tcp: [listen(pod, local("127.0.0.1"))?, listen(pod, local("::1"))?],
+            outbound: marked(any(15001))?,
+            inbound: marked(any(15006))?,
+            dns_tcp: [marked(local("127.0.0.1"))?, marked(local("::1"))?],
         })
     }
 }
