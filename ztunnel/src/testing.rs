@@ -2,15 +2,27 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use culvert_hbone::TunnelConfig;
+use culvert_identity::ca::Root;
+use culvert_identity::{LocalSource, SecretManager, SecretOptions, TrustDomain, bundle};
 use culvert_proto::istio::security::Authorization;
 use culvert_proto::istio::workload as proto;
+use culvert_proto::node as node_proto;
 use culvert_proto::type_url;
+use culvert_runtime::limits::Limits;
 use culvert_runtime::netns::Netns;
 use culvert_xds::state::{Settings, Snapshot};
 use culvert_xds::{Handler as _, Resource, Store, Update};
 use prost::Message as _;
+
+use crate::certificates::Certificates;
+use crate::node::Node;
+use crate::proxy::connections::Quota;
+use crate::proxy::cores::DataCores;
+use crate::proxy::load::Load;
 
 /// The cluster of every workload here.
 const CLUSTER: &str = "c";
@@ -55,6 +67,29 @@ impl Mesh {
     pub(crate) fn put_policy(&self, policy: &Authorization) {
         let name = format!("{}/{}", policy.namespace, policy.name);
         self.apply(type_url::AUTHORIZATION, &name, policy.encode_to_vec());
+    }
+
+    /// Send the settings that the mesh has, and roots that nobody uses.
+    pub(crate) fn put_settings(&self) {
+        let settings = self.snapshot().settings().clone();
+        let message = node_proto::MeshSettings {
+            trust_domain: settings.trust_domain.to_string(),
+            cluster_id: CLUSTER.into(),
+            root_namespace: settings.root_namespace.to_string(),
+            cluster_cidrs: settings
+                .cluster_cidrs
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            cluster_domain: settings.cluster_domain.to_string(),
+            refuse_udp_when_strict: false,
+        };
+        self.apply(type_url::MESH_SETTINGS, "default", message.encode_to_vec());
+        let roots = node_proto::TrustBundle {
+            trust_domain: settings.trust_domain.to_string(),
+            roots: authority().roots_pem().unwrap(),
+        };
+        self.apply(type_url::TRUST_BUNDLE, "default", roots.encode_to_vec());
     }
 
     pub(crate) fn remove(&self, url: &str, name: &str) {
@@ -238,47 +273,51 @@ pub(crate) fn fresh_netns() -> Option<Netns> {
     netns
 }
 
-/// Signs nothing.
-#[derive(Debug)]
-struct NoAuthority;
-
-#[async_trait::async_trait]
-impl culvert_identity::CertificateSource for NoAuthority {
-    async fn sign(
-        &self,
-        _id: &culvert_identity::SpiffeId,
-        _csr: &str,
-    ) -> Result<Vec<String>, culvert_identity::CaError> {
-        Err(culvert_identity::CaError::Unavailable(
-            "this is a test".into(),
-        ))
-    }
+/// An authority of this process alone.
+pub(crate) fn authority() -> Root {
+    let dir = tempfile::tempdir().unwrap();
+    Root::load_or_create(dir.path(), TrustDomain::new("cluster.local").unwrap()).unwrap()
 }
 
-/// A node that knows `mesh` and gets no certificates. To be called inside a tokio runtime.
-pub(crate) fn node(mesh: &Mesh) -> Arc<crate::node::Node> {
-    let (_trust, trusted) = culvert_identity::bundle::channel();
-    let manager =
-        culvert_identity::SecretManager::new(Arc::new(NoAuthority), trusted, Default::default());
-    let tunnel = culvert_hbone::TunnelConfig::default();
-    Arc::new(crate::node::Node {
+/// A node that knows `mesh`, and whose pods get certificates of `root`. To be called inside a tokio runtime.
+pub(crate) fn node(mesh: &Mesh, root: Root) -> Arc<Node> {
+    let source = LocalSource::new(root, Duration::from_secs(3600));
+    let (_trust, trusted) = bundle::channel();
+    let manager = SecretManager::new(Arc::new(source), trusted, SecretOptions::default());
+    let certificates = Certificates::new(manager);
+    certificates.set_trust_domain(TrustDomain::new("cluster.local").unwrap(), []);
+    let tunnel = TunnelConfig::default();
+    Arc::new(Node {
         store: mesh.0.clone(),
-        certificates: crate::certificates::Certificates::new(manager),
-        cores: crate::proxy::cores::DataCores::start(1, &tunnel).unwrap(),
-        limits: Default::default(),
+        certificates,
+        cores: DataCores::start(2, &tunnel).unwrap(),
+        limits: Limits {
+            workload_wait: Duration::from_millis(200),
+            ..Limits::default()
+        },
         tunnel,
-        quota: crate::proxy::connections::Quota::new(100),
-        load: Default::default(),
+        quota: Quota::new(100),
+        load: Load::default(),
     })
 }
 
 /// Bring the loopback of a namespace up.
 pub(crate) fn loopback_up(netns: &Netns) {
-    let up = || {
-        std::process::Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status()
+    script(netns, "ip link set lo up");
+}
+
+/// Run a shell script in a namespace.
+pub(crate) fn script(netns: &Netns, text: &str) {
+    let run = || {
+        std::process::Command::new("sh")
+            .args(["-ec", text])
+            .output()
             .unwrap()
     };
-    assert!(netns.run(up).unwrap().success());
+    let output = netns.run(run).unwrap();
+    assert!(
+        output.status.success(),
+        "{text}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

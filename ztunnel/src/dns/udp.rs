@@ -30,8 +30,11 @@ struct Question {
     resolver: SocketAddr,
 }
 
+/// Only sends, and never waits for that, so the runtime need not know it.
+type ReplySocket = std::net::UdpSocket;
+
 /// Sockets to answer from, by the resolver whose address they have.
-type Replies = HashMap<SocketAddr, Arc<UdpSocket>>;
+type Replies = HashMap<SocketAddr, Arc<ReplySocket>>;
 
 /// Answer the questions that reach `socket`, until the drain.
 pub(crate) async fn serve(dns: Rc<Dns>, socket: std::net::UdpSocket) {
@@ -78,7 +81,7 @@ fn answer(dns: &Rc<Dns>, replies: &mut Replies, question: Question) {
 }
 
 /// Ask the resolver in a task of its own, if not too many wait already.
-fn hand_on(dns: Rc<Dns>, reply: Arc<UdpSocket>, question: Question) {
+fn hand_on(dns: Rc<Dns>, reply: Arc<ReplySocket>, question: Question) {
     if dns.in_flight.available_permits() == 0 {
         return metrics::dropped("limit");
     }
@@ -123,9 +126,9 @@ async fn ask(dns: &Dns, question: &Question) -> io::Result<Vec<u8>> {
     }
 }
 
-fn send(reply: &UdpSocket, bytes: &[u8], client: SocketAddr) {
+fn send(reply: &ReplySocket, bytes: &[u8], client: SocketAddr) {
     // A full buffer drops the answer, as a network would.
-    if let Err(error) = reply.try_send_to(bytes, client) {
+    if let Err(error) = reply.send_to(bytes, client) {
         tracing::debug!(%client, %error, "a DNS answer was lost");
     }
 }
@@ -134,7 +137,7 @@ fn reply_socket(
     dns: &Dns,
     replies: &mut Replies,
     resolver: SocketAddr,
-) -> io::Result<Arc<UdpSocket>> {
+) -> io::Result<Arc<ReplySocket>> {
     if let Some(known) = replies.get(&resolver) {
         return Ok(known.clone());
     }
@@ -142,7 +145,7 @@ fn reply_socket(
         .pod
         .netns()
         .run(|| listeners::reply_socket(resolver, dns.pod.mark()))??;
-    let socket = Arc::new(UdpSocket::from_std(socket)?);
+    let socket = Arc::new(socket);
     if replies.len() >= MAX_REPLY_SOCKETS {
         replies.clear();
     }

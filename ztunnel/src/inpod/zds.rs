@@ -93,7 +93,7 @@ fn apply(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Mesh, fresh_netns, node};
+    use crate::testing::{Mesh, authority, fresh_netns, node};
     use culvert_runtime::ready::Ready;
     use culvert_zds::{Workload, WorkloadInfo};
     use std::os::fd::{AsFd as _, OwnedFd};
@@ -123,7 +123,7 @@ mod tests {
         let fd = |netns: &culvert_runtime::netns::Netns| {
             netns.as_fd().as_fd().try_clone_to_owned().unwrap()
         };
-        let pods = Pods::new(node(&Mesh::new([])));
+        let pods = Pods::new(node(&Mesh::new([]), authority()));
         let served = || {
             pods.list()
                 .iter()

@@ -134,3 +134,6 @@ fn reset(stream: TcpStream) {
     drop(net::set_reset_on_close(&stream));
     drop(stream);
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use culvert_zds::{Workload, WorkloadInfo};
 
 use super::*;
-use crate::testing::{Mesh, fresh_netns, node};
+use crate::testing::{Mesh, authority, fresh_netns, node};
 
 fn workload(name: &str) -> Workload {
     let info = WorkloadInfo {
@@ -66,7 +66,7 @@ const OURS: [u16; 4] = [15001, 15006, 15008, 15053];
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_joins_stays_when_named_again_and_leaves() {
     let Some(netns) = fresh_netns() else { return };
-    let pods = Pods::new(node(&Mesh::new([])));
+    let pods = Pods::new(node(&Mesh::new([]), authority()));
     pods.add(workload("web"), fd(&netns)).unwrap();
     wait_for(&netns, &OURS);
     let first = pods.list()[0].serial();
@@ -105,7 +105,7 @@ async fn a_namespace_is_one_pods_and_a_pod_has_one() {
     let (Some(first), Some(second)) = (fresh_netns(), fresh_netns()) else {
         return;
     };
-    let pods = Pods::new(node(&Mesh::new([])));
+    let pods = Pods::new(node(&Mesh::new([]), authority()));
     pods.add(workload("web"), fd(&first)).unwrap();
     let error = pods.add(workload("thief"), fd(&first)).unwrap_err();
     assert!(matches!(error, PodError::SharedNetns { .. }), "{error}");

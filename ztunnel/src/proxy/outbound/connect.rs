@@ -11,7 +11,7 @@ use std::sync::Arc;
 use culvert_hbone::{ClientError, ConnectError, ConnectRequest, PoolKey};
 use culvert_policy::DenyReason;
 use culvert_xds::state::Workload;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::headers;
 use super::route::{Hop, Route, Target, Way};
@@ -72,10 +72,12 @@ async fn reach(
         .map(ServiceName::of)
         .unwrap_or_default();
     let mut last = Denial::from(DenyReason::NoEndpoint);
-    for hop in &target.hops {
+    for (tried, hop) in target.hops.iter().enumerate() {
+        // A hop that does not answer leaves time for the others.
+        let share = deadline.saturating_duration_since(Instant::now()) / hops_left(&target, tried);
         let loaded = cx.node.load.start(hop.workload.uid());
         describe(connection, hop);
-        match timeout_at(deadline, try_hop(cx, connection, source, hop)).await {
+        match timeout(share, try_hop(cx, connection, source, hop)).await {
             Ok(Ok(far)) => {
                 return Ok(Upstream {
                     far,
@@ -87,15 +89,14 @@ async fn reach(
                 again: false,
             })) => return Err(denial),
             Ok(Err(Missed { denial, .. })) => last = denial,
-            Err(_elapsed) => {
-                return Err(Denial::because(
-                    DenyReason::ConnectTimeout,
-                    "no endpoint answered in time",
-                ));
-            }
+            Err(_elapsed) => last = DenyReason::ConnectTimeout.into(),
         }
     }
     Err(last)
+}
+
+fn hops_left(target: &Target, tried: usize) -> u32 {
+    u32::try_from(target.hops.len() - tried).unwrap_or(u32::MAX)
 }
 
 fn describe(connection: &Connection, hop: &Hop) {
