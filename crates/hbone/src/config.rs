@@ -8,7 +8,10 @@ use std::time::Duration;
 /// Sizes, counts and deadlines of tunnels.
 #[derive(Debug, Clone)]
 pub struct TunnelConfig {
-    /// Bytes that a stream's peer may send before we have passed them on. 4 MiB.
+    /// Bytes that a stream's peer may send before we have passed them on, where the way is short. 2 MiB: 10 Gb/s for
+    /// 1.6 ms. What is in flight is also what a small request waits behind.
+    pub near_stream_window: u32,
+    /// The same where the way is long. 4 MiB.
     pub stream_window: u32,
     /// The same for all streams of a tunnel together. 16 MiB.
     pub connection_window: u32,
@@ -39,6 +42,7 @@ pub struct TunnelConfig {
 impl Default for TunnelConfig {
     fn default() -> Self {
         Self {
+            near_stream_window: 2 << 20,
             stream_window: 4 << 20,
             connection_window: 16 << 20,
             frame_size: 1 << 20,
@@ -56,11 +60,23 @@ impl Default for TunnelConfig {
     }
 }
 
+/// The bandwidth that one stream should be able to fill: 10 Gb/s.
+const BYTES_PER_MICROSECOND: u128 = 1250;
+
 impl TunnelConfig {
+    /// The stream window for a way of this round trip, if it is to be larger than the one that streams start with.
+    pub(crate) fn far_window(&self, round_trip: Duration) -> Option<u32> {
+        let product = round_trip.as_micros() * BYTES_PER_MICROSECOND;
+        let window = u32::try_from(product)
+            .unwrap_or(u32::MAX)
+            .min(self.stream_window);
+        Some(window).filter(|&window| window > self.near_stream_window)
+    }
+
     pub(crate) fn client(&self) -> h2::client::Builder {
         let mut builder = h2::client::Builder::new();
         builder
-            .initial_window_size(self.stream_window)
+            .initial_window_size(self.near_stream_window)
             .initial_connection_window_size(self.connection_window)
             .max_frame_size(self.frame_size)
             .max_header_list_size(self.client_headers)
@@ -75,7 +91,7 @@ impl TunnelConfig {
     pub(crate) fn server(&self) -> h2::server::Builder {
         let mut builder = h2::server::Builder::new();
         builder
-            .initial_window_size(self.stream_window)
+            .initial_window_size(self.near_stream_window)
             .initial_connection_window_size(self.connection_window)
             .max_frame_size(self.frame_size)
             .max_header_list_size(self.server_headers)
@@ -85,5 +101,24 @@ impl TunnelConfig {
             .max_pending_accept_reset_streams(64)
             .max_local_error_reset_streams(Some(256));
         builder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_grow_with_the_way() {
+        let config = TunnelConfig::default();
+        for (micros, window) in [
+            (50, None),
+            (1_600, None),
+            (2000, Some(2_500_000)),
+            (50_000, Some(4 << 20)),
+            (u64::MAX, Some(4 << 20)),
+        ] {
+            assert_eq!(config.far_window(Duration::from_micros(micros)), window);
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::config::TunnelConfig;
 use crate::io::{Io, Transport};
-use crate::keepalive::Keepalive;
+use crate::keepalive::{Event, Keepalive};
 use bytes::Bytes;
 use culvert_identity::SpiffeId;
 use culvert_runtime::task;
@@ -20,8 +20,9 @@ pub(super) fn spawn<T: Transport + 'static>(
     config: &TunnelConfig,
 ) {
     let mut keepalive = Keepalive::new(connection.ping_pong(), config);
+    let config = config.clone();
     task::spawn_local("hbone_client", async move {
-        match poll_fn(|cx| turn(&mut connection, &io, &mut keepalive, cx)).await {
+        match poll_fn(|cx| turn(&mut connection, &io, &mut keepalive, &config, cx)).await {
             Ok(()) => tracing::debug!(%peer, "tunnel closed"),
             Err(error) => tracing::debug!(%peer, error, "tunnel failed"),
         }
@@ -32,10 +33,19 @@ fn turn<T: Transport>(
     connection: &mut Connection<Io<T>, Bytes>,
     io: &Io<T>,
     keepalive: &mut Keepalive,
+    config: &TunnelConfig,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), String>> {
-    if keepalive.poll(io.received(), cx).is_ready() {
-        return Poll::Ready(Err("nothing arrives and no PING is answered".to_owned()));
+    while let Poll::Ready(event) = keepalive.poll(io.received(), cx) {
+        match event {
+            Event::Gone => return Poll::Ready(Err("no PING is answered".to_owned())),
+            Event::RoundTrip(way) => {
+                if let Some(window) = config.far_window(way) {
+                    // Fails only where the first SETTINGS are not acknowledged, which the PING came after.
+                    let _ = connection.set_initial_window_size(window);
+                }
+            }
+        }
     }
     io.start_turn();
     let result = Pin::new(connection).poll(cx);

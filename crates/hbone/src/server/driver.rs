@@ -6,7 +6,7 @@ use super::{Incoming, Peer};
 use crate::config::TunnelConfig;
 use crate::error::ServerError;
 use crate::io::{Io, Transport};
-use crate::keepalive::Keepalive;
+use crate::keepalive::{Event, Keepalive};
 use bytes::Bytes;
 use culvert_runtime::drain::Drain;
 use h2::server::Connection;
@@ -22,6 +22,7 @@ pub(super) struct Driver<'a, T> {
     peer: Peer,
     keepalive: Keepalive,
     idle: Idle,
+    config: &'a TunnelConfig,
     draining: Pin<Box<dyn Future<Output = ()> + 'a>>,
     closing: bool,
 }
@@ -31,7 +32,7 @@ impl<'a, T: Transport> Driver<'a, T> {
         mut connection: Connection<Io<T>, Bytes>,
         io: Io<T>,
         peer: Peer,
-        config: &TunnelConfig,
+        config: &'a TunnelConfig,
         drain: &'a Drain,
     ) -> Self {
         let keepalive = Keepalive::new(connection.ping_pong(), config);
@@ -42,6 +43,7 @@ impl<'a, T: Transport> Driver<'a, T> {
             peer,
             keepalive,
             idle: Idle::new(config),
+            config,
             draining,
             closing: false,
         }
@@ -56,8 +58,11 @@ impl<'a, T: Transport> Driver<'a, T> {
         on: &mut impl FnMut(Incoming),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ServerError>> {
-        if self.keepalive.poll(self.io.received(), cx).is_ready() {
-            return Poll::Ready(Err(ServerError::Gone));
+        while let Poll::Ready(event) = self.keepalive.poll(self.io.received(), cx) {
+            match event {
+                Event::Gone => return Poll::Ready(Err(ServerError::Gone)),
+                Event::RoundTrip(way) => self.fit(way),
+            }
         }
         if !self.closing && self.draining.as_mut().poll(cx).is_ready() {
             self.close();
@@ -102,6 +107,14 @@ impl<'a, T: Transport> Driver<'a, T> {
                     }
                 }
             }
+        }
+    }
+
+    /// A long way takes larger windows.
+    fn fit(&mut self, way: Duration) {
+        if let Some(window) = self.config.far_window(way) {
+            // Fails only where the first SETTINGS are not acknowledged yet, which the PING came after.
+            let _ = self.connection.set_initial_window_size(window);
         }
     }
 

@@ -318,7 +318,7 @@ fn a_reader_that_stands_still_does_not_stop_its_siblings() {
             (sent, standing)
         };
         let (sent, _standing) = flood.await;
-        let window = config.stream_window as usize;
+        let window = config.near_stream_window as usize;
         assert!(
             sent >= window - 64 * 1024 && sent <= window + config.send_buffer + 64 * 1024,
             "{sent}"
