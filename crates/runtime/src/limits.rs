@@ -31,7 +31,7 @@ pub struct Limits {
     pub connections_per_pod: usize,
     /// Connections of the process at once. 100,000.
     pub connections: usize,
-    /// TLS handshakes in flight from one pod's listener. 1,000: more are left in the accept queue.
+    /// TLS handshakes in flight from one pod's listener. 1,000: more are refused.
     pub handshakes_per_pod: usize,
     /// DNS questions of one pod that wait for an upstream's answer. 1,000.
     pub dns_in_flight: usize,

@@ -18,7 +18,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Outbound => "outbound",
             Self::Inbound => "inbound",

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::denials;
 use super::facts::{End, Facts};
 use super::series::Series;
 use crate::proxy::denial::Denial;
@@ -50,8 +51,10 @@ impl Record {
 
     /// It came to nothing.
     pub(crate) fn refused(self, denial: &Denial) {
-        Series::of(self.facts().labels(Some(denial))).failed();
-        self.facts().log(&End {
+        let facts = self.facts();
+        Series::of(facts.labels(Some(denial))).failed();
+        denials::count(facts.direction, denial);
+        facts.log(&End {
             established: false,
             to_server: 0,
             to_client: 0,
@@ -75,7 +78,11 @@ impl Record {
                     .as_deref(),
             );
         }
-        self.facts().log(&End {
+        let facts = self.facts();
+        if let Some(denial) = denial {
+            denials::count(facts.direction, denial);
+        }
+        facts.log(&End {
             established: true,
             to_server: moved.0,
             to_client: moved.1,
