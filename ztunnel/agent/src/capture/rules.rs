@@ -21,6 +21,8 @@ pub const HBONE_PORT: u16 = 15008;
 pub const DNS_PORT: u16 = 15053;
 /// Where applications send DNS.
 const DNS: u16 = 53;
+/// The tables that hold rules of ours, in the order in which they are put in force.
+pub const TABLES: [&str; 4] = ["raw", "mangle", "nat", "filter"];
 /// Chains of ours begin so.
 pub const CHAIN_PREFIX: &str = "CULVERT_";
 /// What the rule set's generation is written after, in a comment.
@@ -157,7 +159,7 @@ pub struct Table {
 }
 
 impl Spec {
-    /// The tables in the order in which they are put in force.
+    /// The tables, as in [`TABLES`].
     #[must_use]
     pub fn tables(&self, family: Family) -> [Table; 4] {
         [

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use nix::sched::{CloneFlags, unshare};
 
 use super::plan;
-use super::rules::{Family, Flavour, Mark, Spec};
+use super::rules::{Family, Flavour, Mark, Spec, TABLES};
 use super::saved::Saved;
 use crate::pod::CaptureOptions;
 
@@ -108,8 +108,17 @@ impl Tools {
 
     /// Read the rules.
     pub fn save(&self, family: Family) -> Result<Saved, ToolError> {
-        let output = self.run(&self.program(family, "-save"), &[], "")?;
-        Ok(Saved::parse(&output))
+        let program = self.program(family, "-save");
+        let whole = self.run(&program, &[], "");
+        let text = match whole {
+            Err(ToolError::Failed { .. }) if !self.nft => {
+                // The legacy variant's list of tables is for root's eyes only, the tables are not.
+                let tables = TABLES.map(|table| self.run(&program, &["-t", table], ""));
+                tables.into_iter().collect::<Result<String, _>>()?
+            }
+            whole => whole?,
+        };
+        Ok(Saved::parse(&text))
     }
 
     /// Put `script` in force, one transaction a table.

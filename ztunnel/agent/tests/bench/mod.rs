@@ -99,7 +99,9 @@ impl Bench {
     pub(crate) fn rules(&self) -> Result<String> {
         let variant = self.tools.name();
         let saved = self.pod.net.script(&format!(
-            "iptables-{variant}-save; ip6tables-{variant}-save
+            "for table in raw mangle nat filter; do
+                 iptables-{variant}-save -t $table; ip6tables-{variant}-save -t $table
+             done
              ip rule; ip -6 rule
              ip route show table all | grep 'table 100' || true
              ip -6 route show table all | grep 'table 100' || true"
