@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 /// Reads in a row before other streams of the core get their turn.
 const TURN: usize = 4;
 /// Less than this is copied to memory of its own size, so that a frame that waits does not pin a large buffer.
-const OWN_MEMORY: usize = 16 * 1024;
+const OWN_MEMORY: usize = SIZE / 4;
 
 /// The state of the direction.
 #[derive(Default)]
