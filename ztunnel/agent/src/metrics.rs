@@ -9,7 +9,7 @@ static PODS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     int_gauge_vec(
         "culvert_agent_pods",
         "Pods of this node that are or were in the mesh, by state of their capture.",
-        &["capture"],
+        &["state"],
     )
 });
 static ZTUNNELS: LazyLock<IntGaugeVec> = LazyLock::new(|| {

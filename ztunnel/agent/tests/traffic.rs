@@ -14,7 +14,8 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::Result;
 use bench::{
-    Bench, Ztunnel, accept, connect, connect_as, listen, nobody, original, talk, transparent_udp,
+    Bench, SILENCE, Ztunnel, accept, connect, connect_as, dial, listen, nobody, original, talk,
+    transparent_udp,
 };
 use culvert_agent::capture::connections::Connection;
 use culvert_agent::capture::plan::Step;
@@ -161,14 +162,23 @@ fn inbound_tcp_reaches_ztunnel_and_the_application_sees_the_client() {
 
             // Any port of the client's address, and the one that the captured connection has itself:
             // as another connection of the client may get it by chance.
+            let mark = bench.spec.mark.value;
             for port in [0, from.port()] {
-                let dialled = SocketAddr::new(from.ip(), port);
-                let dial = connect_as(&bench.pod.net, dialled, to, bench.spec.mark.value)?;
+                let from = SocketAddr::new(from.ip(), port);
+                let dialled = connect_as(&bench.pod.net, from, to, mark)?;
                 let (served, seen) = accept(&app);
                 assert_eq!(seen.ip(), from.ip());
-                talk(&dial, &served);
+                talk(&dialled, &served);
                 talk(&client, &taken);
             }
+            // It is the zone that keeps the two apart.
+            let variant = bench.tools.name();
+            bench.pod.net.script(&format!(
+                "iptables-{variant} -t raw -F; ip6tables-{variant} -t raw -F"
+            ))?;
+            let lost = dial(&bench.pod.net, from, to, mark, SILENCE);
+            assert!(lost.is_err(), "{to} was reached without the zone");
+            bench.ensure();
         }
         Ok(())
     });
@@ -229,13 +239,13 @@ fn without_ztunnel_or_without_redirection_nothing_passes() {
                     let to = SocketAddr::new(ip, 8080);
                     let _app = listen(&bench.pod.net, to)?;
                     let inbound = connect(&bench.client.net, to);
-                    assert!(inbound.is_err(), "{stage}: {to} was reached");
+                    anyhow::ensure!(inbound.is_err(), "{stage}: {to} was reached");
                 }
                 for ip in bench.client.ips() {
                     let to = SocketAddr::new(ip, 8080);
                     let _server = listen(&bench.client.net, to)?;
                     let outbound = connect(&bench.pod.net, to);
-                    assert!(outbound.is_err(), "{stage}: {to} was reached");
+                    anyhow::ensure!(outbound.is_err(), "{stage}: {to} was reached");
                 }
                 Ok(())
             };
@@ -249,7 +259,15 @@ fn without_ztunnel_or_without_redirection_nothing_passes() {
             bench.pod.net.script(&format!(
                 "iptables-{variant} -t filter -F; ip6tables-{variant} -t filter -F"
             ))?;
-            refused("no guard")
+            refused("no guard")?;
+            // Either is enough; it takes both to be gone.
+            bench.pod.net.script(&format!(
+                "for table in nat filter; do
+                 iptables-{variant} -t $table -F; ip6tables-{variant} -t $table -F
+             done"
+            ))?;
+            assert!(refused("neither").is_err());
+            Ok(())
         },
     );
 }

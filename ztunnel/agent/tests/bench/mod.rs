@@ -227,12 +227,23 @@ pub(crate) fn connect_as(
     to: SocketAddr,
     mark: u32,
 ) -> std::io::Result<Socket> {
+    dial(net, from, to, mark, PATIENCE)
+}
+
+/// [`connect_as`] with a deadline.
+pub(crate) fn dial(
+    net: &Netns,
+    from: SocketAddr,
+    to: SocketAddr,
+    mark: u32,
+    deadline: Duration,
+) -> std::io::Result<Socket> {
     net.enter(|| {
         let socket = socket(to, Type::STREAM);
         socket.set_mark(mark)?;
         transparent(&socket, to)?;
         socket.bind(&from.into())?;
-        socket.connect_timeout(&to.into(), PATIENCE)?;
+        socket.connect_timeout(&to.into(), deadline)?;
         Ok(socket)
     })
     .expect("the namespace")
