@@ -156,6 +156,47 @@ impl Cache {
         }
     }
 
+    /// The object of this key.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Object> {
+        let name = &key.name;
+        match key.kind {
+            Kind::Namespace => self.namespaces.get(name).cloned().map(Object::Namespace),
+            Kind::Node => self.nodes.get(name).cloned().map(Object::Node),
+            Kind::Pod => self.pods.get(name).cloned().map(Object::Pod),
+            Kind::Service => self.services.get(name).cloned().map(Object::Service),
+            Kind::EndpointSlice => self.slices.get(name).cloned().map(Object::EndpointSlice),
+            Kind::ServiceAccount => {
+                let object = self.service_accounts.get(name).cloned();
+                object.map(Object::ServiceAccount)
+            }
+            Kind::GatewayClass => {
+                let object = self.gateway_classes.get(name).cloned();
+                object.map(Object::GatewayClass)
+            }
+            Kind::Gateway => self.gateways.get(name).cloned().map(Object::Gateway),
+            Kind::HttpRoute => self.routes.get(name).cloned().map(Object::HttpRoute),
+            Kind::MeshConfig => self.mesh_configs.get(name).cloned().map(Object::MeshConfig),
+            Kind::PeerAuthentication => {
+                let object = self.peer_authentications.get(name).cloned();
+                object.map(Object::PeerAuthentication)
+            }
+            Kind::AuthorizationPolicy => {
+                let object = self.authorization_policies.get(name).cloned();
+                object.map(Object::AuthorizationPolicy)
+            }
+            Kind::TrafficPolicy => {
+                let object = self.traffic_policies.get(name).cloned();
+                object.map(Object::TrafficPolicy)
+            }
+            Kind::FaultPolicy => self
+                .fault_policies
+                .get(name)
+                .cloned()
+                .map(Object::FaultPolicy),
+        }
+    }
+
     /// All objects of a kind.
     #[must_use]
     pub fn objects(&self, kind: Kind) -> Vec<Object> {
@@ -180,6 +221,27 @@ impl Cache {
             Kind::TrafficPolicy => all(&self.traffic_policies, Object::TrafficPolicy),
             Kind::FaultPolicy => all(&self.fault_policies, Object::FaultPolicy),
         }
+    }
+
+    /// How many of each kind.
+    #[must_use]
+    pub fn counts(&self) -> [(Kind, usize); 14] {
+        [
+            (Kind::Namespace, self.namespaces.len()),
+            (Kind::Node, self.nodes.len()),
+            (Kind::Pod, self.pods.len()),
+            (Kind::Service, self.services.len()),
+            (Kind::EndpointSlice, self.slices.len()),
+            (Kind::ServiceAccount, self.service_accounts.len()),
+            (Kind::GatewayClass, self.gateway_classes.len()),
+            (Kind::Gateway, self.gateways.len()),
+            (Kind::HttpRoute, self.routes.len()),
+            (Kind::MeshConfig, self.mesh_configs.len()),
+            (Kind::PeerAuthentication, self.peer_authentications.len()),
+            (Kind::AuthorizationPolicy, self.authorization_policies.len()),
+            (Kind::TrafficPolicy, self.traffic_policies.len()),
+            (Kind::FaultPolicy, self.fault_policies.len()),
+        ]
     }
 
     /// A label of a namespace, which need not be declared.

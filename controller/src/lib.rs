@@ -4,14 +4,22 @@
 //! Objects come from a [`source`], are checked by [`admit`], and stand in one cache; [`translate`] is pure and makes
 //! resources of them; the engine keeps what is served in step with the cache; [`serve`] speaks to clients.
 
+pub mod admin;
 pub mod admit;
 pub mod api;
+pub mod app;
 pub mod atomic;
 pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod engine;
 pub mod keys;
+pub mod metrics;
 pub mod model;
 pub mod path;
+pub mod serve;
 pub mod source;
+pub mod status;
 pub mod translate;
 pub mod world;
 

@@ -2,7 +2,10 @@
 
 use culvert_proto::node::{MeshSettings, TrustBundle};
 
+use super::finding::{ConditionType, Finding, Findings};
 use super::resource::{Message, Resource};
+use crate::model::{Key, Kind, NsName};
+use crate::path::FieldPath;
 use crate::world::World;
 
 const NAME: &str = "default";
@@ -30,6 +33,22 @@ pub fn trust_bundle(trust_domain: &str, roots: Vec<String>) -> Resource {
         trust_domain,
         roots,
     }))
+}
+
+/// What is wrong with the MeshConfig.
+#[must_use]
+pub fn findings(world: &World) -> Vec<Finding> {
+    let name = NsName::new("", NAME);
+    let mut findings = Findings::new(Key {
+        kind: Kind::MeshConfig,
+        name,
+    });
+    for (field, own) in world.settings.unchangeable() {
+        let message = format!("stays {own:?} until the controller is started again");
+        let field = FieldPath::of("spec").key(field);
+        findings.error(ConditionType::Accepted, "Immutable", field, message);
+    }
+    findings.into_vec()
 }
 
 fn named(message: Message) -> Resource {

@@ -14,7 +14,7 @@ use crate::model::{NsName, Obj, Pod};
 const CAPTURED: &str = "captured";
 
 /// All pods that an agent spoke of, or that are remembered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Capture(BTreeMap<NsName, PodCapture>);
 
 /// One of them.

@@ -14,8 +14,8 @@ pub struct Index {
     gateways_by_address: Multi<IpAddr>,
     slices_by_service: Multi<NsName>,
     slices_by_pod: Multi<NsName>,
-    /// Of endpoints that do not name their pod, in one namespace.
-    slices_by_address: Multi<(Arc<str>, IpAddr)>,
+    /// Of endpoints that do not name their pod.
+    slices_by_address: Multi<IpAddr>,
     pods_by_node: BTreeMap<Arc<str>, BTreeSet<NsName>>,
 }
 
@@ -88,8 +88,7 @@ impl Index {
                 Some(pod) => self.slices_by_pod.set(own(pod), name, present),
                 None => {
                     for address in &endpoint.addresses {
-                        let key = (name.namespace.clone(), *address);
-                        self.slices_by_address.set(key, name, present);
+                        self.slices_by_address.set(*address, name, present);
                     }
                 }
             }
@@ -124,13 +123,24 @@ impl Index {
         self.slices_by_pod.get(pod)
     }
 
-    /// Slices of a namespace that list a bare address.
-    pub fn slices_at(
-        &self,
-        namespace: &Arc<str>,
+    /// Slices of a service.
+    pub fn slices_for(&self, service: &NsName) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.slices_by_service.get(service)
+    }
+
+    /// Slices that list a bare address.
+    pub fn slices_listing(&self, address: IpAddr) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.slices_by_address.get(&address)
+    }
+
+    /// Those of one namespace.
+    pub fn slices_at<'a>(
+        &'a self,
+        namespace: &'a str,
         address: IpAddr,
-    ) -> impl Iterator<Item = &NsName> + use<'_> {
-        self.slices_by_address.get(&(namespace.clone(), address))
+    ) -> impl Iterator<Item = &'a NsName> + use<'a> {
+        self.slices_listing(address)
+            .filter(move |slice| *slice.namespace == *namespace)
     }
 
     /// Pods of a node.

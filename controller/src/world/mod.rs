@@ -9,7 +9,7 @@ mod waypoints;
 pub use capture::{Capture, PodCapture};
 pub use index::Index;
 pub use settings::Settings;
-pub use waypoints::{Consumer, Waypoints};
+pub use waypoints::{Consumer, Remembered, Waypoints};
 
 use crate::cache::Cache;
 use crate::model::{Key, Kind, NsName, Object};

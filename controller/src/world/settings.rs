@@ -8,8 +8,8 @@ use crate::api::{CaptureExclusions, MeshConfigSpec};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     spec: MeshConfigSpec,
-    /// Once identities are given out, it stays.
-    trust_domain: Option<String>,
+    /// Trust domain and cluster: once names were given out, they stay.
+    fixed: Option<(String, String)>,
 }
 
 impl Settings {
@@ -18,30 +18,38 @@ impl Settings {
         self.spec = spec.cloned().unwrap_or_default();
     }
 
-    /// From now on the trust domain is what it is.
-    pub fn fix_trust_domain(&mut self) {
-        self.trust_domain = Some(self.trust_domain().to_owned());
+    /// From now on the trust domain and the cluster's name are what they are.
+    pub fn fix_names(&mut self) {
+        self.fixed = Some((self.trust_domain().into(), self.cluster_id().into()));
     }
 
-    /// The configured trust domain, if it is not the one in force.
+    /// Fields whose values cannot take effect, with the value in force.
     #[must_use]
-    pub fn other_trust_domain(&self) -> Option<&str> {
-        let configured = self.spec.trust_domain.as_str();
-        (configured != self.trust_domain()).then_some(configured)
+    pub fn unchangeable(&self) -> Vec<(&'static str, &str)> {
+        let spec = [&self.spec.trust_domain, &self.spec.cluster_id];
+        let names = [
+            ("trustDomain", self.trust_domain()),
+            ("clusterID", self.cluster_id()),
+        ];
+        let differs = spec
+            .into_iter()
+            .zip(names)
+            .filter(|(spec, (_, own))| spec != own);
+        differs.map(|(_, name)| name).collect()
     }
 
     /// First part of every identity.
     #[must_use]
     pub fn trust_domain(&self) -> &str {
-        self.trust_domain
-            .as_deref()
-            .unwrap_or(&self.spec.trust_domain)
+        let fixed = self.fixed.as_ref();
+        fixed.map_or(&self.spec.trust_domain, |(trust_domain, _)| trust_domain)
     }
 
     /// The name of this cluster.
     #[must_use]
     pub fn cluster_id(&self) -> &str {
-        &self.spec.cluster_id
+        let fixed = self.fixed.as_ref();
+        fixed.map_or(&self.spec.cluster_id, |(_, cluster)| cluster)
     }
 
     /// Suffix of service names.

@@ -96,14 +96,23 @@ impl Waypoints {
         consumers.insert(consumer.clone())
     }
 
-    /// The consumer asks for this waypoint, or for none: others are no longer mandatory for it.
-    pub fn keep_only(&mut self, wanted: Option<&NsName>, consumer: &Consumer) {
+    /// The consumer asks for this waypoint, or for none: others are no longer mandatory for it. Gives back those that are
+    /// programmed for nobody now.
+    pub fn keep_only(&mut self, wanted: Option<&NsName>, consumer: &Consumer) -> Vec<NsName> {
+        let mut idle = Vec::new();
         self.programmed.retain(|waypoint, consumers| {
-            if Some(waypoint) != wanted {
-                consumers.remove(consumer);
+            if Some(waypoint) != wanted && consumers.remove(consumer) && consumers.is_empty() {
+                idle.push(waypoint.clone());
             }
             !consumers.is_empty()
         });
+        idle
+    }
+
+    /// Everybody that a waypoint is programmed for.
+    #[must_use]
+    pub fn all_consumers(&self) -> Vec<Consumer> {
+        self.programmed.values().flatten().cloned().collect()
     }
 
     /// For the next start.

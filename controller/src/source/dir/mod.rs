@@ -55,8 +55,8 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Read `root` for the first time, with what `state` remembers of it.
-    pub fn open(root: &Path, state: &Path) -> Result<(Self, Batch), DirError> {
+    /// Read `root` for the first time, with what `state` remembers of it. Changes nothing.
+    pub fn read(root: &Path, state: &Path) -> Result<(Self, Batch), DirError> {
         std::fs::read_dir(root).map_err(|source| DirError::Unreadable {
             path: root.into(),
             source,
@@ -68,9 +68,17 @@ impl Dir {
             last_good,
             files: Files::default(),
         };
-        let mut batch = dir.refresh();
+        dir.files.scan(&dir.root);
+        let mut batch = dir.merged.update(&dir.files);
         // What was remembered is new to whoever asks for the first time.
         batch.changes = dir.merged.everything();
+        Ok((dir, batch))
+    }
+
+    /// The same, and remember it in `state`.
+    pub fn open(root: &Path, state: &Path) -> Result<(Self, Batch), DirError> {
+        let (dir, batch) = Self::read(root, state)?;
+        dir.remember();
         Ok((dir, batch))
     }
 
@@ -78,12 +86,17 @@ impl Dir {
     fn refresh(&mut self) -> Batch {
         self.files.scan(&self.root);
         let batch = self.merged.update(&self.files);
-        if !batch.changes.is_empty()
-            && let Err(error) = good::store(&self.last_good, &self.merged)
-        {
-            tracing::error!(file = %self.last_good.display(), %error, "cannot remember the last good objects");
+        if !batch.changes.is_empty() {
+            self.remember();
         }
         batch
+    }
+
+    fn remember(&self) {
+        if let Err(error) = good::store(&self.last_good, &self.merged) {
+            let file = self.last_good.display();
+            tracing::error!(%file, %error, "cannot remember the last good objects");
+        }
     }
 }
 

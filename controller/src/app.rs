@@ -1,0 +1,207 @@
+//! Puts the parts together: reads, then serves, then drains.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use culvert_identity::TrustDomain;
+use culvert_identity::ca::{Root, ServerNames};
+use culvert_identity::server_tls::Acceptor;
+use culvert_identity::token::{TokenError, TokenKey};
+use culvert_runtime::drain::Drain;
+use culvert_runtime::net::{ListenOptions, listen};
+use culvert_runtime::ready::Ready;
+use culvert_runtime::task;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::admin;
+use crate::config::{Dirs, Serve, Token};
+use crate::engine::{Engine, Event};
+use crate::model::{NsName, Object};
+use crate::serve::{self, Authenticator, Context};
+use crate::source::dir::{Dir, DirError};
+use crate::source::{Change, Source};
+use crate::status::{Memory, MemoryError, Writer};
+use crate::world::World;
+
+/// Events that wait for the engine.
+const EVENTS: usize = 1024;
+/// How long streams may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the controller does not start.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each says what it wraps")]
+pub enum AppError {
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error("certificate authority: {0}")]
+    Root(#[from] culvert_identity::ca::RootError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("trust domain: {0}")]
+    TrustDomain(#[from] culvert_identity::SpiffeError),
+    #[error("listening on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("{0:?} is no name of a waypoint: NAMESPACE/NAME")]
+    WaypointName(String),
+}
+
+/// A controller that has read its objects and listens.
+#[derive(Debug)]
+pub struct App {
+    /// Where it serves.
+    pub addresses: Vec<SocketAddr>,
+    /// Where its admin endpoint is.
+    pub admin: SocketAddr,
+    servers: Vec<tokio::task::JoinHandle<()>>,
+    writer: tokio::task::JoinHandle<()>,
+}
+
+impl App {
+    /// Read the objects, then serve until the drain.
+    pub fn start(config: &Serve, drain: &Drain) -> Result<Self, AppError> {
+        let state = config.dirs.state();
+        let status = config.dirs.status();
+        let memory = Memory::load(&Writer::memory(&status))?;
+        let (capture, waypoints) = memory.recall();
+        let (source, batch) = Dir::open(&config.dirs.config, &state)?;
+        let world = World {
+            capture,
+            waypoints,
+            ..World::default()
+        };
+        let mut engine = Engine::new(world, batch);
+        let root = Root::load_or_create(&state, TrustDomain::new(engine.trust_domain())?)?;
+        engine.set_roots(root.roots_pem()?);
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let ready = Ready::new();
+        let context = Context {
+            authenticator: Arc::new(Authenticator::new(TokenKey::load_or_create(&state)?)),
+            snapshots: engine.snapshots(),
+            events: events.clone(),
+            root: Arc::new(root),
+            drain: drain.clone(),
+        };
+        let listeners = config
+            .listen
+            .iter()
+            .map(|address| bind(*address))
+            .collect::<Result<Vec<_>, _>>()?;
+        let addresses: Vec<_> = listeners
+            .iter()
+            .filter_map(|l| l.local_addr().ok())
+            .collect();
+        let admin = admin::serve(config.admin, ready, events.clone()).map_err(|source| {
+            AppError::Listen {
+                address: config.admin,
+                source,
+            }
+        })?;
+        let acceptor = Arc::new(Acceptor::new((*context.root).clone(), names(&addresses))?);
+        let writer =
+            Writer::new(&status, memory).run(events.clone(), engine.events(), drain.clone());
+        task::spawn("engine", engine.run(inbox));
+        let server = |listener| {
+            task::spawn(
+                "controller_server",
+                serve::run(listener, acceptor.clone(), context.clone()),
+            )
+        };
+        let servers = listeners.into_iter().map(server).collect();
+        watch(source, &events, drain);
+        let writer = task::spawn("status_writer", writer);
+        tracing::info!(?addresses, %admin, dir = %config.dirs.config.display(), "serving");
+        Ok(Self {
+            addresses,
+            admin,
+            servers,
+            writer,
+        })
+    }
+
+    /// Wait until the drain has started and all streams have ended, or a while has passed.
+    pub async fn finished(self) {
+        let all = async {
+            for server in self.servers {
+                // A server that panicked has ended too.
+                let _ = server.await;
+            }
+            let _ = self.writer.await;
+        };
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            tracing::warn!("streams are still open after {DRAIN:?}");
+        }
+    }
+}
+
+fn watch(source: Dir, events: &mpsc::Sender<Event>, drain: &Drain) {
+    let (batches, mut inbox) = mpsc::channel(1);
+    task::spawn("source", source.run(batches, drain.clone()));
+    let events = events.clone();
+    task::spawn("source_events", async move {
+        while let Some(batch) = inbox.recv().await {
+            if events.send(Event::Batch(batch)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
+    let listener = listen(address, &ListenOptions::default()).and_then(TcpListener::from_std);
+    listener.map_err(|source| AppError::Listen { address, source })
+}
+
+/// What the controller's certificate says: as Istio's clients and those of a Service know it, and where it listens.
+fn names(addresses: &[SocketAddr]) -> ServerNames {
+    let dns = [
+        "culvert-controller.culvert-system.svc",
+        "istiod.istio-system.svc",
+        "localhost",
+    ];
+    let loopback = [
+        IpAddr::from([127, 0, 0, 1]),
+        IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+    ];
+    let listening = addresses
+        .iter()
+        .map(SocketAddr::ip)
+        .filter(|ip| !ip.is_unspecified());
+    let ips: BTreeSet<IpAddr> = loopback.into_iter().chain(listening).collect();
+    ServerNames {
+        dns: dns.map(str::to_owned).into(),
+        ips: ips.into_iter().collect(),
+    }
+}
+
+/// The join token of a node or waypoint. Makes the mesh's keys if there are none yet.
+pub fn token(token: &Token) -> Result<String, AppError> {
+    let kind = token.kind.into();
+    if matches!(token.kind, crate::config::Kind::Waypoint) && NsName::parse(&token.name).is_none() {
+        return Err(AppError::WaypointName(token.name.clone()));
+    }
+    let state = token.dirs.state();
+    let root = Root::load_or_create(&state, trust_domain(&token.dirs, &state)?)?;
+    Ok(TokenKey::load_or_create(&state)?.mint(kind, &token.name, &root.root_hash()?)?)
+}
+
+/// As the MeshConfig says, before any controller has run.
+fn trust_domain(dirs: &Dirs, state: &Path) -> Result<TrustDomain, AppError> {
+    let (_, batch) = Dir::read(&dirs.config, state)?;
+    let mut world = World::default();
+    for change in batch.changes {
+        if let Change::Put(object @ Object::MeshConfig(_), _) = change {
+            world.put(object);
+        }
+    }
+    Ok(TrustDomain::new(world.settings.trust_domain())?)
+}

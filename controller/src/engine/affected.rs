@@ -1,0 +1,301 @@
+//! Which resources may be different because of a change.
+//!
+//! Called before and after the change: what either says is made anew. A target too many costs time, one too few would be
+//! a mistake, which the property test of the engine looks for.
+
+use std::collections::BTreeSet;
+
+use super::facts::Facts;
+use super::target::Target;
+use crate::model::{EndpointSlice, Gateway, NsName, Obj, Object, Pod, Service};
+use crate::world::{Consumer, World};
+
+/// Targets.
+pub(crate) type Affected = BTreeSet<Target>;
+
+/// All there are.
+pub(super) fn everything(world: &World) -> Affected {
+    let cache = &world.cache;
+    let mut affected = Affected::from([Target::Mesh]);
+    affected.extend(cache.pods.iter().map(|o| Target::Pod(o.meta.name.clone())));
+    affected.extend(
+        cache
+            .services
+            .iter()
+            .map(|o| Target::Service(o.meta.name.clone())),
+    );
+    affected.extend(
+        cache
+            .gateways
+            .iter()
+            .map(|o| Target::Gateway(o.meta.name.clone())),
+    );
+    affected.extend(
+        cache
+            .routes
+            .iter()
+            .map(|o| Target::Route(o.meta.name.clone())),
+    );
+    let policies = cache.peer_authentications.iter();
+    affected.extend(policies.map(|o| Target::PeerAuthentication(o.meta.name.clone())));
+    let policies = cache.authorization_policies.iter();
+    affected.extend(policies.map(|o| Target::AuthorizationPolicy(o.meta.name.clone())));
+    affected.extend(
+        cache
+            .traffic_policies
+            .iter()
+            .map(|o| Target::TrafficPolicy(o.meta.name.clone())),
+    );
+    affected.extend(
+        cache
+            .fault_policies
+            .iter()
+            .map(|o| Target::FaultPolicy(o.meta.name.clone())),
+    );
+    for slice in cache.slices.iter() {
+        affected.extend(endpoints(slice));
+    }
+    affected
+}
+
+/// Those that an object has something to do with, in the world as it is.
+pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
+    let mut affected = Affected::new();
+    let name = &object.meta().name;
+    match object {
+        Object::Namespace(_) => {
+            let (pods, services) = (pods(world, &name.name), services(world, &name.name));
+            affected.extend(pods.chain(services));
+            affected.extend(routes(world, &name.name));
+            affected.extend(targeting(world, None));
+        }
+        Object::Node(_) => {
+            affected.extend(world.index.pods_on(&name.name).cloned().map(Target::Pod))
+        }
+        Object::Pod(pod) => of_pod(world, pod, &mut affected),
+        Object::Service(service) => of_service(world, facts, service, &mut affected),
+        Object::EndpointSlice(slice) => of_slice(world, slice, &mut affected),
+        Object::Gateway(gateway) => of_gateway(world, facts, gateway, &mut affected),
+        Object::HttpRoute(_) => {
+            affected.insert(Target::Route(name.clone()));
+            affected.extend(traffic(world, &name.namespace));
+        }
+        Object::MeshConfig(_) => affected = everything(world),
+        Object::PeerAuthentication(_) => {
+            affected.insert(Target::PeerAuthentication(name.clone()));
+            affected.extend(if is_root(world, name) {
+                everything(world)
+            } else {
+                let policies = world.cache.peer_authentications.of(&name.namespace);
+                let policies = policies.map(|o| Target::PeerAuthentication(o.meta.name.clone()));
+                policies.chain(pods(world, &name.namespace)).collect()
+            });
+        }
+        Object::AuthorizationPolicy(policy) => {
+            affected.insert(Target::AuthorizationPolicy(name.clone()));
+            affected.extend(if is_root(world, name) {
+                everything(world)
+            } else {
+                pods(world, &name.namespace).collect()
+            });
+            for target in policy
+                .spec
+                .target_refs
+                .iter()
+                .filter(|t| t.kind == "Gateway")
+            {
+                let gateway = NsName::new(name.namespace.clone(), target.name.as_str());
+                guarded_by(world, facts, &gateway, &mut affected);
+            }
+        }
+        Object::TrafficPolicy(_) => drop(affected.insert(Target::TrafficPolicy(name.clone()))),
+        Object::FaultPolicy(_) => drop(affected.insert(Target::FaultPolicy(name.clone()))),
+        Object::ServiceAccount(_) | Object::GatewayClass(_) => {}
+    }
+    affected
+}
+
+/// Those that a waypoint's being connected or programmed has something to do with.
+pub(super) fn of_waypoint(world: &World, facts: &Facts, waypoint: &NsName) -> Affected {
+    let mut affected = Affected::from([Target::Gateway(waypoint.clone())]);
+    for consumer in facts.wanted.get(waypoint).into_iter().flatten() {
+        match consumer {
+            Consumer::Pod(name) => drop(affected.insert(Target::Pod(name.clone()))),
+            Consumer::Service(name) => {
+                affected.insert(Target::Service(name.clone()));
+                affected.extend(routes(world, &name.namespace));
+            }
+        }
+    }
+    affected
+}
+
+fn of_pod(world: &World, pod: &Obj<Pod>, affected: &mut Affected) {
+    affected.insert(Target::Pod(pod.meta.name.clone()));
+    for address in &pod.spec.addresses {
+        affected.extend(world.index.pods_at(*address).cloned().map(Target::Pod));
+        let slices = world.index.slices_listing(*address);
+        affected.extend(slices.map(|slice| Target::Endpoint(slice.namespace.clone(), *address)));
+    }
+}
+
+fn of_service(world: &World, facts: &Facts, service: &Obj<Service>, affected: &mut Affected) {
+    let name = &service.meta.name;
+    affected.insert(Target::Service(name.clone()));
+    affected.extend(selected(world, service));
+    for slice in world
+        .index
+        .slices_for(name)
+        .filter_map(|slice| world.cache.slices.get(slice))
+    {
+        listed(world, slice, affected);
+    }
+    affected.extend(routes(world, &name.namespace));
+    affected.extend(traffic(world, &name.namespace));
+    affected.extend(targeting(world, Some(&name.namespace)));
+    let consumer = Consumer::Service(name.clone());
+    for (gateway, _) in facts
+        .wanted
+        .iter()
+        .filter(|(_, consumers)| consumers.contains(&consumer))
+    {
+        affected.extend(targeting(world, Some(&gateway.namespace)));
+    }
+    let wanted =
+        crate::translate::waypoint::wanted(world, crate::model::Kind::Service, &service.meta);
+    affected.extend(
+        wanted
+            .iter()
+            .flat_map(|wanted| targeting(world, Some(&wanted.gateway.namespace))),
+    );
+}
+
+fn of_slice(world: &World, slice: &Obj<EndpointSlice>, affected: &mut Affected) {
+    listed(world, slice, affected);
+    let name = NsName::new(
+        slice.meta.name.namespace.clone(),
+        slice.spec.service.as_str(),
+    );
+    let others = world
+        .index
+        .slices_for(&name)
+        .any(|other| *other != slice.meta.name);
+    if !others && let Some(service) = world.cache.services.get(&name) {
+        // With the first slice the selector ceases to count, with the last one gone it counts again.
+        affected.extend(selected(world, service));
+    }
+}
+
+fn of_gateway(world: &World, facts: &Facts, gateway: &Obj<Gateway>, affected: &mut Affected) {
+    let name = &gateway.meta.name;
+    affected.extend(of_waypoint(world, facts, name));
+    guarded_by(world, facts, name, affected);
+    for address in gateway.spec.waypoint.iter().flat_map(|w| &w.addresses) {
+        affected.extend(
+            world
+                .index
+                .gateways_at(*address)
+                .cloned()
+                .map(Target::Gateway),
+        );
+        affected.extend(world.index.pods_at(*address).cloned().map(Target::Pod));
+        let slices = world.index.slices_listing(*address);
+        affected.extend(slices.map(|slice| Target::Endpoint(slice.namespace.clone(), *address)));
+    }
+    affected.extend(targeting(world, Some(&name.namespace)));
+    for consumer in facts.wanted.get(name).into_iter().flatten() {
+        affected.extend(targeting(world, Some(&consumer.name().namespace)));
+    }
+}
+
+/// Pods whose guard may depend on a waypoint.
+fn guarded_by(world: &World, facts: &Facts, gateway: &NsName, affected: &mut Affected) {
+    for consumer in facts.wanted.get(gateway).into_iter().flatten() {
+        match consumer {
+            Consumer::Pod(name) => drop(affected.insert(Target::Pod(name.clone()))),
+            Consumer::Service(name) => affected.extend(pods(world, &name.namespace)),
+        }
+    }
+}
+
+fn listed(world: &World, slice: &Obj<EndpointSlice>, affected: &mut Affected) {
+    let namespace = &slice.meta.name.namespace;
+    for endpoint in &slice.spec.endpoints {
+        if let Some(pod) = &endpoint.pod {
+            affected.insert(Target::Pod(NsName::new(namespace.clone(), pod.as_str())));
+        }
+        for address in &endpoint.addresses {
+            let pods = world
+                .index
+                .pods_at(*address)
+                .filter(|pod| pod.namespace == *namespace);
+            affected.extend(pods.cloned().map(Target::Pod));
+        }
+    }
+    affected.extend(endpoints(slice));
+}
+
+fn endpoints(slice: &Obj<EndpointSlice>) -> impl Iterator<Item = Target> {
+    let namespace = &slice.meta.name.namespace;
+    let bare = slice
+        .spec
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.pod.is_none());
+    let addresses = bare.flat_map(|endpoint| &endpoint.addresses);
+    addresses.map(|address| Target::Endpoint(namespace.clone(), *address))
+}
+
+fn selected(world: &World, service: &Obj<Service>) -> impl Iterator<Item = Target> {
+    let pods = world.cache.pods.of(&service.meta.name.namespace);
+    let selected = pods.filter(|pod| service.spec.selects(&pod.meta.labels));
+    selected.map(|pod| Target::Pod(pod.meta.name.clone()))
+}
+
+fn pods(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
+    world
+        .cache
+        .pods
+        .of(namespace)
+        .map(|pod| Target::Pod(pod.meta.name.clone()))
+}
+
+fn services(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
+    world
+        .cache
+        .services
+        .of(namespace)
+        .map(|service| Target::Service(service.meta.name.clone()))
+}
+
+fn routes(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
+    world
+        .cache
+        .routes
+        .of(namespace)
+        .map(|route| Target::Route(route.meta.name.clone()))
+}
+
+fn traffic(world: &World, namespace: &str) -> Vec<Target> {
+    let traffic = world.cache.traffic_policies.of(namespace);
+    let traffic = traffic.map(|policy| Target::TrafficPolicy(policy.meta.name.clone()));
+    let faults = world.cache.fault_policies.of(namespace);
+    traffic
+        .chain(faults.map(|policy| Target::FaultPolicy(policy.meta.name.clone())))
+        .collect()
+}
+
+/// AuthorizationPolicies with `targetRefs`, of one namespace or all.
+fn targeting(world: &World, namespace: Option<&str>) -> Vec<Target> {
+    let policies = world.cache.authorization_policies.iter();
+    let of =
+        |policy_namespace: &str| namespace.is_none_or(|namespace| namespace == policy_namespace);
+    policies
+        .filter(|policy| !policy.spec.target_refs.is_empty() && of(&policy.meta.name.namespace))
+        .map(|policy| Target::AuthorizationPolicy(policy.meta.name.clone()))
+        .collect()
+}
+
+fn is_root(world: &World, name: &NsName) -> bool {
+    *name.namespace == *world.settings.root_namespace()
+}

@@ -1,0 +1,142 @@
+//! What the translation found out about who concerns whom, beside the resources themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::NsName;
+use crate::world::Consumer;
+
+/// Who concerns whom.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) pods: BTreeMap<NsName, PodFacts>,
+    /// Names of workloads by the service that they are endpoints of.
+    pub(crate) endpoints: BTreeMap<NsName, BTreeSet<Arc<str>>>,
+    /// Who asks for a waypoint, whether or not it may.
+    pub(crate) wanted: BTreeMap<NsName, BTreeSet<Consumer>>,
+    /// Those of them who may.
+    pub(crate) uses: BTreeMap<NsName, BTreeSet<Consumer>>,
+    /// Both by who asks.
+    asks: BTreeMap<Consumer, (Option<NsName>, Option<NsName>)>,
+    /// Routes by the services that they are attached to.
+    pub(crate) routes: Links,
+    /// Services by the routes that lead to them.
+    pub(crate) backends: BTreeMap<NsName, Vec<NsName>>,
+    /// TrafficPolicies by services, and by routes.
+    pub(crate) traffic: (Links, Links),
+    /// FaultPolicies by services, and by routes.
+    pub(crate) faults: (Links, Links),
+}
+
+/// What counts of a pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PodFacts {
+    /// Its workload.
+    pub(crate) workload: Option<Arc<str>>,
+    pub(crate) node: Arc<str>,
+    pub(crate) services: BTreeSet<NsName>,
+    pub(crate) policies: Vec<Arc<str>>,
+    /// The policy of its guard, and the waypoints that the guard lets through.
+    pub(crate) guard: Option<(Arc<str>, BTreeSet<NsName>)>,
+    /// Namespace and service account, if its node may have a certificate for it.
+    pub(crate) identity: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// Names by what they are linked to.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    to: BTreeMap<NsName, BTreeSet<NsName>>,
+    of: BTreeMap<NsName, Vec<NsName>>,
+}
+
+impl Links {
+    /// Link `name` to these and no others.
+    pub(crate) fn set(&mut self, name: &NsName, linked: Vec<NsName>) {
+        for old in self.of.remove(name).unwrap_or_default() {
+            if let Some(names) = self.to.get_mut(&old) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.to.remove(&old);
+                }
+            }
+        }
+        for new in &linked {
+            self.to.entry(new.clone()).or_default().insert(name.clone());
+        }
+        if !linked.is_empty() {
+            self.of.insert(name.clone(), linked);
+        }
+    }
+
+    /// Names that are linked to this.
+    pub(crate) fn of(&self, linked: &NsName) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.to.get(linked).into_iter().flatten()
+    }
+}
+
+impl Facts {
+    /// A workload is an endpoint of these services and no others.
+    pub(crate) fn set_endpoint(
+        &mut self,
+        workload: &Arc<str>,
+        before: &BTreeSet<NsName>,
+        now: &BTreeSet<NsName>,
+    ) {
+        for service in before.difference(now) {
+            if let Some(endpoints) = self.endpoints.get_mut(service) {
+                endpoints.remove(workload);
+                if endpoints.is_empty() {
+                    self.endpoints.remove(service);
+                }
+            }
+        }
+        for service in now {
+            self.endpoints
+                .entry(service.clone())
+                .or_default()
+                .insert(workload.clone());
+        }
+    }
+
+    /// The same for a workload of which nothing else is known.
+    pub(crate) fn set_endpoint_anew(&mut self, workload: &Arc<str>, now: &BTreeSet<NsName>) {
+        let endpoints = self.endpoints.iter();
+        let before = endpoints.filter(|(_, workloads)| workloads.contains(workload));
+        let before = before.map(|(service, _)| service.clone()).collect();
+        self.set_endpoint(workload, &before, now);
+    }
+
+    /// A consumer asks for this waypoint or none, and may use this one or none.
+    pub(crate) fn set_waypoint(
+        &mut self,
+        consumer: &Consumer,
+        wanted: Option<NsName>,
+        usable: Option<NsName>,
+    ) {
+        let now = (wanted, usable);
+        let before = match &now {
+            (None, None) => self.asks.remove(consumer),
+            _ => self.asks.insert(consumer.clone(), now.clone()),
+        };
+        let before = before.unwrap_or_default();
+        for (table, before, now) in [
+            (&mut self.wanted, before.0, now.0),
+            (&mut self.uses, before.1, now.1),
+        ] {
+            if before == now {
+                continue;
+            }
+            if let Some(before) = before
+                && let Some(consumers) = table.get_mut(&before)
+            {
+                consumers.remove(consumer);
+                if consumers.is_empty() {
+                    table.remove(&before);
+                }
+            }
+            if let Some(now) = now {
+                table.entry(now).or_default().insert(consumer.clone());
+            }
+        }
+    }
+}

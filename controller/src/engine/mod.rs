@@ -1,0 +1,214 @@
+//! Keeps what is served in step with the world, one event after another.
+//!
+//! An event changes the world; [`affected`] says which resources may differ now; those are made anew, and what really
+//! differs goes into the next [`Snapshot`]. Invariant: what is served is what a translation of the whole world would
+//! give, however it came about.
+
+mod affected;
+mod event;
+mod facts;
+mod problems;
+mod scope;
+mod snapshot;
+mod store;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+pub use event::{Client, Component, Event};
+pub use problems::{Problem, Problems};
+pub use scope::{NodeView, Scope};
+pub use snapshot::{Resources, Served, Snapshot};
+
+use crate::metrics;
+use crate::model::{Key, Kind, NsName, Object};
+use crate::source::{Batch, Change, Origin};
+use crate::status::{Components, Document};
+use crate::translate::{Finding, authorization, enrolment, fault, gateway, names};
+use crate::translate::{Resource, guard::Guard, waypoint, workload};
+use crate::translate::{peer_authentication, pod, route, service, settings, traffic};
+use crate::world::{Consumer, World};
+use affected::Affected;
+use facts::Facts;
+use store::Store;
+use target::Target;
+
+/// The world and what is served of it.
+#[derive(Debug)]
+pub struct Engine {
+    world: World,
+    origins: BTreeMap<Key, Origin>,
+    findings: BTreeMap<Target, Vec<Finding>>,
+    facts: Facts,
+    store: Store,
+    problems: Problems,
+    components: Components,
+    roots: Vec<String>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    /// Grows with each event, for whoever shows the status.
+    events: watch::Sender<u64>,
+}
+
+impl Engine {
+    /// Begin with what is remembered, the mesh's roots and the source's first batch.
+    pub fn new(mut world: World, batch: Batch) -> Self {
+        let mut origins = BTreeMap::new();
+        for change in batch.changes {
+            if let Change::Put(object, origin) = change {
+                origins.insert(object.key(), origin);
+                world.put(object);
+            }
+        }
+        world.settings.fix_names();
+        let mut problems = Problems::default();
+        problems.rejected(batch.rejections);
+        let mut engine = Self {
+            world,
+            origins,
+            findings: BTreeMap::new(),
+            facts: Facts::default(),
+            store: Store::default(),
+            problems,
+            components: Components::default(),
+            roots: Vec::new(),
+            snapshots: watch::Sender::new(Arc::default()),
+            events: watch::Sender::new(0),
+        };
+        engine.forget_the_gone();
+        let everything = affected::everything(&engine.world);
+        engine.refresh(everything);
+        engine
+    }
+
+    /// The first part of every identity. Does not change any more.
+    #[must_use]
+    pub fn trust_domain(&self) -> &str {
+        self.world.settings.trust_domain()
+    }
+
+    /// The certificates that everybody trusts.
+    pub fn set_roots(&mut self, roots: Vec<String>) {
+        self.roots = roots;
+        self.refresh(Affected::from([Target::Mesh]));
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Tells of every event but questions.
+    #[must_use]
+    pub fn events(&self) -> watch::Receiver<u64> {
+        self.events.subscribe()
+    }
+
+    /// Take events until all senders are gone.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        while let Some(event) = events.recv().await {
+            let mut dirty = self.take(event);
+            // What else is waiting is published together with it.
+            while let Ok(event) = events.try_recv() {
+                dirty.extend(self.take(event));
+            }
+            if !dirty.is_empty() {
+                self.refresh(dirty);
+            }
+        }
+    }
+
+    /// Change the world; what may be different now.
+    pub(crate) fn take(&mut self, event: Event) -> Affected {
+        if !matches!(event, Event::Status(_) | Event::Dump(_)) {
+            self.events.send_modify(|events| *events += 1);
+        }
+        match event {
+            Event::Batch(batch) => self.take_batch(batch),
+            Event::Connected(client, component) => {
+                self.components.connected(&client, component);
+                self.waypoint_changed(&client, |world, waypoint| world.waypoints.connect(waypoint))
+            }
+            Event::Disconnected(client, component) => {
+                self.components.disconnected(&client, component);
+                self.waypoint_changed(&client, |world, waypoint| {
+                    world.waypoints.disconnect(waypoint)
+                })
+            }
+            Event::ReportOpened(client, component) => {
+                self.components.connected(&client, component);
+                Affected::new()
+            }
+            Event::ReportClosed(client, component) => {
+                self.components.disconnected(&client, component);
+                Affected::new()
+            }
+            Event::Report(client, component, report) => {
+                let affected = self.take_capture(&client, component, &report.pods);
+                self.components.reported(&client, component, report);
+                affected
+            }
+            Event::Answered {
+                client,
+                component,
+                kind,
+                error,
+            } => {
+                self.components.answered(&client, component, kind, error);
+                Affected::new()
+            }
+            Event::Programmed(waypoint, scope) => self.take_programmed(&waypoint, &scope),
+            Event::Status(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.status());
+                Affected::new()
+            }
+            Event::Dump(reply) => {
+                let objects = Kind::ALL
+                    .into_iter()
+                    .flat_map(|kind| self.world.cache.objects(kind));
+                let _ = reply.send(objects.collect());
+                Affected::new()
+            }
+        }
+    }
+
+    /// Make the resources of these targets anew and publish what differs.
+    pub(crate) fn refresh(&mut self, dirty: Affected) {
+        let mut queue = dirty;
+        let mut done = BTreeSet::new();
+        while let Some(target) = queue.pop_first() {
+            // That a waypoint serves nobody any more counts for all who ask for it, those before this one too.
+            for waypoint in self.translate(&target) {
+                queue.extend(affected::of_waypoint(&self.world, &self.facts, &waypoint));
+            }
+            done.insert(target);
+        }
+        self.store.update_views(&self.world, &mut self.facts, &done);
+        let snapshot = self.store.snapshot(&self.world.settings);
+        self.snapshots.send_replace(Arc::new(snapshot));
+        self.problems.found(&self.findings, &self.origins);
+        self.problems.log_news();
+        metrics::observe(&self.world.cache, self.problems.len());
+    }
+
+    /// The state of everything, for people.
+    fn status(&self) -> Document {
+        crate::status::document(&crate::status::View {
+            world: &self.world,
+            components: &self.components,
+            findings: self.findings.values().flatten().collect(),
+            origins: &self.origins,
+            problems: &self.problems,
+            wanted: &self.facts.wanted,
+        })
+    }
+}
+
+mod step;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! The steps of the engine: taking events, and translating one target.
+
+use culvert_proto::node::PodState;
+
+use super::facts::PodFacts;
+use super::store::Shelf;
+use super::*;
+
+impl Engine {
+    pub(super) fn take_batch(&mut self, batch: Batch) -> Affected {
+        let mut affected = Affected::new();
+        for change in batch.changes {
+            match change {
+                Change::Put(object, origin) => {
+                    let key = object.key();
+                    let before = self.object(&key);
+                    self.origins.insert(key, origin);
+                    if before.as_ref() == Some(&object) {
+                        // Only its place in the file is another one.
+                        continue;
+                    }
+                    if let Some(before) = &before {
+                        affected.extend(affected::of(&self.world, &self.facts, before));
+                    }
+                    self.world.put(object.clone());
+                    affected.extend(affected::of(&self.world, &self.facts, &object));
+                }
+                Change::Remove(key) => {
+                    self.origins.remove(&key);
+                    if let Some(before) = self.object(&key) {
+                        affected.extend(affected::of(&self.world, &self.facts, &before));
+                        self.world.remove(&key);
+                        affected.extend(affected::of(&self.world, &self.facts, &before));
+                    }
+                }
+            }
+        }
+        self.problems.rejected(batch.rejections);
+        // Publish the rejections at least.
+        affected.insert(Target::Mesh);
+        affected
+    }
+
+    fn object(&self, key: &Key) -> Option<Object> {
+        self.world.cache.get(key)
+    }
+
+    /// An agent speaks for the pods of its own node only.
+    pub(super) fn take_capture(
+        &mut self,
+        client: &Client,
+        component: Component,
+        pods: &[PodState],
+    ) -> Affected {
+        let (Client::Node(node), Component::Agent) = (client, component) else {
+            return Affected::new();
+        };
+        let mut affected = Affected::new();
+        for state in pods {
+            let name = names::pod_of_uid(&self.world.settings, &state.uid);
+            let Some(name) = name else { continue };
+            let pod = self.world.cache.pods.get(&name);
+            if pod.is_some_and(|pod| pod.spec.node == *node)
+                && self.world.capture.said(&name, state.clone())
+            {
+                affected.insert(Target::Pod(name));
+            }
+        }
+        affected
+    }
+
+    pub(super) fn waypoint_changed(
+        &mut self,
+        client: &Client,
+        change: impl FnOnce(&mut World, &NsName),
+    ) -> Affected {
+        let Client::Waypoint(waypoint) = client else {
+            return Affected::new();
+        };
+        change(&mut self.world, waypoint);
+        affected::of_waypoint(&self.world, &self.facts, waypoint)
+    }
+
+    pub(super) fn take_programmed(&mut self, waypoint: &NsName, scope: &Scope) -> Affected {
+        let mut news = false;
+        let uses = self.facts.uses.get(waypoint);
+        for consumer in scope
+            .consumers
+            .iter()
+            .filter(|c| uses.is_some_and(|uses| uses.contains(c)))
+        {
+            news |= self.world.waypoints.program(waypoint, consumer);
+        }
+        if news {
+            tracing::info!(%waypoint, consumers = scope.consumers.len(), "waypoint programmed");
+            affected::of_waypoint(&self.world, &self.facts, waypoint)
+        } else {
+            Affected::new()
+        }
+    }
+
+    /// What is remembered of objects that went away while no controller ran.
+    pub(super) fn forget_the_gone(&mut self) {
+        let remembered: Vec<Consumer> = self.world.waypoints.all_consumers();
+        for consumer in remembered {
+            let known = match &consumer {
+                Consumer::Service(name) => self.world.cache.services.get(name).is_some(),
+                Consumer::Pod(name) => self.world.cache.pods.get(name).is_some(),
+            };
+            if !known {
+                self.world.waypoints.keep_only(None, &consumer);
+            }
+        }
+    }
+
+    /// Make a target's resources. Gives back waypoints that are programmed for nobody any more.
+    pub(super) fn translate(&mut self, target: &Target) -> Vec<NsName> {
+        let mut idle = Vec::new();
+        let (made, findings) = match target {
+            Target::Mesh => self.translate_mesh(),
+            Target::Pod(name) => {
+                idle = self.settle_waypoint(&Consumer::Pod(name.clone()));
+                self.translate_pod(name)
+            }
+            Target::Endpoint(namespace, address) => {
+                let resource = workload::of_endpoint(&self.world, namespace, *address);
+                let uid = names::endpoint_uid(&self.world.settings, namespace, *address).into();
+                let services = if resource.is_some() {
+                    crate::translate::endpoints::services_at(&self.world, namespace, *address)
+                        .into_keys()
+                        .collect()
+                } else {
+                    BTreeSet::new()
+                };
+                self.facts.set_endpoint_anew(&uid, &services);
+                (typed(resource), Vec::new())
+            }
+            Target::Gateway(name) => match self.world.cache.gateways.get(name) {
+                Some(object) => found(gateway::of(&self.world, object)),
+                None => Default::default(),
+            },
+            Target::Service(name) => {
+                idle = self.settle_waypoint(&Consumer::Service(name.clone()));
+                match self.world.cache.services.get(name) {
+                    Some(object) => found(service::of(&self.world, object)),
+                    None => Default::default(),
+                }
+            }
+            Target::PeerAuthentication(name) => {
+                match self.world.cache.peer_authentications.get(name) {
+                    Some(object) => (
+                        typed(peer_authentication::of(&self.world, object)),
+                        Vec::new(),
+                    ),
+                    None => Default::default(),
+                }
+            }
+            Target::AuthorizationPolicy(name) => {
+                match self.world.cache.authorization_policies.get(name) {
+                    Some(object) => found(authorization::of(&self.world, object)),
+                    None => Default::default(),
+                }
+            }
+            Target::Route(name) => self.translate_route(name),
+            Target::TrafficPolicy(name) => {
+                let object = self.world.cache.traffic_policies.get(name);
+                let made = object.map(|object| traffic::of(&self.world, object));
+                let (resource, findings, targets) = made.unwrap_or_default();
+                self.facts.traffic.0.set(name, targets.service_names);
+                self.facts.traffic.1.set(name, targets.route_names);
+                (typed(resource), findings)
+            }
+            Target::FaultPolicy(name) => {
+                let object = self.world.cache.fault_policies.get(name);
+                let made = object.map(|object| fault::of(&self.world, object));
+                let (resource, findings, targets) = made.unwrap_or_default();
+                self.facts.faults.0.set(name, targets.service_names);
+                self.facts.faults.1.set(name, targets.route_names);
+                (typed(resource), findings)
+            }
+        };
+        self.store.set(target, made);
+        if findings.is_empty() {
+            self.findings.remove(target);
+        } else {
+            self.findings.insert(target.clone(), findings);
+        }
+        idle
+    }
+
+    fn translate_mesh(&self) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let mut made = typed(Some(settings::of(&self.world)));
+        made.extend(typed(Some(peer_authentication::strict(&self.world))));
+        if !self.roots.is_empty() {
+            let bundle = settings::trust_bundle(self.trust_domain(), self.roots.clone());
+            made.extend(typed(Some(bundle)));
+        }
+        (made, settings::findings(&self.world))
+    }
+
+    fn translate_pod(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let before = self.facts.pods.remove(name).unwrap_or_default();
+        let mut facts = PodFacts::default();
+        let (mut made, mut findings) = (Vec::new(), Vec::new());
+        if let Some(object) = self.world.cache.pods.get(name).cloned() {
+            let enrolled = enrolment::is_enrolled(&self.world, &object);
+            self.world.capture.settle(&object, enrolled);
+            let record = workload::of_pod(&self.world, &object);
+            facts = pod_facts(&self.world, &object, enrolled, &record);
+            made.extend(typed(record.resource));
+            if let Some(guard) = &record.guard {
+                made.extend(typed(Some(guard.resource(&self.world))));
+                made.push((Shelf::Waived, guard.waived()));
+            }
+            let (told, more) = pod::of(&self.world, &object);
+            made.extend(told.map(|resource| (Shelf::Node(object.spec.node.clone()), resource)));
+            findings = record.findings;
+            findings.extend(more);
+        } else {
+            self.world.capture.forget(name);
+        }
+        self.store.touch_node(&before.node);
+        self.store.touch_node(&facts.node);
+        self.store
+            .moved
+            .extend(before.services.iter().chain(&facts.services).cloned());
+        match (&before.workload, &facts.workload) {
+            (Some(uid), None) => self
+                .facts
+                .set_endpoint(uid, &before.services, &BTreeSet::new()),
+            (_, Some(uid)) => self
+                .facts
+                .set_endpoint(uid, &before.services, &facts.services),
+            (None, None) => {}
+        }
+        if self.world.cache.pods.get(name).is_some() {
+            self.facts.pods.insert(name.clone(), facts);
+        }
+        (made, findings)
+    }
+
+    fn translate_route(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let object = self.world.cache.routes.get(name);
+        let made = object
+            .map(|object| route::of(&self.world, object))
+            .unwrap_or_default();
+        self.facts.routes.set(name, made.parents);
+        if made.backends.is_empty() {
+            self.facts.backends.remove(name);
+        } else {
+            self.facts.backends.insert(name.clone(), made.backends);
+        }
+        (typed(made.resource), made.findings)
+    }
+
+    /// Bring what is remembered of a consumer's waypoint in line with what it asks for. Gives back waypoints that are
+    /// programmed for nobody any more.
+    fn settle_waypoint(&mut self, consumer: &Consumer) -> Vec<NsName> {
+        let world = &mut self.world;
+        let meta = match consumer {
+            Consumer::Service(name) => world
+                .cache
+                .services
+                .get(name)
+                .map(|o| (Kind::Service, &o.meta)),
+            Consumer::Pod(name) => world.cache.pods.get(name).map(|o| (Kind::Pod, &o.meta)),
+        };
+        let wanted = meta.and_then(|(kind, meta)| waypoint::wanted(world, kind, meta));
+        let wanted = wanted.map(|wanted| wanted.gateway);
+        let usable = waypoint::usable_for(world, consumer);
+        let idle = world.waypoints.keep_only(wanted.as_ref(), consumer);
+        self.facts.set_waypoint(consumer, wanted, usable);
+        if let (Use::Through(gateway, _) | Use::Refused(gateway, _), _) =
+            waypoint::of(world, consumer)
+            && world.waypoints.is_mandatory(&gateway, consumer)
+        {
+            world.waypoints.program(&gateway, consumer);
+        }
+        idle
+    }
+}
+
+use waypoint::Use;
+
+fn typed(resource: Option<Resource>) -> Vec<(Shelf, Resource)> {
+    let shelved = resource.map(|resource| (Shelf::Type(resource.message.kind()), resource));
+    shelved.into_iter().collect()
+}
+
+fn found(
+    (resource, findings): (Option<Resource>, Vec<Finding>),
+) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+    (typed(resource), findings)
+}
+
+fn pod_facts(
+    world: &World,
+    object: &crate::model::Obj<crate::model::Pod>,
+    enrolled: bool,
+    record: &workload::Translated,
+) -> PodFacts {
+    let guard = |guard: &Guard| (guard.name().into(), guard.waypoints().clone());
+    let mut facts = PodFacts {
+        node: object.spec.node.clone(),
+        guard: record.guard.as_ref().map(guard),
+        identity: enrolled.then(|| {
+            (
+                object.meta.name.namespace.clone(),
+                object.spec.service_account.as_str().into(),
+            )
+        }),
+        ..PodFacts::default()
+    };
+    if let Some(Resource {
+        name,
+        message: crate::translate::Message::Workload(workload),
+        ..
+    }) = &record.resource
+    {
+        facts.workload = Some(name.clone());
+        facts.policies = workload
+            .authorization_policies
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
+        facts.services = crate::translate::endpoints::services_of(world, object)
+            .into_keys()
+            .collect();
+    }
+    facts
+}

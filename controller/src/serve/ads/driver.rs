@@ -1,0 +1,204 @@
+//! Moves one stream: requests in, responses out, snapshots as they come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use culvert_proto::ads::DeltaDiscoveryRequest;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::session::{Answer, Session, UnknownType};
+use super::wire::Response;
+use crate::engine::{Client, Component, Event, Scope, Snapshot};
+use crate::metrics;
+use crate::serve::Context;
+use crate::translate::Type;
+
+/// A client that does not answer a response within this is cut off, and comes back with what it has.
+const ANSWER: Duration = Duration::from_secs(60);
+/// What a waypoint must have taken before traffic may depend on it.
+const PROGRAMMED: [Type; 3] = [Type::Authorization, Type::Address, Type::HttpRoute];
+
+/// Moves one stream.
+#[derive(Debug)]
+pub(super) struct Driver {
+    context: Context,
+    client: Client,
+    session: Session,
+    requests: Streaming<DeltaDiscoveryRequest>,
+    responses: mpsc::Sender<Result<Response, Status>>,
+    answer_by: Option<Instant>,
+    /// What the waypoint was last said to be programmed for.
+    programmed: Option<Arc<Scope>>,
+}
+
+/// Why a stream ends.
+#[derive(Debug)]
+enum End {
+    /// The client went, or has been told why.
+    Gone,
+    /// The client is to be told this.
+    Told(Status),
+}
+
+impl Driver {
+    pub(super) fn new(
+        context: Context,
+        client: Client,
+        requests: Streaming<DeltaDiscoveryRequest>,
+        responses: mpsc::Sender<Result<Response, Status>>,
+    ) -> Self {
+        Self {
+            session: Session::new(client.clone()),
+            context,
+            client,
+            requests,
+            responses,
+            answer_by: None,
+            programmed: None,
+        }
+    }
+
+    /// Serve the stream to its end.
+    pub(super) async fn run(mut self) {
+        let Ok(Some(first)) = self.requests.message().await else {
+            return;
+        };
+        let says = first
+            .node
+            .as_ref()
+            .map(|node| node.id.clone())
+            .unwrap_or_default();
+        let component = Component::of(&self.client, &says);
+        tracing::info!(client = %self.client, component = component.as_str(), "xDS stream opened");
+        self.tell(Event::Connected(self.client.clone(), component))
+            .await;
+        let end = self.serve(component, first).await;
+        if let Err(End::Told(status)) = end {
+            tracing::info!(client = %self.client, reason = status.message(), "xDS stream ended");
+            // The client may have gone.
+            let _ = self.responses.send(Err(status)).await;
+        } else {
+            tracing::info!(client = %self.client, "xDS stream ended");
+        }
+        self.tell(Event::Disconnected(self.client.clone(), component))
+            .await;
+    }
+
+    async fn serve(
+        &mut self,
+        component: Component,
+        first: DeltaDiscoveryRequest,
+    ) -> Result<(), End> {
+        let mut snapshots = self.context.snapshots.clone();
+        let drain = self.context.drain.clone();
+        self.take(component, first).await?;
+        loop {
+            if self.session.is_settled() {
+                let snapshot = snapshots.borrow_and_update().clone();
+                self.push(&snapshot).await?;
+            }
+            let settled = self.session.is_settled();
+            let late = self.answer_by.unwrap_or_else(|| Instant::now() + ANSWER);
+            tokio::select! {
+                request = self.requests.message() => match request {
+                    Ok(Some(request)) => self.take(component, request).await?,
+                    Ok(None) | Err(_) => return Err(End::Gone),
+                },
+                changed = snapshots.changed(), if settled => if changed.is_err() {
+                    return Err(End::Told(Status::unavailable("the controller is ending")));
+                },
+                () = tokio::time::sleep_until(late), if !settled => {
+                    let message = "a response was not answered in time";
+                    return Err(End::Told(Status::deadline_exceeded(message)));
+                }
+                () = drain.signaled() => {
+                    return Err(End::Told(Status::unavailable("the controller is ending")));
+                }
+                () = self.responses.closed() => return Err(End::Gone),
+            }
+        }
+    }
+
+    async fn take(
+        &mut self,
+        component: Component,
+        request: DeltaDiscoveryRequest,
+    ) -> Result<(), End> {
+        let snapshot = self.context.snapshots.borrow().clone();
+        let (answer, response) = match self.session.request(&snapshot, request) {
+            Ok(taken) => taken,
+            Err(UnknownType(url)) => {
+                // A newer client may ask for more than there is.
+                tracing::warn!(client = %self.client, url, "asked for a type that is not served");
+                return Ok(());
+            }
+        };
+        if let Some(Answer { kind, error }) = answer {
+            self.answered(component, kind, error).await;
+        }
+        if let Some(response) = response {
+            self.send(response).await?;
+        }
+        if self.session.is_settled() {
+            self.answer_by = None;
+        }
+        Ok(())
+    }
+
+    async fn answered(&mut self, component: Component, kind: Type, error: Option<String>) {
+        if let Some(error) = &error {
+            metrics::NACKS.with_label_values(&[&kind.to_string()]).inc();
+            tracing::error!(client = %self.client, component = component.as_str(), %kind, error, "configuration refused");
+        }
+        let client = self.client.clone();
+        self.tell(Event::Answered {
+            client,
+            component,
+            kind,
+            error,
+        })
+        .await;
+    }
+
+    async fn push(&mut self, snapshot: &Snapshot) -> Result<(), End> {
+        let responses = self.session.push(snapshot);
+        let unchanged = responses.is_empty();
+        for response in responses {
+            self.send(response).await?;
+        }
+        if let Client::Waypoint(name) = &self.client
+            && unchanged
+            && self.session.has_taken(&PROGRAMMED)
+            && let Some(scope) = snapshot.waypoints.get(name)
+            && self.programmed.as_ref() != Some(scope)
+        {
+            self.programmed = Some(scope.clone());
+            self.tell(Event::Programmed(name.clone(), scope.clone()))
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, response: Response) -> Result<(), End> {
+        let kind = response.kind.to_string();
+        let changes = response.resources.len() + response.removed.len();
+        tracing::debug!(client = %self.client, kind, nonce = response.nonce, changes, "xDS response");
+        metrics::PUSHES.with_label_values(&[&kind]).inc();
+        metrics::RESOURCES
+            .with_label_values(&[&kind])
+            .inc_by(changes as u64);
+        self.answer_by
+            .get_or_insert_with(|| Instant::now() + ANSWER);
+        self.responses
+            .send(Ok(response))
+            .await
+            .map_err(|_| End::Gone)
+    }
+
+    async fn tell(&self, event: Event) {
+        // Without an engine the controller is ending.
+        let _ = self.context.events.send(event).await;
+    }
+}

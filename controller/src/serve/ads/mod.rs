@@ -1,0 +1,9 @@
+//! Delta ADS: to each client what concerns it, only what changed, and what is named before what names it.
+
+mod driver;
+mod service;
+mod session;
+mod view;
+mod wire;
+
+pub(super) use service::Service;

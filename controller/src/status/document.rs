@@ -1,0 +1,381 @@
+//! The status file, version 1. Its schema is in `docs/configuration.md` under "Status"; fields may be added.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use culvert_proto::node::CertificateState;
+use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
+
+use super::Memory;
+use super::components::{Components, State};
+use crate::engine::{Client, Component, Problem, Problems};
+use crate::model::{Key, Kind, NsName};
+use crate::source::Origin;
+use crate::translate::{ConditionType, Finding, enrolment, names};
+use crate::world::{Consumer, World};
+
+/// What the status is made from.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// Objects and settings.
+    pub world: &'a World,
+    /// Who connected.
+    pub components: &'a Components,
+    /// What the translation found.
+    pub findings: Vec<&'a Finding>,
+    /// Where objects stand.
+    pub origins: &'a BTreeMap<Key, Origin>,
+    /// Everything that is wrong.
+    pub problems: &'a Problems,
+    /// Who asks for which waypoint.
+    pub wanted: &'a BTreeMap<NsName, BTreeSet<Consumer>>,
+}
+
+/// The status, and what the next start must know.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    version: u32,
+    updated: Timestamp,
+    trust_domain: String,
+    nodes: Vec<Node>,
+    waypoints: Vec<Waypoint>,
+    objects: Vec<Object>,
+    rejected: Vec<Rejected>,
+    /// Goes into a file of its own.
+    #[serde(skip)]
+    pub memory: Memory,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    name: String,
+    agent: Process,
+    ztunnel: Process,
+    pods: Vec<Pod>,
+    certificates: Vec<Certificate>,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Process {
+    connected: bool,
+    version: String,
+    last_seen: Option<Timestamp>,
+    pending: Vec<String>,
+    error: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pod {
+    namespace: String,
+    name: String,
+    uid: String,
+    enrolled: bool,
+    hbone: bool,
+    capture: String,
+    message: String,
+    generation: String,
+    connections_before: u32,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    identity: String,
+    serial: String,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+    error: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Waypoint {
+    namespace: String,
+    name: String,
+    addresses: Vec<std::net::IpAddr>,
+    #[serde(flatten)]
+    process: Process,
+    programmed: bool,
+    services: Vec<String>,
+    workloads: Vec<String>,
+    waiting: Vec<String>,
+    certificates: Vec<Certificate>,
+}
+
+#[derive(Debug, Serialize)]
+struct Object {
+    kind: Kind,
+    namespace: String,
+    name: String,
+    file: String,
+    line: u32,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Serialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+    field: String,
+    line: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Rejected {
+    file: String,
+    line: u32,
+    object: String,
+    field: String,
+    message: String,
+    effect: crate::source::Effect,
+    since: Timestamp,
+}
+
+/// The status now.
+#[must_use]
+pub fn document(view: &View<'_>) -> Document {
+    let world = view.world;
+    Document {
+        version: 1,
+        updated: crate::clock::now(),
+        trust_domain: world.settings.trust_domain().to_owned(),
+        nodes: nodes(view),
+        waypoints: waypoints(view),
+        objects: objects(view),
+        rejected: view.problems.iter().map(rejected).collect(),
+        memory: Memory::of(&world.capture, &world.waypoints),
+    }
+}
+
+fn nodes(view: &View<'_>) -> Vec<Node> {
+    let pods = &view.world.cache.pods;
+    let mut names: BTreeSet<&str> = view.components.nodes().collect();
+    names.extend(
+        view.world
+            .cache
+            .nodes
+            .iter()
+            .map(|node| &*node.meta.name.name),
+    );
+    names.extend(
+        pods.iter()
+            .map(|pod| &*pod.spec.node)
+            .filter(|node| !node.is_empty()),
+    );
+    let node = |name: &str| {
+        let client = Client::Node(name.into());
+        let ztunnel = view.components.get(&client, Component::Ztunnel);
+        let pods = view
+            .world
+            .index
+            .pods_on(name)
+            .filter_map(|pod| pods.get(pod));
+        Node {
+            name: name.to_owned(),
+            agent: process(view.components.get(&client, Component::Agent)),
+            ztunnel: process(ztunnel),
+            pods: pods
+                .filter(|pod| !pod.spec.ended)
+                .map(|object| pod(view.world, object))
+                .collect(),
+            certificates: certificates(ztunnel),
+        }
+    };
+    names.into_iter().map(node).collect()
+}
+
+fn pod(world: &World, pod: &crate::model::Obj<crate::model::Pod>) -> Pod {
+    let name = &pod.meta.name;
+    let said = world
+        .capture
+        .get(name)
+        .map(|capture| capture.said.clone())
+        .unwrap_or_default();
+    Pod {
+        namespace: name.namespace.to_string(),
+        name: name.name.to_string(),
+        uid: names::pod_uid(&world.settings, name),
+        enrolled: enrolment::is_enrolled(world, pod),
+        hbone: world.capture.is_hbone(name),
+        capture: said.capture,
+        message: said.message,
+        generation: said.generation,
+        connections_before: said.connections_before,
+    }
+}
+
+fn process(state: Option<&State>) -> Process {
+    let Some(state) = state else {
+        return Process::default();
+    };
+    Process {
+        connected: state.streams > 0,
+        version: state.report.version.clone(),
+        last_seen: state.last_seen,
+        pending: state.report.pending.clone(),
+        error: state.error(),
+    }
+}
+
+fn certificates(state: Option<&State>) -> Vec<Certificate> {
+    let time = |seconds| Timestamp::from_second(seconds).ok();
+    let certificate = |c: &CertificateState| Certificate {
+        identity: c.identity.clone(),
+        serial: c.serial.clone(),
+        not_before: time(c.not_before),
+        not_after: time(c.not_after),
+        error: c.error.clone(),
+    };
+    state
+        .iter()
+        .flat_map(|state| &state.report.certificates)
+        .map(certificate)
+        .collect()
+}
+
+fn waypoints(view: &View<'_>) -> Vec<Waypoint> {
+    let world = view.world;
+    let ours = world.cache.gateways.iter().filter_map(|gateway| {
+        let waypoint = gateway.spec.waypoint.as_ref()?;
+        Some((&gateway.meta.name, waypoint))
+    });
+    let waypoint = |(name, waypoint): (&NsName, &crate::model::Waypoint)| {
+        let state = view
+            .components
+            .get(&Client::Waypoint(name.clone()), Component::Waypoint);
+        let (mut services, mut workloads) = (Vec::new(), Vec::new());
+        for consumer in world.waypoints.consumers(name) {
+            match consumer {
+                Consumer::Service(name) => services.push(name.to_string()),
+                Consumer::Pod(name) => workloads.push(name.to_string()),
+            }
+        }
+        let served: BTreeSet<_> = world.waypoints.consumers(name).collect();
+        let wanted = view.wanted.get(name).into_iter().flatten();
+        let waiting = |consumer: &&Consumer| match consumer {
+            Consumer::Service(_) => waypoint.purpose.services() && !served.contains(consumer),
+            Consumer::Pod(_) => waypoint.purpose.workloads() && !served.contains(consumer),
+        };
+        Waypoint {
+            namespace: name.namespace.to_string(),
+            name: name.name.to_string(),
+            addresses: waypoint.addresses.clone(),
+            process: process(state),
+            programmed: world.waypoints.is_programmed(name),
+            services,
+            workloads,
+            waiting: wanted
+                .filter(waiting)
+                .map(|consumer| consumer.name().to_string())
+                .collect(),
+            certificates: certificates(state),
+        }
+    };
+    ours.map(waypoint).collect()
+}
+
+/// The conditions that a kind has whether or not anything is wrong.
+fn conditions_of(kind: Kind) -> &'static [ConditionType] {
+    use ConditionType::{Accepted, Enforced, Programmed, ResolvedRefs};
+    match kind {
+        Kind::Gateway => &[Accepted, Programmed],
+        Kind::HttpRoute => &[Accepted, ResolvedRefs, Programmed],
+        Kind::AuthorizationPolicy => &[Accepted, ResolvedRefs, Enforced],
+        Kind::PeerAuthentication | Kind::MeshConfig => &[Accepted],
+        Kind::TrafficPolicy | Kind::FaultPolicy => &[Accepted, ResolvedRefs],
+        _ => &[],
+    }
+}
+
+fn objects(view: &View<'_>) -> Vec<Object> {
+    let mut findings: BTreeMap<&Key, Vec<&Finding>> = BTreeMap::new();
+    for finding in &view.findings {
+        let list = findings.entry(&finding.object).or_default();
+        if !list.contains(finding) {
+            list.push(finding);
+        }
+    }
+    let shown = |key: &&Key| !conditions_of(key.kind).is_empty() || findings.contains_key(key);
+    let foreign = |key: &Key| {
+        let gateway = view.world.cache.gateways.get(&key.name);
+        key.kind == Kind::Gateway && gateway.is_some_and(|gateway| gateway.spec.waypoint.is_none())
+    };
+    let keys = view
+        .origins
+        .keys()
+        .filter(shown)
+        .filter(|key| !foreign(key));
+    let object = |key: &Key| {
+        let origin = view.origins.get(key);
+        let found = findings.get(key).map(Vec::as_slice).unwrap_or_default();
+        Object {
+            kind: key.kind,
+            namespace: key.name.namespace.to_string(),
+            name: key.name.name.to_string(),
+            file: origin.map(file).unwrap_or_default(),
+            line: origin.map_or(0, |origin| origin.line),
+            conditions: conditions(key.kind, found, origin),
+        }
+    };
+    keys.map(object).collect()
+}
+
+fn conditions(kind: Kind, findings: &[&Finding], origin: Option<&Origin>) -> Vec<Condition> {
+    let mut conditions: Vec<Condition> = findings
+        .iter()
+        .map(|finding| Condition {
+            kind: finding.condition.as_str(),
+            status: "False",
+            reason: finding.reason,
+            message: finding.message.clone(),
+            field: finding.field.to_string(),
+            line: origin.map_or(0, |origin| origin.line_of(&finding.field)),
+        })
+        .collect();
+    for known in conditions_of(kind) {
+        if findings.iter().all(|finding| finding.condition != *known) {
+            let reason = known.as_str();
+            let line = origin.map_or(0, |origin| origin.line);
+            let (message, field) = (String::new(), String::new());
+            conditions.push(Condition {
+                kind: reason,
+                status: "True",
+                reason,
+                message,
+                field,
+                line,
+            });
+        }
+    }
+    conditions
+}
+
+fn file(origin: &Origin) -> String {
+    origin
+        .file
+        .as_ref()
+        .map(|file| file.display().to_string())
+        .unwrap_or_default()
+}
+
+fn rejected(problem: &Problem) -> Rejected {
+    let rejection = &problem.rejection;
+    Rejected {
+        file: rejection
+            .file
+            .as_ref()
+            .map(|file| file.display().to_string())
+            .unwrap_or_default(),
+        line: rejection.line,
+        object: rejection.object.clone(),
+        field: rejection.field.clone(),
+        message: rejection.message.clone(),
+        effect: rejection.effect,
+        since: problem.since,
+    }
+}
