@@ -1,5 +1,6 @@
 //! Logs: text for people or JSON for machines, to stderr, at a level that can be changed while running.
 
+use std::io::IsTerminal as _;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -58,7 +59,10 @@ pub fn init(format: Format, default_filter: &str) -> Result<(), TraceError> {
     let filter = std::env::var(ENV).unwrap_or_else(|_unset| default_filter.to_owned());
     let (filter, handle) = reload::Layer::new(parse(&filter)?);
     let lines = match format {
-        Format::Text => fmt::layer().with_writer(std::io::stderr).boxed(),
+        Format::Text => fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .boxed(),
         Format::Json => fmt::layer()
             .with_writer(std::io::stderr)
             .json()
