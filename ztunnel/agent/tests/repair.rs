@@ -90,6 +90,10 @@ fn every_change_is_noticed_and_undone() {
                 "IPT -t raw -F; IPT -t raw -X".to_owned(),
             ),
             (
+                "the way out opened",
+                "IPT -t mangle -F CULVERT_POSTROUTING".to_owned(),
+            ),
+            (
                 "the policy rule deleted",
                 "IP rule del pref 32764".to_owned(),
             ),

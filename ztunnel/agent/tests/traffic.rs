@@ -272,6 +272,44 @@ fn without_ztunnel_or_without_redirection_nothing_passes() {
     );
 }
 
+/// Fail closed: what brings answers to ztunnel is gone. They wait, and arrive when it is back; had one of
+/// them reached the client, the client would have reset the connection.
+#[test]
+fn answers_wait_while_their_way_to_ztunnel_is_gone() {
+    both_backends("answers_wait_while_their_way_to_ztunnel_is_gone", |bench| {
+        let variant = bench.tools.name();
+        let flush =
+            |table| format!("iptables-{variant} -t {table} -F; ip6tables-{variant} -t {table} -F");
+        let (guard, mangle) = (flush("filter"), flush("mangle"));
+        let routes = "ip rule del pref 32764; ip -6 rule del pref 32764".to_owned();
+        for (ip, from) in bench.pod.ips().into_iter().zip(bench.client.ips()) {
+            bench.ensure();
+            let to = SocketAddr::new(ip, 8080);
+            let app = listen(&bench.pod.net, to)?;
+            let from = SocketAddr::new(from, 0);
+            let mark = bench.spec.mark.value;
+            let mut dialled = connect_as(&bench.pod.net, from, to, mark)?;
+            let (mut served, _) = accept(&app);
+            for broken in [&mangle, &routes] {
+                bench.pod.net.script(broken)?;
+                served.write_all(b"late")?;
+                std::thread::sleep(SILENCE);
+                bench.ensure();
+                let mut late = [0; 4];
+                dialled.read_exact(&mut late)?;
+                assert_eq!(&late, b"late");
+                talk(&dialled, &served);
+            }
+            // It is the guard that holds them back.
+            bench.pod.net.script(&format!("{guard}; {mangle}"))?;
+            served.write_all(b"lost")?;
+            let mut end = [0; 1];
+            assert!(served.read(&mut end).is_err(), "the client has reset it");
+        }
+        Ok(())
+    });
+}
+
 /// A peer that opens the way with a packet in the middle of nothing does not get around capture.
 #[test]
 fn a_stray_segment_opens_no_way_in() {

@@ -36,8 +36,9 @@ pub const ROUTE_MARK: Mark = Mark {
 const PREROUTING: &str = "CULVERT_PREROUTING";
 const INPUT: &str = "CULVERT_INPUT";
 const OUTPUT: &str = "CULVERT_OUTPUT";
-/// First packets of TCP connections.
-const SYN: &str = "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
+const POSTROUTING: &str = "CULVERT_POSTROUTING";
+/// First packets of TCP connections, after `-m tcp` and perhaps a `!`.
+const SYN: &str = "--tcp-flags FIN,SYN,RST,ACK SYN";
 /// Conntrack zone of the connections that ztunnel opens to the pod's applications.
 const ZONE: u16 = 1;
 
@@ -217,8 +218,18 @@ impl Spec {
             jumps: vec![
                 self.jump("PREROUTING", "", PREROUTING),
                 self.jump("OUTPUT", "", OUTPUT),
+                self.jump(
+                    "POSTROUTING",
+                    &format!("! -o lo -m mark --mark {route} "),
+                    POSTROUTING,
+                ),
             ],
-            chains: vec![(PREROUTING, prerouting), (OUTPUT, output)],
+            chains: vec![
+                (PREROUTING, prerouting),
+                (OUTPUT, output),
+                // What was to stay here and does not, because the routing half is gone.
+                (POSTROUTING, vec!["-j DROP".to_owned()]),
+            ],
         }
     }
 
@@ -249,7 +260,8 @@ impl Spec {
         }
     }
 
-    /// Refuses first packets that were to be redirected and were not, for whatever reason.
+    /// Refuses first packets that were to be redirected and were not, and holds back answers that were to
+    /// go to ztunnel and do not, for whatever reason.
     fn filter(&self, family: Family) -> Table {
         let refuse = "-p tcp -j REJECT --reject-with tcp-reset";
         let mut input = vec![
@@ -259,17 +271,25 @@ impl Spec {
         input.extend(self.excluded_inbound());
         input.push(refuse.to_owned());
 
-        let (loopback, length) = (family.loopback(), family.host_length());
+        let (route, loopback) = (ROUTE_MARK, family.loopback());
+        let length = family.host_length();
         let mut output: Vec<String> = self.marked("RETURN").collect();
-        output.push(format!("-d {loopback}/{length} -j RETURN"));
+        output.extend([
+            format!(
+                "-m connmark --mark {route} -m mark ! --mark {route} \
+                 -m conntrack --ctdir REPLY -j DROP"
+            ),
+            format!("-p tcp -m tcp ! {SYN} -j RETURN"),
+            format!("-d {loopback}/{length} -j RETURN"),
+        ]);
         output.extend(self.excluded_networks(family));
         output.extend(self.excluded_outbound());
         output.push(refuse.to_owned());
         Table {
             name: "filter",
             jumps: vec![
-                self.jump("INPUT", &format!("! -i lo {SYN} "), INPUT),
-                self.jump("OUTPUT", &format!("! -o lo {SYN} "), OUTPUT),
+                self.jump("INPUT", &format!("! -i lo -p tcp -m tcp {SYN} "), INPUT),
+                self.jump("OUTPUT", "! -o lo -p tcp ", OUTPUT),
             ],
             chains: vec![(INPUT, input), (OUTPUT, output)],
         }
