@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::admin;
-use crate::config::{Dirs, Serve, Token};
+use crate::config::{Dirs, Kind, Serve, Token};
 use crate::engine::{Engine, Event};
 use crate::model::{NsName, Object};
 use crate::serve::{self, Authenticator, Context};
@@ -51,6 +52,11 @@ pub enum AppError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("{path}: {source}")]
+    State {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{0:?} is no name of a waypoint: NAMESPACE/NAME")]
     WaypointName(String),
 }
@@ -68,24 +74,24 @@ pub struct App {
 
 impl App {
     /// Read the objects, then serve until the drain.
-    pub fn start(config: &Serve, drain: &Drain) -> Result<Self, AppError> {
-        let state = config.dirs.state();
-        let status = config.dirs.status();
-        let memory = Memory::load(&Writer::memory(&status))?;
+    pub fn start(config: &Serve, dirs: &Dirs, drain: &Drain) -> Result<Self, AppError> {
+        let Dirs { state, status, .. } = dirs;
+        make_private(state)?;
+        let memory = Memory::load(&Writer::memory(status))?;
         let (capture, waypoints) = memory.recall();
-        let (source, batch) = Dir::open(&config.dirs.config, &state)?;
+        let (source, batch) = Dir::open(&dirs.config, state)?;
         let world = World {
             capture,
             waypoints,
             ..World::default()
         };
         let mut engine = Engine::new(world, batch);
-        let root = Root::load_or_create(&state, TrustDomain::new(engine.trust_domain())?)?;
+        let root = Root::load_or_create(state, TrustDomain::new(engine.trust_domain())?)?;
         engine.set_roots(root.roots_pem()?);
         let (events, inbox) = mpsc::channel(EVENTS);
         let ready = Ready::new();
         let context = Context {
-            authenticator: Arc::new(Authenticator::new(TokenKey::load_or_create(&state)?)),
+            authenticator: Arc::new(Authenticator::new(TokenKey::load_or_create(state)?)),
             snapshots: engine.snapshots(),
             events: events.clone(),
             root: Arc::new(root),
@@ -108,7 +114,7 @@ impl App {
         })?;
         let acceptor = Arc::new(Acceptor::new((*context.root).clone(), names(&addresses))?);
         let writer =
-            Writer::new(&status, memory).run(events.clone(), engine.events(), drain.clone());
+            Writer::new(status, memory).run(events.clone(), engine.events(), drain.clone());
         task::spawn("engine", engine.run(inbox));
         let server = |listener| {
             task::spawn(
@@ -119,7 +125,7 @@ impl App {
         let servers = listeners.into_iter().map(server).collect();
         watch(source, &events, drain);
         let writer = task::spawn("status_writer", writer);
-        tracing::info!(?addresses, %admin, dir = %config.dirs.config.display(), "serving");
+        tracing::info!(?addresses, %admin, dir = %dirs.config.display(), "serving");
         Ok(Self {
             addresses,
             admin,
@@ -183,20 +189,34 @@ fn names(addresses: &[SocketAddr]) -> ServerNames {
     }
 }
 
+/// Keys are for nobody else's eyes.
+fn make_private(dir: &Path) -> Result<(), AppError> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.map_err(|source| AppError::State {
+        path: dir.into(),
+        source,
+    })
+}
+
 /// The join token of a node or waypoint. Makes the mesh's keys if there are none yet.
-pub fn token(token: &Token) -> Result<String, AppError> {
-    let kind = token.kind.into();
-    if matches!(token.kind, crate::config::Kind::Waypoint) && NsName::parse(&token.name).is_none() {
+pub fn token(token: &Token, dirs: &Dirs) -> Result<String, AppError> {
+    if token.kind == Kind::Waypoint && NsName::parse(&token.name).is_none() {
         return Err(AppError::WaypointName(token.name.clone()));
     }
-    let state = token.dirs.state();
-    let root = Root::load_or_create(&state, trust_domain(&token.dirs, &state)?)?;
-    Ok(TokenKey::load_or_create(&state)?.mint(kind, &token.name, &root.root_hash()?)?)
+    let Dirs { config, state, .. } = dirs;
+    let trust_domain = trust_domain(config, state)?;
+    make_private(state)?;
+    let root = Root::load_or_create(state, trust_domain)?;
+    let key = TokenKey::load_or_create(state)?;
+    Ok(key.mint(token.kind.into(), &token.name, &root.root_hash()?)?)
 }
 
 /// As the MeshConfig says, before any controller has run.
-fn trust_domain(dirs: &Dirs, state: &Path) -> Result<TrustDomain, AppError> {
-    let (_, batch) = Dir::read(&dirs.config, state)?;
+fn trust_domain(config: &Path, state: &Path) -> Result<TrustDomain, AppError> {
+    let (_, batch) = Dir::read(config, state)?;
     let mut world = World::default();
     for change in batch.changes {
         if let Change::Put(object @ Object::MeshConfig(_), _) = change {

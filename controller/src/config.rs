@@ -3,24 +3,58 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use culvert_identity::token::TokenKind;
 use culvert_runtime::trace::Format;
 
 /// The control plane of a Culvert mesh.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
-)]
+#[command(version)]
 pub struct Cli {
+    /// The directory of YAML that configures the mesh.
+    #[arg(long, env = "CULVERT_CONFIG", value_name = "DIR", global = true)]
+    config: Option<PathBuf>,
+    /// Where the root certificate, its key and the key of join tokens are. DIR/.state if left out.
+    #[arg(long, env = "CULVERT_STATE", value_name = "DIR", global = true)]
+    state: Option<PathBuf>,
     /// Without a subcommand: serve.
     #[command(flatten)]
     pub serve: Serve,
     /// What to do instead.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl Cli {
+    /// Where objects and state are.
+    pub fn dirs(&self) -> Result<Dirs, clap::Error> {
+        let missing = || {
+            Self::command().error(
+                ErrorKind::MissingRequiredArgument,
+                "--config <DIR> is missing",
+            )
+        };
+        let config = self.config.clone().ok_or_else(missing)?;
+        let state = self.state.clone().unwrap_or_else(|| config.join(".state"));
+        let status = config.join(".status");
+        Ok(Dirs {
+            config,
+            state,
+            status,
+        })
+    }
+}
+
+/// Where objects and state are.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// YAML.
+    pub config: PathBuf,
+    /// Keys, and the last good objects.
+    pub state: PathBuf,
+    /// What people read.
+    pub status: PathBuf,
 }
 
 /// What to do instead of serving.
@@ -30,39 +64,9 @@ pub enum Command {
     Token(Token),
 }
 
-/// Where objects and state are.
-#[derive(Clone, Debug, Args)]
-pub struct Dirs {
-    /// The directory of YAML that configures the mesh.
-    #[arg(long, env = "CULVERT_CONFIG", value_name = "DIR")]
-    pub config: PathBuf,
-    /// Where the root certificate, its key and the key of join tokens are. DIR/.state if left out.
-    #[arg(long, env = "CULVERT_STATE", value_name = "DIR")]
-    state: Option<PathBuf>,
-}
-
-impl Dirs {
-    /// Keys, and the last good objects.
-    #[must_use]
-    pub fn state(&self) -> PathBuf {
-        self.state
-            .clone()
-            .unwrap_or_else(|| self.config.join(".state"))
-    }
-
-    /// What people read.
-    #[must_use]
-    pub fn status(&self) -> PathBuf {
-        self.config.join(".status")
-    }
-}
-
 /// How to serve.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// Where objects and state are.
-    #[command(flatten)]
-    pub dirs: Dirs,
     /// Where agents, ztunnels and waypoints connect. May be repeated.
     #[arg(long, env = "CULVERT_LISTEN", value_name = "IP:PORT", value_delimiter = ',',
           default_values_t = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15012))])]
@@ -79,9 +83,6 @@ pub struct Serve {
 /// Whose token.
 #[derive(Clone, Debug, Args)]
 pub struct Token {
-    /// Where objects and state are.
-    #[command(flatten)]
-    pub dirs: Dirs,
     /// Of what.
     pub kind: Kind,
     /// NAME of a node, NAMESPACE/NAME of a waypoint.
@@ -89,7 +90,7 @@ pub struct Token {
 }
 
 /// What a token is for.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// The agent and ztunnel of one node.
     Node,
@@ -110,42 +111,44 @@ impl From<Kind> for TokenKind {
 mod tests {
     use super::*;
 
+    fn parse(arguments: &[&str]) -> Cli {
+        Cli::try_parse_from([&["culvert-controller"], arguments].concat()).unwrap()
+    }
+
     #[test]
     fn serves_by_default() {
-        let cli = Cli::try_parse_from(["culvert-controller", "--config", "/c"]).unwrap();
+        let cli = parse(&["--config", "/c"]);
         assert!(cli.command.is_none());
         assert_eq!(cli.serve.listen, ["[::]:15012".parse().unwrap()]);
         assert_eq!(cli.serve.admin, "127.0.0.1:15014".parse().unwrap());
-        assert_eq!(cli.serve.dirs.state(), PathBuf::from("/c/.state"));
-        let two = [
-            "culvert-controller",
+        assert_eq!(cli.dirs().unwrap().state, PathBuf::from("/c/.state"));
+        let cli = parse(&[
             "--config",
             "/c",
             "--listen",
             "127.0.0.1:1",
             "--listen",
             "[::1]:2",
-        ];
-        assert_eq!(Cli::try_parse_from(two).unwrap().serve.listen.len(), 2);
-        assert!(Cli::try_parse_from(["culvert-controller"]).is_err());
+        ]);
+        assert_eq!(cli.serve.listen.len(), 2);
+        assert!(parse(&[]).dirs().is_err());
     }
 
     #[test]
     fn tokens() {
-        let arguments = [
-            "culvert-controller",
-            "token",
-            "--config",
-            "/c",
-            "waypoint",
-            "demo/gate",
-        ];
-        let Some(Command::Token(token)) = Cli::try_parse_from(arguments).unwrap().command else {
-            panic!()
-        };
-        assert_eq!(
-            (token.name.as_str(), TokenKind::from(token.kind)),
-            ("demo/gate", TokenKind::Waypoint)
-        );
+        for arguments in [
+            ["token", "--config", "/c", "waypoint", "demo/gate"],
+            ["--config", "/c", "token", "waypoint", "demo/gate"],
+        ] {
+            let cli = parse(&arguments);
+            assert_eq!(cli.dirs().unwrap().config, PathBuf::from("/c"));
+            let Some(Command::Token(token)) = cli.command else {
+                panic!()
+            };
+            assert_eq!(
+                (token.name.as_str(), token.kind),
+                ("demo/gate", Kind::Waypoint)
+            );
+        }
     }
 }

@@ -52,6 +52,11 @@ pub fn of(world: &World, route: &Obj<HttpRouteSpec>) -> Translated {
             references.push(reference);
         }
     }
+    if parents.is_empty() {
+        let (programmed, at) = (ConditionType::Programmed, FieldPath::of("spec.parentRefs"));
+        let message = "the route is attached to no Service of the mesh";
+        context.findings.note(programmed, "NoParent", at, message);
+    }
     let rules = FieldPath::of("spec.rules");
     let rules = spec
         .rules
