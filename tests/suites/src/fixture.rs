@@ -110,7 +110,7 @@ impl<'lab> Fixture<'lab> {
     pub fn wait_protocol(&self, node: &str, pod: &Pod, protocol: &str) -> Result<()> {
         let what = format!("{} known as {protocol}", pod.key());
         self.mesh.wait_ztunnel_state(node, &what, |dump| {
-            workload(dump, pod).is_some_and(|found| found["protocol"] == protocol)
+            workload(dump, pod).is_some_and(|found| found["tunnel"] == protocol)
         })
     }
 
@@ -137,7 +137,7 @@ impl<'lab> Fixture<'lab> {
                 .is_some_and(|found| found["policies"].to_string().contains(name));
             let known = dump["policies"]
                 .to_string()
-                .contains(&format!("\"{name}\""));
+                .contains(&format!("/{name}\""));
             (named && known) == present && (named || known) == present
         })
     }

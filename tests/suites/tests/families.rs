@@ -31,7 +31,7 @@ fn talk(lab: &Lab) -> Result<()> {
     for pod in [&one, &two] {
         mesh.wait_captured(pod)?;
         mesh.wait_ztunnel_state("n1", "both pods speak HBONE", |dump| {
-            culvert_suites::workload(dump, pod).is_some_and(|found| found["protocol"] == "HBONE")
+            culvert_suites::workload(dump, pod).is_some_and(|found| found["tunnel"] == "HBONE")
         })?;
     }
     for ip in [two.ip(), VIP6] {
