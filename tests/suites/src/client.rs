@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+/// Record type and major version of an alert (RFC 8446, section 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Connects from inside `pod`.
@@ -46,14 +49,19 @@ pub fn ping(stream: &mut TcpStream, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// How a connection that must not work ended: nothing was ever received on it.
+/// How a connection that must not work ended: nothing was ever received on it but a TLS alert.
 pub fn refused(pod: &Pod, ip: IpAddr, port: u16) -> Result<io::Error> {
     let address = SocketAddr::new(ip, port);
     let attempt = pod.net.enter(|| -> io::Result<usize> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"let me in\r\n")?;
-        stream.read(&mut [0; 64])
+        let mut answer = [0; 64];
+        match stream.read(&mut answer)? {
+            // A TLS alert: somebody was there, and said no to whoever brings no certificate.
+            7 if answer.starts_with(&TLS_ALERT) => Err(ErrorKind::ConnectionAborted.into()),
+            got => Ok(got),
+        }
     })?;
     match attempt {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Err(error)

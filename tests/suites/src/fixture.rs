@@ -135,9 +135,7 @@ impl<'lab> Fixture<'lab> {
         self.mesh.wait_ztunnel_state(node, &what, |dump| {
             let named = workload(dump, &self.server)
                 .is_some_and(|found| found["policies"].to_string().contains(name));
-            let known = dump["policies"]
-                .to_string()
-                .contains(&format!("/{name}\""));
+            let known = dump["policies"].to_string().contains(&format!("/{name}\""));
             (named && known) == present && (named || known) == present
         })
     }

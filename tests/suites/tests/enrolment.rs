@@ -12,7 +12,7 @@ fn a_running_pod_joins_and_leaves_without_a_restart() {
         let _echo = culvert_suites::start_echo(&late, "late")?;
         fixture.mesh.put_namespace("late", &[])?;
         fixture.mesh.put_pod(&late, &[], &[])?;
-        fixture.wait_protocol("n1", &late, "TCP")?;
+        fixture.wait_protocol("n1", &late, "NONE")?;
         let (rules, before) = (late.net.rules()?, fixture.descriptors()?);
         let namespaces = leaks::network_namespaces()?;
         for round in 0..3 {
@@ -34,7 +34,7 @@ fn a_running_pod_joins_and_leaves_without_a_restart() {
             drop(stream);
             fixture.mesh.put_namespace("late", &[])?;
             fixture.mesh.wait_released(&late)?;
-            fixture.wait_protocol("n1", &late, "TCP")?;
+            fixture.wait_protocol("n1", &late, "NONE")?;
         }
         fixture.no_descriptors_left(before, 4)?;
         ensure!(leaks::network_namespaces()? == namespaces);
