@@ -211,4 +211,4 @@ impl Engine {
 mod step;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
