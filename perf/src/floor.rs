@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         for subject in &subjects {
             eprintln!("round {round} of {}: {}", args.rounds, subject.name());
             measure(args, &lab, &pods, subject, round, &mut samples)
-                .inspect_err(|_| lab.print_logs())
+                .inspect_err(|_| lab.print_logs(100))
                 .with_context(|| format!("round {round}, {}", subject.name()))?;
         }
         subjects.rotate_left(1);

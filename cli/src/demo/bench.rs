@@ -4,7 +4,7 @@ use crate::{
     demo::{
         client,
         route::{URL, route, use_waypoint, wait_in_force, weights},
-        stage::{NAMESPACE, Stage},
+        stage::Stage,
     },
     table::Table,
 };
@@ -26,10 +26,7 @@ struct Figures {
 pub(crate) fn run(stage: &mut Stage<'_>) -> Result<String> {
     let direct = client::url(&stage.pods.web_v1);
     stage.put_service("shop", Port::same(80), &[])?;
-    stage.mesh.put_namespace(NAMESPACE, &[])?;
-    for pod in stage.pods.enrolled() {
-        stage.mesh.wait_released(pod)?;
-    }
+    stage.release()?;
     let client = stage.pods.client.clone();
     let off = measure(&client, &direct)?;
     stage.enrol()?;

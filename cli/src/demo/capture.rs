@@ -106,7 +106,7 @@ impl Capture {
     }
 
     /// Ends the capture. Yields how many packets it saw; fails if it missed any.
-    pub(crate) fn finish(mut self) -> Result<u64> {
+    pub(crate) fn finish(&mut self) -> Result<u64> {
         self.mark()?;
         self.process.terminate()?;
         let log = self.process.log();

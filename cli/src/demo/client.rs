@@ -104,8 +104,14 @@ fn curl(from: &Pod, url: &str, headers: &[String], options: &[&str]) -> Result<R
     }
     argv.push(url);
     let output = from.net.exec(&argv)?;
+    // In parallel curl shows its progress there too, whatever it is told.
+    let errors: Vec<_> = output
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("curl:"))
+        .collect();
     let mut replies = Replies {
-        errors: output.stderr,
+        errors: errors.join(" "),
         ..Replies::default()
     };
     for line in output.stdout.lines() {

@@ -33,7 +33,7 @@ impl Server {
         let files = dir.join("files");
         fs::create_dir_all(&files)?;
         fs::File::create(files.join("big"))?.set_len(BIG as u64)?;
-        fs::File::create(files.join("bulk"))?.set_len(512 << 20)?;
+        fs::File::create(files.join("bulk"))?.set_len(256 << 20)?;
         let config = dir.join("nginx.conf");
         fs::write(&config, nginx_config(&dir.display().to_string(), answer))?;
         let argv = ["nginx", "-e", "stderr", "-c", &config.display().to_string()];

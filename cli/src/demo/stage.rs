@@ -210,6 +210,15 @@ impl<'lab> Stage<'lab> {
         Ok(())
     }
 
+    /// Takes the label away and waits until its pods are as if there were no mesh.
+    pub(crate) fn release(&self) -> Result<()> {
+        self.mesh.put_namespace(NAMESPACE, &[])?;
+        self.pods
+            .enrolled()
+            .into_iter()
+            .try_for_each(|pod| self.mesh.wait_released(pod))
+    }
+
     /// Fails if a server of the demo was restarted.
     pub(crate) fn check_same_processes(&self) -> Result<()> {
         let Servers {

@@ -21,6 +21,9 @@ const READY_PORT: u16 = 15021;
 /// What a captured pod listens on: outbound, inbound plaintext, HBONE.
 const CAPTURE_PORTS: [u16; 3] = [15001, 15006, 15008];
 
+/// What the names of the agent's chains begin with.
+const CHAINS: &str = "CULVERT_";
+
 /// What of a mesh may differ from test to test.
 #[derive(Clone, Debug)]
 pub struct MeshOptions {
@@ -248,7 +251,7 @@ impl<'lab> Mesh<'lab> {
         wait::until(format!("release of {}", pod.key()), PATIENCE, || {
             let listening = pod.net.listening()?;
             let free = !CAPTURE_PORTS.iter().any(|port| listening.contains(port));
-            Ok((free && !pod.net.rules()?.contains("15001")).then_some(()))
+            Ok((free && !pod.net.rules()?.contains(CHAINS)).then_some(()))
         })
     }
 

@@ -168,15 +168,35 @@ impl Netns {
         Ok(())
     }
 
-    /// The IPv4 and IPv6 rules in force, without their counters, comments and dates.
+    /// The IPv4 and IPv6 rules and chains, each with its table. Tables that are there but empty don't show.
     pub fn rules(&self) -> Result<String> {
-        let text = self.run(&["sh", "-c", "iptables-save && ip6tables-save"])?;
-        let kept = text.lines().filter(|line| !line.starts_with('#'));
-        Ok(kept
-            .map(|line| line.split(" [").next().unwrap_or(line))
-            .collect::<Vec<_>>()
-            .join("\n"))
+        Ok(rules_of(&self.run(&[
+            "sh",
+            "-c",
+            "iptables-save && ip6tables-save",
+        ])?))
     }
+}
+
+/// What `iptables-save` prints, without comments, counters and built-in chains.
+fn rules_of(saved: &str) -> String {
+    let mut table = "";
+    let mut rules = String::new();
+    for line in saved.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+        } else if line.starts_with("-A ") {
+            rules.push_str(&format!("{table} {line}\n"));
+        } else if let Some((chain, "-")) = line
+            .rsplit_once(" [")
+            .unwrap_or((line, ""))
+            .0
+            .rsplit_once(' ')
+        {
+            rules.push_str(&format!("{table} {chain}\n"));
+        }
+    }
+    rules
 }
 
 /// The local port of a line of `/proc/net/tcp` whose state is LISTEN.
@@ -189,6 +209,13 @@ fn listening_port(line: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_are_told_from_what_is_always_there() {
+        let saved = "# by iptables-save\n*nat\n:OUTPUT ACCEPT [7:420]\n:OURS - [0:0]\n-A OUTPUT -j OURS\nCOMMIT\n*raw\n\
+                     :OUTPUT ACCEPT [0:0]\nCOMMIT\n";
+        assert_eq!(rules_of(saved), "nat :OURS\nnat -A OUTPUT -j OURS\n");
+    }
 
     #[test]
     fn listeners_are_told_from_connections() {

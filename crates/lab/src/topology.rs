@@ -179,8 +179,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Prints the logs of all processes, for a person who wants to know why a test failed.
-    pub fn print_logs(&self) {
+    /// Prints the last lines of each process's log, for a person who wants to know why something failed.
+    pub fn print_logs(&self, lines_each: usize) {
         let Ok(logs) = fs::read_dir(self.dir().join("logs")) else {
             return;
         };
@@ -190,7 +190,7 @@ impl Lab {
             let text = fs::read(&path).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             let lines: Vec<_> = text.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(200)..];
+            let shown = &lines[lines.len().saturating_sub(lines_each)..];
             eprintln!(
                 "--- {} (last {} of {} lines)\n{}",
                 path.display(),

@@ -27,6 +27,8 @@ const MARK: &str = "CULVERT_LAB";
 /// A test's body ran to its end: not what libtest exits with when a name matches no test.
 const PASSED: i32 = 86;
 const TEST_DEADLINE: Duration = Duration::from_secs(300);
+/// How much of each log a failed test shows.
+const LOG_LINES: usize = 100;
 /// Where the files of a world live: a tmpfs of its own.
 pub const DIR: &str = "/run/lab";
 
@@ -88,11 +90,11 @@ fn run_body(family: Family, body: impl FnOnce(&Lab) -> Result<()>) -> Result<()>
     match outcome {
         Ok(Ok(())) => std::process::exit(PASSED),
         Ok(Err(error)) => {
-            lab.print_logs();
+            lab.print_logs(LOG_LINES);
             Err(error)
         }
         Err(panic) => {
-            lab.print_logs();
+            lab.print_logs(LOG_LINES);
             std::panic::resume_unwind(panic);
         }
     }

@@ -7,6 +7,14 @@ pub(crate) fn run(stage: &mut Stage<'_>) -> Result<Evidence> {
     if stage.sabotaged(1) {
         stage.enrol()?;
     }
+    let outcome = look(stage);
+    if stage.sabotaged(1) {
+        stage.release()?;
+    }
+    outcome
+}
+
+fn look(stage: &mut Stage<'_>) -> Result<Evidence> {
     let mark = stage.capture.mark()?;
     let url = client::url(&stage.pods.web_v1);
     client::get(&stage.pods.client, &url, &[stage.marker_header()])?.all_ok()?;

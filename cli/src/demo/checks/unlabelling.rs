@@ -1,18 +1,13 @@
 //! Check 9: without its label the namespace is as if there had never been a mesh.
 
-use crate::demo::{
-    checks::Evidence,
-    client,
-    stage::{NAMESPACE, Stage},
-};
+use crate::demo::{checks::Evidence, client, stage::Stage};
 use anyhow::{Context, Result, ensure};
 
 pub(crate) fn run(stage: &mut Stage<'_>) -> Result<Evidence> {
-    if !stage.sabotaged(9) {
-        stage.mesh.put_namespace(NAMESPACE, &[])?;
-    }
-    for pod in stage.pods.enrolled() {
-        stage.mesh.wait_released(pod)?;
+    if stage.sabotaged(9) {
+        stage.enrol()?;
+    } else {
+        stage.release()?;
     }
     for (pod, before) in stage.pods.enrolled().iter().zip(&stage.rules_before) {
         let now = pod.net.rules()?;
