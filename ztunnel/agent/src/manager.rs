@@ -9,7 +9,7 @@ use culvert_runtime::task;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::capture::Site;
+use crate::capture::{CaptureError, Site};
 use crate::source::PodEvent;
 use crate::store::Record;
 use crate::worker::{self, Context, Desired};
@@ -121,14 +121,17 @@ impl Manager {
     }
 }
 
-/// Offer a recorded pod whose namespace is still the one that holds its rules; for any other its worker
-/// finds out.
+/// Offer a recorded pod whose namespace is still the one that holds its rules, or cannot be looked at just
+/// now; for any other its worker finds out what became of it.
 fn offer_again(cx: &Context, record: &Record) {
-    let site = Site::open(&record.pod.netns).ok();
-    if let Some(site) = site.filter(|site| record.is_in(site.id())) {
-        let offer = worker::offer(&record.pod, site.id(), record.spec.mark);
-        if cx.claims.claim(site.id(), &record.pod.uid).is_ok() {
-            cx.ztunnels.offer(offer);
-        }
+    let id = record.id();
+    match Site::open(&record.pod.netns) {
+        Ok(site) if site.id() == id => {}
+        Err(CaptureError::Netns(_)) => {}
+        Ok(_) | Err(_) => return,
+    }
+    if cx.claims.claim(id, &record.pod.uid).is_ok() {
+        let offer = worker::offer(&record.pod, id, record.spec.mark);
+        cx.ztunnels.offer(offer);
     }
 }

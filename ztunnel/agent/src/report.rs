@@ -84,7 +84,10 @@ fn report(statuses: &Statuses, ready: &Ready) -> proto::Report {
             uid,
             capture: status.capture.as_str().to_owned(),
             message: status.message,
-            generation: status.generation.to_string(),
+            generation: match status.generation {
+                0 => String::new(),
+                generation => generation.to_string(),
+            },
             connections_before: u32::try_from(status.connections_before).unwrap_or(u32::MAX),
         });
     proto::Report {

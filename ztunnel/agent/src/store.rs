@@ -37,10 +37,17 @@ pub struct Record {
 }
 
 impl Record {
+    /// The namespace that holds the rules.
+    #[must_use]
+    pub fn id(&self) -> NetnsId {
+        let (dev, inode) = self.netns;
+        NetnsId { dev, inode }
+    }
+
     /// Whether `id` is the namespace that holds the rules.
     #[must_use]
     pub fn is_in(&self, id: NetnsId) -> bool {
-        self.netns == (id.dev, id.inode)
+        self.id() == id
     }
 }
 

@@ -443,6 +443,37 @@ fn a_namespace_that_goes_or_is_replaced_is_followed() {
     });
 }
 
+/// What cannot be opened just now is not gone: ztunnel is told to keep it.
+#[test]
+fn a_namespace_that_cannot_be_opened_for_a_while_is_kept() {
+    let test = "a_namespace_that_cannot_be_opened_for_a_while_is_kept";
+    world(test, |setup| async move {
+        let (agent, ztunnel) = setup.captured().await?;
+        let rules = setup.bench.rules()?;
+        agent.stop().await?;
+        ztunnel.die().await;
+        let path = setup.bench.pod.net.path().display();
+        script(&format!("mount --bind /dev/null {path}"))?;
+        let agent = setup.agent()?;
+        let ztunnel = Ztunnel::connect(&agent.socket).await?;
+        assert_eq!(ztunnel.grant().await?, Asked::Keep(setup.uid().to_owned()));
+        assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
+        let failed = |s: &Status| s.capture == Capture::Failed;
+        agent.until(setup.uid(), failed).await?;
+        script(&format!("umount {path}"))?;
+        let again = loop {
+            match ztunnel.grant().await? {
+                Asked::Add(workload) => break workload,
+                other => assert_eq!(other, Asked::Keep(setup.uid().to_owned())),
+            }
+        };
+        assert!(rules.contains(&format!("--mark {:#x} ", again.mark)));
+        agent.captured(setup.uid()).await?;
+        assert_eq!(setup.bench.rules()?, rules);
+        agent.stop().await
+    });
+}
+
 /// Run a script of the node.
 fn script(text: &str) -> Result<()> {
     let shell = Command::new("sh").args(["-ec", text]).status()?;
