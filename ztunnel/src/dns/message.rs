@@ -70,6 +70,20 @@ pub(crate) fn decide(
     answer(&request, &question, &addresses, transport).map_or(Decision::Forward, Decision::Answer)
 }
 
+/// The answer to a question that the resolver does not answer: the application goes on with what it tries next. `None`
+/// for what is no question.
+pub(crate) fn failure(packet: &[u8]) -> Option<Vec<u8>> {
+    let mut decoder = BinDecoder::new(packet);
+    let header = Header::read(&mut decoder).ok()?;
+    let mut response = Message::error_msg(header.id, header.op_code, ResponseCode::ServFail);
+    response.metadata.recursion_desired = header.recursion_desired;
+    response.metadata.recursion_available = true;
+    if header.counts.queries > 0 {
+        response.add_query(Query::read(&mut decoder).ok()?);
+    }
+    response.to_vec().ok()
+}
+
 fn asks_for_addresses(question: &Query) -> bool {
     let wanted = matches!(question.query_type(), RecordType::A | RecordType::AAAA);
     wanted && question.query_class() == DNSClass::IN

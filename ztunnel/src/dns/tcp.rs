@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::message::{Decision, Transport};
-use super::{Dns, metrics};
+use super::{Dns, message, metrics};
 
 /// Answer the questions on connections to `listener`, until the drain.
 pub(crate) async fn serve(dns: Rc<Dns>, listener: std::net::TcpListener) {
@@ -45,7 +45,10 @@ async fn converse(dns: &Dns, mut client: TcpStream) -> io::Result<()> {
     while let Some(question) = within(dns, read_message(&mut client)).await? {
         let answer = match dns.decide(&question, Transport::Tcp) {
             Decision::Answer(bytes) | Decision::Malformed(bytes) => bytes,
-            Decision::Forward => ask(dns, resolver, &question).await?,
+            Decision::Forward => match ask(dns, resolver, &question).await {
+                Ok(answer) => answer,
+                Err(error) => message::failure(&question).ok_or(error)?,
+            },
             Decision::Ignore => {
                 metrics::dropped("malformed");
                 return Ok(());

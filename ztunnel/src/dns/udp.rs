@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::message::{Decision, Transport};
-use super::{Dns, metrics};
+use super::{Dns, message, metrics};
 use crate::inpod::listeners;
 
 /// Resolvers of one pod whose addresses we can answer from without a new socket.
@@ -91,13 +91,19 @@ fn hand_on(dns: Rc<Dns>, reply: Arc<ReplySocket>, question: Question) {
         };
         metrics::handed_on();
         let started = Instant::now();
-        match tokio::time::timeout(dns.node.limits.dns_timeout, ask(&dns, &question)).await {
+        let patience = dns.node.limits.dns_timeout;
+        let answer = match tokio::time::timeout(patience, ask(&dns, &question)).await {
             Ok(Ok(answer)) => {
                 metrics::answered(started.elapsed());
-                send(&reply, &answer, question.client);
+                Some(answer)
             }
-            // The application asks again, or another resolver: it knows what it wants better than we do.
-            Ok(Err(_)) | Err(_) => metrics::failed(),
+            Ok(Err(_)) | Err(_) => {
+                metrics::failed();
+                message::failure(&question.packet)
+            }
+        };
+        if let Some(answer) = answer {
+            send(&reply, &answer, question.client);
         }
     });
 }

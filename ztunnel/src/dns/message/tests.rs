@@ -119,6 +119,19 @@ fn a_compression_loop_is_a_format_error() {
 }
 
 #[test]
+fn a_failure_is_about_the_question() {
+    let asked = question("example.com.", RecordType::TXT);
+    let packet = asked.to_vec().unwrap();
+    let reply = failure(&packet).unwrap();
+    assert!(reply.len() <= packet.len());
+    let reply = Message::from_vec(&reply).unwrap();
+    assert_eq!(reply.metadata.message_type, MessageType::Response);
+    assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!((reply.metadata.id, &reply.queries), (7, &asked.queries));
+    assert_eq!(failure(&packet[..20]), None);
+}
+
+#[test]
 fn what_does_not_fit_is_asked_for_again_over_tcp() {
     let many = |_: &str| {
         Some(
