@@ -36,6 +36,9 @@ fn turn<T: Transport>(
     config: &TunnelConfig,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), String>> {
+    io.start_turn();
+    let result = Pin::new(&mut *connection).poll(cx);
+    // After reading: a peer isn't gone when what it sent was only not read yet.
     while let Poll::Ready(event) = keepalive.poll(io.received(), cx) {
         match event {
             Event::Gone => return Poll::Ready(Err("no PING is answered".to_owned())),
@@ -43,12 +46,12 @@ fn turn<T: Transport>(
                 if let Some(window) = config.far_window(way) {
                     // Fails only where the first SETTINGS are not acknowledged, which the PING came after.
                     let _ = connection.set_initial_window_size(window);
+                    // To be polled again, which sends it.
+                    cx.waker().wake_by_ref();
                 }
             }
         }
     }
-    io.start_turn();
-    let result = Pin::new(connection).poll(cx);
     match io.poll_send(cx) {
         Poll::Ready(Err(error)) if result.is_pending() => Poll::Ready(Err(error.to_string())),
         _ => result.map_err(|error| error.to_string()),

@@ -58,17 +58,18 @@ impl<'a, T: Transport> Driver<'a, T> {
         on: &mut impl FnMut(Incoming),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ServerError>> {
-        while let Poll::Ready(event) = self.keepalive.poll(self.io.received(), cx) {
-            match event {
-                Event::Gone => return Poll::Ready(Err(ServerError::Gone)),
-                Event::RoundTrip(way) => self.fit(way),
-            }
-        }
         if !self.closing && self.draining.as_mut().poll(cx).is_ready() {
             self.close();
         }
         self.io.start_turn();
         let result = self.poll_streams(on, cx);
+        // After reading: a peer isn't gone when what it sent was only not read yet.
+        while let Poll::Ready(event) = self.keepalive.poll(self.io.received(), cx) {
+            match event {
+                Event::Gone => return Poll::Ready(Err(ServerError::Gone)),
+                Event::RoundTrip(way) => self.fit(way, cx),
+            }
+        }
         if result.is_pending()
             && !self.closing
             && self.idle.poll(self.connection.has_streams(), cx).is_ready()
@@ -111,10 +112,12 @@ impl<'a, T: Transport> Driver<'a, T> {
     }
 
     /// A long way takes larger windows.
-    fn fit(&mut self, way: Duration) {
+    fn fit(&mut self, way: Duration, cx: &Context<'_>) {
         if let Some(window) = self.config.far_window(way) {
             // Fails only where the first SETTINGS are not acknowledged yet, which the PING came after.
             let _ = self.connection.set_initial_window_size(window);
+            // To be polled again, which sends it.
+            cx.waker().wake_by_ref();
         }
     }
 

@@ -14,11 +14,11 @@ use culvert_policy::DenyReason;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Method, Request, Response, StatusCode};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
 /// A stream that a client wants to open.
-#[derive(Debug)]
 pub struct Incoming {
     /// Who the client proved to be.
     pub peer: SpiffeId,
@@ -30,6 +30,17 @@ pub struct Incoming {
     pub headers: ConnectHeaders,
     respond: SendResponse<Bytes>,
     recv: RecvStream,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("peer", &self.peer)
+            .field("peer_addr", &self.peer_addr)
+            .field("authority", &self.authority)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Incoming {
