@@ -72,14 +72,25 @@ async fn run(
     let core = Core::start(world, drain);
     while let Some(tcp) = inbox.recv().await {
         let core = Rc::clone(&core);
-        let open = Arc::clone(&open);
+        let counted = Counted(Arc::clone(&open));
         task::spawn_local("hbone_inbound", async move {
             match tokio::net::TcpStream::from_std(tcp) {
-                Ok(tcp) => inbound::serve(core, tcp).await,
+                Ok(tcp) => inbound::serve(Rc::clone(&core), tcp).await,
                 Err(error) => tracing::warn!(%error, "accepted connection lost"),
             }
-            open.fetch_sub(1, Ordering::Relaxed);
+            drop(counted);
+            // Last: the drain has ended when no core is held any more.
+            drop(core);
         });
+    }
+}
+
+/// One of the connections that are open on a core.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use super::matcher::HeaderMatch;
 use super::{ConfigError, PerTenThousand, ServiceRef, decode_all, duration};
 
 /// The longest delay that is accepted.
-const MAX_DELAY: Duration = Duration::from_secs(600);
+const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 /// Faults for the traffic of services and routes.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ fn decode_delay(raw: &pb::FaultDelay) -> Result<(Duration, PerTenThousand), Conf
         Some(delay) if delay <= MAX_DELAY => {
             Ok((delay, PerTenThousand::new(raw.per_ten_thousand)?))
         }
-        Some(_) => Err(ConfigError::new("fixed", "is more than 10 minutes")),
+        Some(_) => Err(ConfigError::new("fixed", "is more than 1 h")),
         None => Err(ConfigError::new("fixed", "is missing")),
     }
 }

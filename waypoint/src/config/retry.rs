@@ -10,7 +10,7 @@ use rand::Rng;
 use super::{ConfigError, duration};
 
 /// Most tries after the first.
-const MAX_ATTEMPTS: u32 = 10;
+const MAX_ATTEMPTS: u32 = 100;
 /// The first wait where the user names none.
 const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
 /// The longest wait, as a multiple of the first.
@@ -235,10 +235,10 @@ mod tests {
         );
         assert_eq!(
             refused(pb::Retry {
-                attempts: 11,
+                attempts: 101,
                 ..Default::default()
             }),
-            "attempts: 11 is more than 10"
+            "attempts: 101 is more than 100"
         );
         assert_eq!(
             refused(pb::Retry {

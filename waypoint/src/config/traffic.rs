@@ -133,8 +133,8 @@ impl BudgetSettings {
         }
         let interval =
             duration("interval", raw.interval.as_ref())?.unwrap_or(Self::default().interval);
-        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&interval) {
-            return Err(ConfigError::new("interval", "is not from 1 s to 1 h"));
+        if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&interval) {
+            return Err(ConfigError::new("interval", "is not from 10 ms to 1 h"));
         }
         Ok(Self {
             percent: raw.percent,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Connection;
 use super::upgrade::UpgradeSlot;
@@ -26,6 +26,9 @@ const MAX_STREAMS: u32 = 200;
 /// HTTP/2 windows: what a stream and a connection may have in flight.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
+/// How long, and for how many bytes, a client that still sends is read from after the end.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves HTTP/1.
 pub async fn http1<S>(session: Rc<Session>, stream: S) -> Result<(), hyper::Error>
@@ -54,30 +57,28 @@ where
         .serve_connection(TokioIo::new(guard), service);
     let mut draining = pin!(drain.signaled());
     let mut told = false;
-    loop {
+    let result = loop {
         tokio::select! {
             biased;
-            ended = std::future::poll_fn(|cx| http.poll_without_shutdown(cx)) => {
-                ended?;
-                break;
-            }
+            ended = std::future::poll_fn(|cx| http.poll_without_shutdown(cx)) => break ended,
             () = &mut draining, if !told => {
                 told = true;
                 std::pin::Pin::new(&mut http).graceful_shutdown();
             }
         }
-    }
+    };
+    // Also after an error: it may have been answered, and the answer has to arrive.
     let parts = http.into_parts();
     let (stream, held) = parts.io.into_inner().into_switched();
     if let Err(error) = finish(stream, parts.read_buf, held, &upgrade, idle).await {
         tracing::debug!(%error, "end of an HTTP/1 connection");
     }
-    Ok(())
+    result
 }
 
 /// Ends the stream, or goes on with it in another protocol.
 async fn finish<S>(
-    mut stream: S,
+    stream: S,
     early: bytes::Bytes,
     held: Vec<u8>,
     upgrade: &UpgradeSlot,
@@ -88,8 +89,29 @@ where
 {
     match upgrade.take() {
         Some((upgrade, record)) => upgrade.run(stream, early, held, record, idle).await,
-        None => stream.shutdown().await,
+        None => linger(stream).await,
     }
+}
+
+/// Ends the stream in order, and reads on for a moment: a stream that is dropped with bytes unread is reset, and the
+/// client could lose the answer that tells it why.
+async fn linger<S>(mut stream: S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.shutdown().await?;
+    let mut left = LINGER_BYTES;
+    let drain = async {
+        while left > 0 {
+            let mut rest = [0; 4096];
+            match stream.read(&mut rest).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(LINGER, drain).await.unwrap_or(Ok(()))
 }
 
 /// Serves HTTP/2.

@@ -65,7 +65,8 @@ impl Budget {
         let retries = &self.slot(tick).retries;
         count(retries, tick, 1);
         let (requests, with_this) = self.sums(tick);
-        let always = u64::from(self.settings.min_per_second) * self.settings.interval.as_secs();
+        let millis = u64::try_from(self.settings.interval.as_millis()).unwrap_or(u64::MAX);
+        let always = u64::from(self.settings.min_per_second).saturating_mul(millis) / 1000;
         let fits = with_this <= always + requests * u64::from(self.settings.percent) / 100;
         if !fits {
             count(retries, tick, -1);

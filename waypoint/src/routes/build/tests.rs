@@ -254,7 +254,7 @@ fn counters_outlive_snapshots_until_their_limits_change() {
         ..Default::default()
     };
     let mut world = World::default();
-    let mut direct = |world: &mut World, raw| {
+    let direct = |world: &mut World, raw| {
         let routes = world.traffic("p", raw).build();
         routes.port("d/web", 80).unwrap().direct.clone()
     };

@@ -1,0 +1,20 @@
+//! The waypoint in process over real HBONE: clients and backends with certificates of their own, addresses of a private
+//! network namespace, and the very code that the program runs.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod backend;
+mod client;
+mod mesh;
+mod resources;
+
+mod bodies;
+mod faults;
+mod lifecycle;
+mod policy;
+mod retries;
+mod routes;
+mod smuggling;
+mod tcp;
+mod timeouts;
+mod upgrade;
