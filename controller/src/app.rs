@@ -220,7 +220,7 @@ fn trust_domain(config: &Path, state: &Path) -> Result<TrustDomain, AppError> {
     let mut world = World::default();
     for change in batch.changes {
         if let Change::Put(object @ Object::MeshConfig(_), _) = change {
-            world.put(object);
+            world.put(&object);
         }
     }
     Ok(TrustDomain::new(world.settings.trust_domain())?)

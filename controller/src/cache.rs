@@ -9,8 +9,11 @@ use crate::model::{EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, 
 /// Objects of one kind.
 #[derive(Debug)]
 pub struct Table<T> {
-    by_namespace: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Obj<T>>>>,
+    by_namespace: BTreeMap<Arc<str>, Names<T>>,
 }
+
+/// Objects of one namespace.
+type Names<T> = BTreeMap<Arc<str>, Arc<Obj<T>>>;
 
 impl<T> Default for Table<T> {
     fn default() -> Self {

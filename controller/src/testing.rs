@@ -1,5 +1,10 @@
 //! Objects for tests, written as a user would.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are used"
+)]
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -13,9 +18,11 @@ pub(crate) fn object(value: &Value) -> Object {
     admit(value).unwrap_or_else(|refusal| panic!("{value}: {refusal:?}"))
 }
 
-/// A pod on node n1, labelled `app: NAME`.
-pub(crate) fn pod(namespace: &str, name: &str, address: &str) -> Arc<Obj<Pod>> {
-    match object(&pod_value(namespace, name, address)) {
+/// A pod on node n1, labelled `app: NAME`, in this network namespace.
+pub(crate) fn pod(namespace: &str, name: &str, netns: &str) -> Arc<Obj<Pod>> {
+    let mut value = pod_value(namespace, name, "10.0.0.1");
+    value["metadata"]["annotations"] = json!({ crate::keys::NETNS: netns });
+    match object(&value) {
         Object::Pod(pod) => pod,
         other => panic!("{other:?}"),
     }
@@ -60,7 +67,7 @@ pub(crate) fn route(namespace: &str, name: &str, spec: Value) -> Value {
 pub(crate) fn world(objects: &[Value]) -> World {
     let mut world = World::default();
     for value in objects {
-        world.put(object(value));
+        world.put(&object(value));
     }
     world
 }

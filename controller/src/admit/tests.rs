@@ -1,5 +1,10 @@
 //! What is refused, and that the refusal names the field.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are used"
+)]
+
 use serde_json::{Value, json};
 
 use super::*;

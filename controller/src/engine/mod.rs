@@ -59,7 +59,7 @@ impl Engine {
         for change in batch.changes {
             if let Change::Put(object, origin) = change {
                 origins.insert(object.key(), origin);
-                world.put(object);
+                world.put(&object);
             }
         }
         world.settings.fix_names();
@@ -148,7 +148,7 @@ impl Engine {
             }
             Event::Report(client, component, report) => {
                 let affected = self.take_capture(&client, component, &report.pods);
-                self.components.reported(&client, component, report);
+                self.components.reported(&client, component, *report);
                 affected
             }
             Event::Answered {
@@ -210,5 +210,7 @@ impl Engine {
 
 mod step;
 
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -22,7 +22,7 @@ impl Engine {
                     if let Some(before) = &before {
                         affected.extend(affected::of(&self.world, &self.facts, before));
                     }
-                    self.world.put(object.clone());
+                    self.world.put(&object);
                     affected.extend(affected::of(&self.world, &self.facts, &object));
                 }
                 Change::Remove(key) => {

@@ -1,7 +1,6 @@
-//! That small steps and a fresh start lead to the same, and who is told what.
+//! Who is told what, and what is remembered.
 
 use culvert_proto::node::{PodState, Report};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -27,7 +26,7 @@ impl Engine {
         self.refresh(dirty);
     }
 
-    fn current(&self) -> Arc<Snapshot> {
+    pub(super) fn current(&self) -> Arc<Snapshot> {
         self.snapshots.borrow().clone()
     }
 
@@ -40,7 +39,7 @@ impl Engine {
     }
 }
 
-fn captured(pod: &str) -> Event {
+pub(super) fn captured(pod: &str) -> Event {
     let state = PodState {
         uid: format!("Kubernetes//Pod/demo/{pod}"),
         capture: "captured".into(),
@@ -55,44 +54,6 @@ fn captured(pod: &str) -> Event {
         Component::Agent,
         Box::new(report),
     )
-}
-
-/// All that is served, as text.
-fn served(snapshot: &Snapshot) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (kind, resources) in &snapshot.resources {
-        lines.extend(
-            resources
-                .values()
-                .map(|r| format!("{kind} {} {}", r.name, r.version)),
-        );
-    }
-    lines.extend(
-        snapshot
-            .waived
-            .values()
-            .map(|r| format!("waived {} {}", r.name, r.version)),
-    );
-    lines.extend(
-        snapshot
-            .aliases
-            .iter()
-            .map(|(alias, name)| format!("alias {alias} {name}")),
-    );
-    for (node, view) in &snapshot.nodes {
-        let pods: Vec<_> = view.pods.values().map(|r| (&r.name, &r.version)).collect();
-        lines.push(format!(
-            "node {node} {pods:?} {:?} {:?}",
-            view.policies, view.identities
-        ));
-    }
-    lines.extend(
-        snapshot
-            .waypoints
-            .iter()
-            .map(|(name, scope)| format!("waypoint {name} {scope:?}")),
-    );
-    lines
 }
 
 #[test]
@@ -323,238 +284,6 @@ fn the_trust_domain_stays_what_it_is() {
         "spec.trustDomain"
     );
     assert_eq!(engine.current().certificate_ttl.as_secs(), 3600);
-}
-
-/// Objects that have much to do with each other. Each is there in one of several forms, or not.
-fn candidates() -> Vec<Vec<Value>> {
-    let with = |mut value: Value, pointer: &str, content: Value| {
-        let (parent, last) = pointer.rsplit_once('/').unwrap();
-        value.pointer_mut(parent).unwrap()[last] = content;
-        value
-    };
-    let web = service("demo", "web", "a", "10.96.0.1");
-    let gate = waypoint("demo", "gate", "10.0.0.9");
-    let pod = |name: &str, address: &str| pod_value("demo", name, address);
-    let authorization =
-        |namespace: &str, spec: Value| culvert("AuthorizationPolicy", namespace, "p", spec);
-    let strict = |namespace: &str, mode: &str| {
-        culvert(
-            "PeerAuthentication",
-            namespace,
-            "x",
-            json!({"mtls": {"mode": mode}}),
-        )
-    };
-    let ports = json!({"selector": {"matchLabels": {"app": "a"}}, "portLevelMtls": {"80": {"mode": "STRICT"}}});
-    let slice = |endpoints: Value| {
-        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "s", "namespace": "demo", "labels": {"kubernetes.io/service-name": "web"}},
-        "ports": [{"name": "http", "port": 9090}], "endpoints": endpoints})
-    };
-    let to_web = json!([{"group": "", "kind": "Service", "name": "web"}]);
-    let to_gate =
-        json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gate"}]);
-    let to_route =
-        json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r"}]);
-    vec![
-        vec![
-            namespace("demo", json!({})),
-            namespace("demo", json!({"culvert.dev/dataplane-mode": "ambient"})),
-            namespace(
-                "demo",
-                json!({"culvert.dev/dataplane-mode": "ambient", "culvert.dev/use-waypoint": "gate"}),
-            ),
-        ],
-        vec![
-            pod("a", "10.0.0.1"),
-            pod("a", "10.0.0.2"),
-            with(pod("a", "10.0.0.1"), "/spec/nodeName", json!("n2")),
-            with(
-                pod("a", "10.0.0.1"),
-                "/metadata/deletionTimestamp",
-                json!("2026-01-01T00:00:00Z"),
-            ),
-        ],
-        vec![
-            pod("b", "10.0.0.2"),
-            pod("b", "10.0.0.9"),
-            with(pod("b", "10.0.0.2"), "/status/phase", json!("Failed")),
-            with(
-                pod("b", "10.0.0.2"),
-                "/metadata/labels",
-                json!({"app": "a", "culvert.dev/dataplane-mode": "ambient"}),
-            ),
-        ],
-        vec![
-            web.clone(),
-            with(
-                web.clone(),
-                "/metadata/labels",
-                json!({"culvert.dev/use-waypoint": "gate"}),
-            ),
-            with(
-                web.clone(),
-                "/metadata/labels",
-                json!({"culvert.dev/use-waypoint": "none"}),
-            ),
-            with(web, "/spec/selector", json!({"app": "b"})),
-        ],
-        vec![service("demo", "v2", "b", "10.96.0.2")],
-        vec![with(
-            service("far", "web", "a", "10.96.0.7"),
-            "/metadata/labels",
-            json!({"culvert.dev/use-waypoint": "gate", "culvert.dev/use-waypoint-namespace": "demo"}),
-        )],
-        vec![pod_value("far", "a", "10.0.0.7")],
-        vec![
-            gate.clone(),
-            with(
-                gate.clone(),
-                "/metadata/labels",
-                json!({"culvert.dev/waypoint-for": "all"}),
-            ),
-            with(
-                gate.clone(),
-                "/spec/listeners/0/allowedRoutes",
-                json!({"namespaces": {"from": "All"}}),
-            ),
-            with(gate, "/spec/addresses", json!([{"value": "10.0.0.2"}])),
-        ],
-        vec![
-            slice(json!([{"addresses": ["10.0.0.2"]}])),
-            slice(json!([{"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "a"}}])),
-            slice(json!([{"addresses": ["192.0.2.1"]}])),
-        ],
-        vec![
-            authorization("demo", json!({})),
-            authorization("demo", json!({"selector": {"matchLabels": {"app": "a"}}})),
-            authorization("demo", json!({"targetRefs": to_web.clone()})),
-            authorization("demo", json!({"targetRefs": to_gate})),
-        ],
-        vec![
-            authorization("culvert-system", json!({})),
-            authorization(
-                "culvert-system",
-                json!({"selector": {"matchLabels": {"app": "b"}}}),
-            ),
-        ],
-        vec![
-            strict("demo", "STRICT"),
-            strict("demo", "PERMISSIVE"),
-            culvert("PeerAuthentication", "demo", "x", ports.clone()),
-        ],
-        vec![culvert("PeerAuthentication", "demo", "y", ports)],
-        vec![
-            strict("culvert-system", "STRICT"),
-            strict("culvert-system", "UNSET"),
-        ],
-        vec![
-            route(
-                "demo",
-                "r",
-                json!({"parentRefs": to_web.clone(), "rules": [{"backendRefs": [{"name": "v2", "port": 80}]}]}),
-            ),
-            route(
-                "demo",
-                "r",
-                json!({"parentRefs": to_web.clone(), "rules": [{"backendRefs": [{"name": "v3", "port": 80}]}]}),
-            ),
-            route("demo", "r", json!({"parentRefs": []})),
-        ],
-        vec![
-            culvert("TrafficPolicy", "demo", "t", json!({"targetRefs": to_web})),
-            culvert(
-                "TrafficPolicy",
-                "demo",
-                "t",
-                json!({"targetRefs": to_route.clone()}),
-            ),
-        ],
-        vec![culvert(
-            "FaultPolicy",
-            "demo",
-            "f",
-            json!({"targetRefs": to_route, "delay": {"fixedDelay": "1s"}}),
-        )],
-        vec![
-            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z"}}}),
-        ],
-        vec![
-            json!({"apiVersion": "culvert.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"}, "spec": {"rootNamespace": "demo"}}),
-            json!({"apiVersion": "culvert.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"}, "spec": {"clusterDomain": "x.local"}}),
-        ],
-    ]
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Put(prop::sample::Index, prop::sample::Index),
-    Remove(prop::sample::Index),
-    Captured(bool),
-    Waypoint(u8),
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        6 => (any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(i, j)| Op::Put(i, j)),
-        3 => any::<prop::sample::Index>().prop_map(Op::Remove),
-        1 => any::<bool>().prop_map(Op::Captured),
-        2 => (0..3u8).prop_map(Op::Waypoint),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
-    /// Whatever led there, what is served is what a fresh controller with the same memory and streams would serve.
-    #[test]
-    fn small_steps_and_a_fresh_start_serve_the_same(ops in prop::collection::vec(op(), 1..40)) {
-        let candidates = candidates();
-        let gate = NsName::new("demo", "gate");
-        let client = Client::Waypoint(gate.clone());
-        let mut engine = engine(&[]);
-        let mut present: BTreeMap<usize, Value> = BTreeMap::new();
-        let mut connected = 0;
-        for op in ops {
-            match op {
-                Op::Put(i, j) => {
-                    let i = i.index(candidates.len());
-                    let value = candidates[i][j.index(candidates[i].len())].clone();
-                    present.insert(i, value.clone());
-                    engine.step(Event::Batch(batch(&[value])));
-                }
-                Op::Remove(i) => {
-                    let i = i.index(candidates.len());
-                    if let Some(value) = present.remove(&i) {
-                        let changes = vec![Change::Remove(object(&value).key())];
-                        engine.step(Event::Batch(Batch { changes, rejections: Vec::new() }));
-                    }
-                }
-                Op::Captured(first) => engine.step(captured(if first { "a" } else { "b" })),
-                Op::Waypoint(0) => {
-                    connected += 1;
-                    engine.step(Event::Connected(client.clone(), Component::Waypoint));
-                }
-                Op::Waypoint(1) if connected > 0 => {
-                    connected -= 1;
-                    engine.step(Event::Disconnected(client.clone(), Component::Waypoint));
-                }
-                Op::Waypoint(_) => {
-                    let scope = engine.current().waypoints.get(&gate).cloned();
-                    if let Some(scope) = scope.filter(|_| connected > 0) {
-                        engine.step(Event::Programmed(gate.clone(), scope));
-                    }
-                }
-            }
-            let (_, mut waypoints) = engine.status().memory.recall();
-            (0..connected).for_each(|_| waypoints.connect(&gate));
-            let capture = engine.world.capture.clone();
-            let world = World { waypoints, capture, ..World::default() };
-            let objects: Vec<_> = present.values().cloned().collect();
-            let fresh = Engine::new(world, batch(&objects));
-            prop_assert_eq!(served(&engine.current()), served(&fresh.current()));
-        }
-    }
 }
 
 #[test]

@@ -51,8 +51,8 @@ impl Components {
     }
 
     /// It gave an account of itself.
-    pub fn reported(&mut self, client: &Client, component: Component, report: Box<Report>) {
-        self.state(client, component).report = *report;
+    pub fn reported(&mut self, client: &Client, component: Component, report: Report) {
+        self.state(client, component).report = report;
     }
 
     /// It took a response, or refused it.

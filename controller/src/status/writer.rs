@@ -72,14 +72,14 @@ impl Writer {
     }
 
     async fn write_blocking(self, document: Document) -> Option<Self> {
-        let written = tokio::task::spawn_blocking(move || self.write(document)).await;
+        let written = tokio::task::spawn_blocking(move || self.write(&document)).await;
         written
             .inspect_err(|error| tracing::error!(%error, "writing the status"))
             .ok()
     }
 
     /// The memory goes first: what people read has then been remembered.
-    fn write(mut self, document: Document) -> Self {
+    fn write(mut self, document: &Document) -> Self {
         let failed = |path: &Path, error: &dyn std::fmt::Display| {
             tracing::error!(file = %path.display(), %error, "cannot be written");
         };
@@ -90,7 +90,7 @@ impl Writer {
                 Err(error) => failed(&self.memory, &error),
             }
         }
-        let text = serde_json::to_vec_pretty(&document).map_err(Into::into);
+        let text = serde_json::to_vec_pretty(document).map_err(Into::into);
         if let Err(error) = text.and_then(|text| atomic::replace(&self.status, &text, 0o644)) {
             failed(&self.status, &error);
         }

@@ -49,13 +49,13 @@ pub fn policy_of(world: &World, pod: &Obj<Pod>) -> Option<String> {
 /// The policy of workloads that are strict on all ports.
 #[must_use]
 pub fn strict(world: &World) -> Resource {
+    let not_principals = vec![anyone()];
     resource(
-        strict_name(world),
+        &strict_name(world),
         Match {
-            not_principals: vec![anyone()],
+            not_principals,
             ..Match::default()
         },
-        Scope::WorkloadSelector,
     )
 }
 
@@ -78,7 +78,7 @@ pub fn of(world: &World, policy: &Policy) -> Option<Resource> {
     }
     let NsName { namespace, name } = &policy.meta.name;
     let name = NsName::new(namespace.clone(), format!("{CONVERTED}{name}"));
-    Some(resource(name, m, Scope::WorkloadSelector))
+    Some(resource(&name, m))
 }
 
 fn strict_name(world: &World) -> NsName {
@@ -140,14 +140,14 @@ pub(super) fn anyone() -> StringMatch {
     }
 }
 
-fn resource(name: NsName, m: Match, scope: Scope) -> Resource {
+fn resource(name: &NsName, m: Match) -> Resource {
     let rule = Rule {
         clauses: vec![Clause { matches: vec![m] }],
     };
     let record = Authorization {
         name: name.name.to_string(),
         namespace: name.namespace.to_string(),
-        scope: scope.into(),
+        scope: Scope::WorkloadSelector.into(),
         action: Action::Deny.into(),
         rules: vec![rule],
         ..Authorization::default()

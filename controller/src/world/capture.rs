@@ -99,13 +99,8 @@ impl Capture {
 
 /// Tells a pod from another one that takes its name later.
 fn instance(pod: &Obj<Pod>) -> String {
-    let Pod {
-        node,
-        netns,
-        addresses,
-        ..
-    } = &pod.spec;
-    format!("{} {node} {netns} {addresses:?}", pod.meta.uid)
+    let Pod { node, netns, .. } = &pod.spec;
+    format!("{} {node} {netns}", pod.meta.uid)
 }
 
 #[cfg(test)]
@@ -123,7 +118,7 @@ mod tests {
     #[test]
     fn hbone_begins_with_capture_and_ends_with_enrolment_only() {
         let mut capture = Capture::default();
-        let pod = testing::pod("demo", "web", "10.0.0.1");
+        let pod = testing::pod("demo", "web", "/run/netns/1");
         let name = pod.meta.name.clone();
         capture.settle(&pod, true);
         assert!(!capture.is_hbone(&name));
@@ -151,11 +146,11 @@ mod tests {
     #[test]
     fn another_pod_of_the_name_begins_anew() {
         let mut capture = Capture::default();
-        let pod = testing::pod("demo", "web", "10.0.0.1");
+        let pod = testing::pod("demo", "web", "/run/netns/1");
         capture.settle(&pod, true);
         capture.said(&pod.meta.name, state("captured"));
         capture.settle(&pod, true);
-        let other = testing::pod("demo", "web", "10.0.0.2");
+        let other = testing::pod("demo", "web", "/run/netns/2");
         capture.settle(&other, true);
         assert!(!capture.is_hbone(&other.meta.name));
     }
@@ -163,14 +158,14 @@ mod tests {
     #[test]
     fn is_remembered_over_a_restart() {
         let mut capture = Capture::default();
-        let pod = testing::pod("demo", "web", "10.0.0.1");
+        let pod = testing::pod("demo", "web", "/run/netns/1");
         capture.settle(&pod, true);
         capture.said(&pod.meta.name, state("captured"));
         capture.settle(&pod, true);
         let mut recalled = Capture::recall(&capture.remember());
         recalled.settle(&pod, true);
         assert!(recalled.is_hbone(&pod.meta.name));
-        recalled.settle(&testing::pod("demo", "web", "10.0.0.9"), true);
+        recalled.settle(&testing::pod("demo", "web", "/run/netns/9"), true);
         assert!(!recalled.is_hbone(&pod.meta.name));
     }
 }

@@ -31,12 +31,12 @@ pub struct World {
 
 impl World {
     /// Add or replace an object; gives back the one before.
-    pub fn put(&mut self, object: Object) -> Option<Object> {
+    pub fn put(&mut self, object: &Object) -> Option<Object> {
         let before = self.cache.put(object.clone());
         if let Some(before) = &before {
             self.index.remove(before);
         }
-        self.index.add(&object);
+        self.index.add(object);
         if object.kind() == Kind::MeshConfig {
             self.refresh_settings();
         }

@@ -1,5 +1,10 @@
 //! Routes: references that hold, and that those which don't answer 500 and say so.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are used"
+)]
+
 use culvert_proto::waypoint::{http_filter, path_change};
 use serde_json::{Value, json};
 

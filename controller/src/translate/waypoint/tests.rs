@@ -30,7 +30,7 @@ fn outcome(case: Case) -> (&'static str, Option<&'static str>) {
     let mut service = testing::service(CLIENT, "web", "web", "10.96.0.1");
     service["metadata"]["labels"] = case.labels;
     let mut world = testing::world(&[service]);
-    world.put(testing::object(&testing::service(
+    world.put(&testing::object(&testing::service(
         "demo",
         "other",
         "other",
@@ -38,7 +38,7 @@ fn outcome(case: Case) -> (&'static str, Option<&'static str>) {
     )));
     case.gateway
         .iter()
-        .for_each(|gateway| drop(world.put(testing::object(gateway))));
+        .for_each(|gateway| drop(world.put(&testing::object(gateway))));
     let namespace = case
         .gateway
         .as_ref()

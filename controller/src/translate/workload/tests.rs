@@ -140,7 +140,7 @@ fn hbone_needs_enrolment_and_capture() {
     let pod = world.cache.pods.get(&name).unwrap().clone();
     world.capture.settle(&pod, true);
     assert_eq!(tunnel(&world), i32::from(TunnelProtocol::Hbone));
-    world.put(testing::object(&namespace("demo", json!({}))));
+    world.put(&testing::object(&namespace("demo", json!({}))));
     assert_eq!(tunnel(&world), i32::from(TunnelProtocol::None));
 }
 
@@ -157,7 +157,7 @@ fn two_pods_of_one_address_are_served_under_none() {
     }
     let mut ended = pod_value("demo", "api", "10.0.0.1");
     ended["status"]["phase"] = json!("Succeeded");
-    world.put(testing::object(&ended));
+    world.put(&testing::object(&ended));
     assert!(translated(&world, "web").resource.is_some());
 }
 

@@ -107,7 +107,7 @@ fn a_policy_comes_before_the_addresses_that_name_it_and_goes_after_them() {
         "p",
         json!({"selector": {"matchLabels": {"app": "a"}}}),
     );
-    engine.step(Event::Batch(batch(&[policy.clone()])));
+    engine.step(Event::Batch(batch(std::slice::from_ref(&policy))));
     let expected = ["Authorization +demo/p", "Address +Kubernetes//Pod/demo/a"];
     assert_eq!(pushed(&mut session, &snapshot(&engine)), expected);
     engine.step(remove(&policy));
@@ -340,7 +340,7 @@ fn by_name_by_alias_and_no_longer() {
         let text = response.as_ref().map(text);
         response
             .iter()
-            .for_each(|response| take(session, &snapshot(engine), &[response.clone()]));
+            .for_each(|response| take(session, &snapshot(engine), std::slice::from_ref(response)));
         text.unwrap_or_default()
     };
     // As Istio's client says that it will ask for what it needs.

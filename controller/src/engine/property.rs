@@ -1,0 +1,296 @@
+//! That small steps and a fresh start lead to the same.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::tests::{batch, captured, engine};
+use super::*;
+use crate::testing::{culvert, namespace, object, pod_value, route, service, waypoint};
+
+/// All that is served, as text.
+fn served(snapshot: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (kind, resources) in &snapshot.resources {
+        lines.extend(
+            resources
+                .values()
+                .map(|r| format!("{kind} {} {}", r.name, r.version)),
+        );
+    }
+    lines.extend(
+        snapshot
+            .waived
+            .values()
+            .map(|r| format!("waived {} {}", r.name, r.version)),
+    );
+    lines.extend(
+        snapshot
+            .aliases
+            .iter()
+            .map(|(alias, name)| format!("alias {alias} {name}")),
+    );
+    for (node, view) in &snapshot.nodes {
+        let pods: Vec<_> = view.pods.values().map(|r| (&r.name, &r.version)).collect();
+        lines.push(format!(
+            "node {node} {pods:?} {:?} {:?}",
+            view.policies, view.identities
+        ));
+    }
+    lines.extend(
+        snapshot
+            .waypoints
+            .iter()
+            .map(|(name, scope)| format!("waypoint {name} {scope:?}")),
+    );
+    lines
+}
+
+/// Each is there in one of several forms, or not.
+type Candidates = Vec<Vec<Value>>;
+
+/// Objects that have much to do with each other.
+fn candidates() -> Candidates {
+    [workloads(), services(), policies(), traffic()].concat()
+}
+
+/// The value with other content at a JSON pointer.
+fn with(mut value: Value, pointer: &str, content: Value) -> Value {
+    let (parent, last) = pointer.rsplit_once('/').unwrap();
+    value.pointer_mut(parent).unwrap()[last] = content;
+    value
+}
+
+fn workloads() -> Candidates {
+    let pod = |name: &str, address: &str| pod_value("demo", name, address);
+    let enrolled = json!({"app": "a", "culvert.dev/dataplane-mode": "ambient"});
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+                      "metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z"}}});
+    vec![
+        vec![
+            namespace("demo", json!({})),
+            namespace("demo", json!({"culvert.dev/dataplane-mode": "ambient"})),
+            namespace(
+                "demo",
+                json!({"culvert.dev/dataplane-mode": "ambient", "culvert.dev/use-waypoint": "gate"}),
+            ),
+        ],
+        vec![
+            pod("a", "10.0.0.1"),
+            pod("a", "10.0.0.2"),
+            with(pod("a", "10.0.0.1"), "/spec/nodeName", json!("n2")),
+            with(
+                pod("a", "10.0.0.1"),
+                "/metadata/deletionTimestamp",
+                json!("2026-01-01T00:00:00Z"),
+            ),
+        ],
+        vec![
+            pod("b", "10.0.0.2"),
+            pod("b", "10.0.0.9"),
+            with(pod("b", "10.0.0.2"), "/status/phase", json!("Failed")),
+            with(pod("b", "10.0.0.2"), "/metadata/labels", enrolled),
+        ],
+        vec![pod_value("far", "a", "10.0.0.7")],
+        vec![node],
+    ]
+}
+
+fn services() -> Candidates {
+    let web = service("demo", "web", "a", "10.96.0.1");
+    let gate = waypoint("demo", "gate", "10.0.0.9");
+    let far =
+        json!({"culvert.dev/use-waypoint": "gate", "culvert.dev/use-waypoint-namespace": "demo"});
+    let slice = |endpoints: Value| {
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+               "metadata": {"name": "s", "namespace": "demo", "labels": {"kubernetes.io/service-name": "web"}},
+               "ports": [{"name": "http", "port": 9090}], "endpoints": endpoints})
+    };
+    let all = json!({"namespaces": {"from": "All"}});
+    vec![
+        vec![
+            web.clone(),
+            with(
+                web.clone(),
+                "/metadata/labels",
+                json!({"culvert.dev/use-waypoint": "gate"}),
+            ),
+            with(
+                web.clone(),
+                "/metadata/labels",
+                json!({"culvert.dev/use-waypoint": "none"}),
+            ),
+            with(web, "/spec/selector", json!({"app": "b"})),
+        ],
+        vec![service("demo", "v2", "b", "10.96.0.2")],
+        vec![with(
+            service("far", "web", "a", "10.96.0.7"),
+            "/metadata/labels",
+            far,
+        )],
+        vec![
+            gate.clone(),
+            with(
+                gate.clone(),
+                "/metadata/labels",
+                json!({"culvert.dev/waypoint-for": "all"}),
+            ),
+            with(gate.clone(), "/spec/listeners/0/allowedRoutes", all),
+            with(gate, "/spec/addresses", json!([{"value": "10.0.0.2"}])),
+        ],
+        vec![
+            slice(json!([{"addresses": ["10.0.0.2"]}])),
+            slice(json!([{"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "a"}}])),
+            slice(json!([{"addresses": ["192.0.2.1"]}])),
+        ],
+    ]
+}
+
+fn policies() -> Candidates {
+    let authorization =
+        |namespace: &str, spec: Value| culvert("AuthorizationPolicy", namespace, "p", spec);
+    let strict = |namespace: &str, mode: &str| {
+        culvert(
+            "PeerAuthentication",
+            namespace,
+            "x",
+            json!({"mtls": {"mode": mode}}),
+        )
+    };
+    let app = |app: &str| json!({"selector": {"matchLabels": {"app": app}}});
+    let ports = json!({"selector": {"matchLabels": {"app": "a"}}, "portLevelMtls": {"80": {"mode": "STRICT"}}});
+    let mesh = |spec: Value| json!({"apiVersion": "culvert.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"}, "spec": spec});
+    vec![
+        vec![
+            authorization("demo", json!({})),
+            authorization("demo", app("a")),
+            authorization("demo", json!({"targetRefs": target("Service", "web")})),
+            authorization("demo", json!({"targetRefs": target("Gateway", "gate")})),
+        ],
+        vec![
+            authorization("culvert-system", json!({})),
+            authorization("culvert-system", app("b")),
+        ],
+        vec![
+            strict("demo", "STRICT"),
+            strict("demo", "PERMISSIVE"),
+            culvert("PeerAuthentication", "demo", "x", ports.clone()),
+        ],
+        vec![culvert("PeerAuthentication", "demo", "y", ports)],
+        vec![
+            strict("culvert-system", "STRICT"),
+            strict("culvert-system", "UNSET"),
+        ],
+        vec![
+            mesh(json!({"rootNamespace": "demo"})),
+            mesh(json!({"clusterDomain": "x.local"})),
+        ],
+    ]
+}
+
+fn traffic() -> Candidates {
+    let to = |backend: &str| {
+        let rules = json!([{"backendRefs": [{"name": backend, "port": 80}]}]);
+        route(
+            "demo",
+            "r",
+            json!({"parentRefs": target("Service", "web"), "rules": rules}),
+        )
+    };
+    let policy =
+        |target: Value| culvert("TrafficPolicy", "demo", "t", json!({"targetRefs": target}));
+    let fault = json!({"targetRefs": target("HTTPRoute", "r"), "delay": {"fixedDelay": "1s"}});
+    vec![
+        vec![
+            to("v2"),
+            to("v3"),
+            route("demo", "r", json!({"parentRefs": []})),
+        ],
+        vec![
+            policy(target("Service", "web")),
+            policy(target("HTTPRoute", "r")),
+        ],
+        vec![culvert("FaultPolicy", "demo", "f", fault)],
+    ]
+}
+
+fn target(kind: &str, name: &str) -> Value {
+    let group = if kind == "Service" {
+        ""
+    } else {
+        "gateway.networking.k8s.io"
+    };
+    json!([{"group": group, "kind": kind, "name": name}])
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(prop::sample::Index, prop::sample::Index),
+    Remove(prop::sample::Index),
+    Captured(bool),
+    Waypoint(u8),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(i, j)| Op::Put(i, j)),
+        3 => any::<prop::sample::Index>().prop_map(Op::Remove),
+        1 => any::<bool>().prop_map(Op::Captured),
+        2 => (0..3u8).prop_map(Op::Waypoint),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Whatever led there, what is served is what a fresh controller with the same memory and streams would serve.
+    #[test]
+    fn small_steps_and_a_fresh_start_serve_the_same(ops in prop::collection::vec(op(), 1..40)) {
+        let candidates = candidates();
+        let gate = NsName::new("demo", "gate");
+        let client = Client::Waypoint(gate.clone());
+        let mut engine = engine(&[]);
+        let mut present: BTreeMap<usize, Value> = BTreeMap::new();
+        let mut connected = 0;
+        for op in ops {
+            match op {
+                Op::Put(i, j) => {
+                    let i = i.index(candidates.len());
+                    let value = candidates[i][j.index(candidates[i].len())].clone();
+                    present.insert(i, value.clone());
+                    engine.step(Event::Batch(batch(&[value])));
+                }
+                Op::Remove(i) => {
+                    let i = i.index(candidates.len());
+                    if let Some(value) = present.remove(&i) {
+                        let changes = vec![Change::Remove(object(&value).key())];
+                        engine.step(Event::Batch(Batch { changes, rejections: Vec::new() }));
+                    }
+                }
+                Op::Captured(first) => engine.step(captured(if first { "a" } else { "b" })),
+                Op::Waypoint(0) => {
+                    connected += 1;
+                    engine.step(Event::Connected(client.clone(), Component::Waypoint));
+                }
+                Op::Waypoint(1) if connected > 0 => {
+                    connected -= 1;
+                    engine.step(Event::Disconnected(client.clone(), Component::Waypoint));
+                }
+                Op::Waypoint(_) => {
+                    let scope = engine.current().waypoints.get(&gate).cloned();
+                    if let Some(scope) = scope.filter(|_| connected > 0) {
+                        engine.step(Event::Programmed(gate.clone(), scope));
+                    }
+                }
+            }
+            let (_, mut waypoints) = engine.status().memory.recall();
+            (0..connected).for_each(|_| waypoints.connect(&gate));
+            let capture = engine.world.capture.clone();
+            let world = World { waypoints, capture, ..World::default() };
+            let objects: Vec<_> = present.values().cloned().collect();
+            let fresh = Engine::new(world, batch(&objects));
+            prop_assert_eq!(served(&engine.current()), served(&fresh.current()));
+        }
+    }
+}
