@@ -39,13 +39,17 @@ pub async fn bidirectional(
 
 /// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the error that it
 /// ended with, before it moves another byte.
-pub async fn watched(
+// No async function: that would hold the room for its arguments a second time, for every connection.
+pub fn watched<S>(
     app: TcpStream,
     tunnel: TunnelStream,
     idle: Option<Duration>,
     progress: &Progress,
-    stop: impl Future<Output = io::Error>,
-) -> Outcome {
+    stop: S,
+) -> impl Future<Output = Outcome> + use<'_, S>
+where
+    S: Future<Output = io::Error>,
+{
     let mut copy = Copy {
         app,
         tunnel,
@@ -56,16 +60,18 @@ pub async fn watched(
         app_ended: false,
         ended: false,
     };
-    let error = tokio::select! {
-        biased;
-        error = stop => Some(error),
-        result = &mut copy => result.err(),
-    };
-    copy.ended = error.is_none();
-    Outcome {
-        a_to_b: copy.up.copied(),
-        b_to_a: copy.down.copied(),
-        error,
+    async move {
+        let error = tokio::select! {
+            biased;
+            error = stop => Some(error),
+            result = &mut copy => result.err(),
+        };
+        copy.ended = error.is_none();
+        Outcome {
+            a_to_b: copy.up.copied(),
+            b_to_a: copy.down.copied(),
+            error,
+        }
     }
 }
 

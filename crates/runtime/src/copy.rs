@@ -62,35 +62,40 @@ pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -
 
 /// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the
 /// error that it ended with, before it moves another byte.
-pub async fn watched(
+// No async function: that would hold the room for its arguments a second time, for every connection.
+pub fn watched<S>(
     a: TcpStream,
     b: TcpStream,
     idle: Option<Duration>,
     progress: &Progress,
-    stop: impl Future<Output = io::Error>,
-) -> Outcome {
-    let idle = idle.map(Idle::new);
+    stop: S,
+) -> impl Future<Output = Outcome> + use<'_, S>
+where
+    S: Future<Output = io::Error>,
+{
     let mut copy = Copy {
         a,
         b,
         a_to_b: Half::default(),
         b_to_a: Half::default(),
-        idle,
+        idle: idle.map(Idle::new),
         progress,
     };
-    let error = tokio::select! {
-        biased;
-        error = stop => Some(error),
-        result = &mut copy => result.err(),
-    };
-    if error.is_some() {
-        reset(&copy.a);
-        reset(&copy.b);
-    }
-    Outcome {
-        a_to_b: copy.a_to_b.copied(),
-        b_to_a: copy.b_to_a.copied(),
-        error,
+    async move {
+        let error = tokio::select! {
+            biased;
+            error = stop => Some(error),
+            result = &mut copy => result.err(),
+        };
+        if error.is_some() {
+            reset(&copy.a);
+            reset(&copy.b);
+        }
+        Outcome {
+            a_to_b: copy.a_to_b.copied(),
+            b_to_a: copy.b_to_a.copied(),
+            error,
+        }
     }
 }
 
