@@ -59,8 +59,8 @@ impl Setup {
     async fn captured(&self) -> Result<(Agent, Ztunnel)> {
         let agent = self.agent()?;
         let ztunnel = Ztunnel::connect(&agent.socket).await?;
-        agent.tell(&self.bench.told)?;
         assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
+        agent.tell(&self.bench.told)?;
         ztunnel.grant_add().await?;
         agent.captured(self.uid()).await?;
         Ok((agent, ztunnel))
