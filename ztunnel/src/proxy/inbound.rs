@@ -79,7 +79,12 @@ async fn tunnel(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
         );
     };
     if let Err(error) = server::serve(tcp, &identity.server, &cx.node.tunnel, &cx.drain, on).await {
-        log(&Denial::because(error.deny_reason(), error));
+        // Once there were streams, each of them has told its own end.
+        if handshake.is_some() {
+            log(&Denial::because(error.deny_reason(), error));
+        } else {
+            tracing::debug!(%peer, %error, "a tunnel broke");
+        }
     }
 }
 

@@ -20,10 +20,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(store: Store, pods: Arc<Pods>) {
     let mut changed = store.changed();
     let mut judge = Judge::default();
-    while changed.changed().await.is_ok() {
+    loop {
+        // Seen before the state is read: a change after that is another round.
         changed.borrow_and_update();
         judge.sweep(&store.snapshot(), &pods.with_connections());
         tokio::time::sleep(PAUSE).await;
+        if changed.changed().await.is_err() {
+            return;
+        }
     }
 }
 
