@@ -4,6 +4,7 @@
 //! length beside a transfer coding, repeated lengths, codings other than one `chunked`, folded lines, lines without
 //! CR, blanks before a colon, and everything in chunked bodies that is not plainly a chunk.
 
+mod ahead;
 mod chunked;
 mod guard;
 mod head;
@@ -11,6 +12,7 @@ mod head;
 use chunked::{Chunked, Step};
 use head::{Body, Head};
 
+pub use ahead::Watched;
 pub use guard::{Guard, Switch};
 
 /// Most bytes of one line, and of all lines of a head. The HTTP library's own, lower limit answers 431 before.

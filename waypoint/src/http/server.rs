@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::Connection;
 use super::upgrade::UpgradeSlot;
 use crate::executor::LocalExecutor;
-use crate::framing::Guard;
+use crate::framing::{Guard, Watched};
 use crate::world::Session;
 
 /// Most headers of one request.
@@ -36,6 +36,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = &session.core.world.limits;
+    let stream = Watched::new(stream);
+    let watcher = stream.clone();
     let guard = Guard::new(stream, limits.request_header);
     let drain = session.core.drain.clone();
     let (header_bytes, idle) = (limits.header_bytes, limits.stream_idle);
@@ -61,6 +63,11 @@ where
         tokio::select! {
             biased;
             ended = std::future::poll_fn(|cx| http.poll_without_shutdown(cx)) => break ended,
+            error = std::future::poll_fn(|cx| watcher.poll_gone(cx)) => {
+                // The client is gone, and with it whoever the answer is for.
+                tracing::debug!(%error, "client gone");
+                return Ok(());
+            }
             () = &mut draining, if !told => {
                 told = true;
                 std::pin::Pin::new(&mut http).graceful_shutdown();

@@ -111,14 +111,13 @@ async fn with_stream<F: Future<Output = ()>>(
     }
 }
 
-/// Looks at the first bytes to tell what is spoken. Where routes are attached, HTTP is what was meant: waiting for the
-/// server to speak first would be a way around them.
+/// Looks at the first bytes to tell what is spoken.
 async fn look(session: Rc<Session>, mut stream: TunnelStream) {
     let routed = session
         .config(&session.core.world.routes.load())
         .table
         .is_some();
-    let (protocol, first) = match sniff(&mut stream, !routed).await {
+    let (protocol, first) = match sniff(&mut stream, routed).await {
         Ok(seen) => seen,
         Err(error) => {
             return tracing::debug!(%error, "connection ended before its protocol was known");

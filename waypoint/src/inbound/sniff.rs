@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::timeout;
 
 /// How long a client may keep silent before its server is taken to speak first.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -32,36 +33,42 @@ pub enum Protocol {
     Tcp,
 }
 
-/// Reads until it is clear what is spoken. With `silence_is_tcp`, a client that says nothing at first waits for its
-/// server to speak. The bytes that were read come back.
-pub async fn sniff<S>(stream: &mut S, silence_is_tcp: bool) -> io::Result<(Protocol, Bytes)>
+/// Reads until it is clear what is spoken. The bytes that were read come back.
+///
+/// Where routes are attached (`routed`), HTTP is what was meant: silence is waited out, and whatever an HTTP server could
+/// take for a request is served as one, and answered 400 if it is none. Being slow or odd is no way around a route.
+pub async fn sniff<S>(stream: &mut S, routed: bool) -> io::Result<(Protocol, Bytes)>
 where
     S: AsyncRead + Unpin,
 {
     let mut seen = BytesMut::new();
-    loop {
+    let protocol = loop {
         if let Some(protocol) = classify(&seen) {
-            return Ok((protocol, seen.freeze()));
+            break protocol;
         }
-        let patience = if seen.is_empty() { SILENCE } else { UNDECIDED };
+        let silent = seen.is_empty();
         let read = stream.read_buf(&mut seen);
-        let count = if seen_nothing_may_last(silence_is_tcp, patience) {
-            read.await?
-        } else {
-            match tokio::time::timeout(patience, read).await {
-                Ok(count) => count?,
-                Err(_) => return Ok((Protocol::Tcp, seen.freeze())),
-            }
+        let count = match (silent, routed) {
+            (true, true) => Some(read.await?),
+            (true, false) => timeout(SILENCE, read).await.ok().transpose()?,
+            (false, _) => timeout(UNDECIDED, read).await.ok().transpose()?,
         };
-        if count == 0 {
-            return Ok((Protocol::Tcp, seen.freeze()));
+        if count.unwrap_or(0) == 0 {
+            break Protocol::Tcp;
         }
-    }
+    };
+    let protocol = match protocol {
+        Protocol::Tcp if routed && could_be_a_request(&seen) => Protocol::Http1,
+        protocol => protocol,
+    };
+    Ok((protocol, seen.freeze()))
 }
 
-/// Where silence says nothing, the first byte is waited for as long as the stream lives.
-fn seen_nothing_may_last(silence_is_tcp: bool, patience: Duration) -> bool {
-    !silence_is_tcp && patience == SILENCE
+/// Whether a lenient HTTP server could take this for the beginning of a request.
+fn could_be_a_request(seen: &[u8]) -> bool {
+    seen.trim_ascii_start()
+        .first()
+        .is_some_and(u8::is_ascii_alphabetic)
 }
 
 /// What `seen` is the beginning of; nothing while that is open.
@@ -154,21 +161,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_tcp_only_where_nothing_depends_on_it() {
+    async fn silence_is_tcp_only_where_no_route_depends_on_it() {
         let (mut client, mut server) = duplex(100);
         assert_eq!(
-            sniff(&mut server, true).await.unwrap(),
+            sniff(&mut server, false).await.unwrap(),
             (Protocol::Tcp, Bytes::new())
         );
         let late = async {
             tokio::time::sleep(Duration::from_secs(600)).await;
             client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         };
-        let (seen, ()) = tokio::join!(sniff(&mut server, false), late);
+        let (seen, ()) = tokio::join!(sniff(&mut server, true), late);
         assert_eq!(
             seen.unwrap(),
             (Protocol::Http1, Bytes::from_static(b"GET / HTTP/1.1\r\n"))
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn being_slow_or_odd_is_no_way_around_a_route() {
+        for (bytes, expected) in [
+            (&b"G"[..], Protocol::Http1),
+            (b"GET /", Protocol::Http1),
+            (b"\r\nGET /admin HTTP/1.1\r\n", Protocol::Http1),
+            (b"GET /admin\r\n", Protocol::Http1),
+            (b"*1\r\n$4\r\nPING\r\n", Protocol::Tcp),
+            (b"\x16\x03\x01", Protocol::Tls),
+            (b"\x00\x01", Protocol::Tcp),
+        ] {
+            let (mut client, mut server) = duplex(100);
+            client.write_all(bytes).await.unwrap();
+            let seen = sniff(&mut server, true).await.unwrap();
+            assert_eq!(
+                seen,
+                (expected, Bytes::from_static(bytes)),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
     }
 
     #[tokio::test]
@@ -181,7 +211,7 @@ mod tests {
             }
             drop(client);
         };
-        let (seen, ()) = tokio::join!(sniff(&mut server, true), writes);
+        let (seen, ()) = tokio::join!(sniff(&mut server, false), writes);
         let (protocol, bytes) = seen.unwrap();
         assert_eq!(protocol, Protocol::Http1);
         assert!(b"POST / HTTP/1.1\r\nHost".starts_with(&bytes[..]) && bytes.len() >= 17);

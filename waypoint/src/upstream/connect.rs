@@ -109,11 +109,6 @@ impl Dialer {
             }
         }
     }
-
-    /// Opens no new tunnels; streams that are open finish.
-    pub fn drain(&self) {
-        self.tunnels.drain();
-    }
 }
 
 async fn dial(address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {

@@ -44,8 +44,9 @@ pub enum HttpVersion {
 pub struct Connections {
     http1: RefCell<Vec<Idle>>,
     http2: RefCell<Vec<Shared>>,
-    /// One dial of HTTP/2 at a time; others wait for its connection.
+    /// One dial of HTTP/2 at a time; others wait for its connection, or share its failure.
     dialling: Semaphore,
+    failed: Cell<Option<(Instant, DenyReason)>>,
 }
 
 #[derive(Debug)]
@@ -121,6 +122,7 @@ impl Default for Connections {
             http1: RefCell::default(),
             http2: RefCell::default(),
             dialling: Semaphore::new(1),
+            failed: Cell::new(None),
         }
     }
 }
@@ -144,12 +146,23 @@ impl Connections {
                 if let Some(lease) = kept.shared(generation).filter(|_| !fresh) {
                     return Ok(lease);
                 }
+                let asked = Instant::now();
                 // The semaphore is never closed.
                 let _turn = kept.dialling.acquire().await;
-                match kept.shared(generation).filter(|_| !fresh) {
-                    Some(lease) => Ok(lease),
-                    None => dial_http2(endpoint, dialer).await,
+                if let Some(lease) = kept.shared(generation).filter(|_| !fresh) {
+                    return Ok(lease);
                 }
+                if let Some((_, reason)) = kept.failed.get().filter(|(at, _)| *at > asked) {
+                    return Err(reason);
+                }
+                let dialled = dial_http2(endpoint, dialer).await;
+                kept.failed.set(
+                    dialled
+                        .as_ref()
+                        .err()
+                        .map(|reason| (Instant::now(), *reason)),
+                );
+                dialled
             }
         }
     }

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::backend::{Backend, Body, BodyError, Speaks, response, text};
 use crate::client::{Client, get, post};
@@ -265,6 +266,40 @@ fn a_head_request_and_an_empty_answer_have_no_body() {
                 backend.connections.get(),
                 2,
                 "one connection for each protocol serves all"
+            );
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_body_that_waits_for_leave_gets_it_and_a_half_closed_client_its_answer() {
+    test(
+        "bodies::a_body_that_waits_for_leave_gets_it_and_a_half_closed_client_its_answer",
+        |mesh| async move {
+            mesh.service("web", "10.96.0.10")?;
+            let echo = |request: http::Request<Incoming>| async move {
+                assert!(!request.headers().contains_key("expect"));
+                let body = request.into_body().collect().await?.to_bytes();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                response(200, body)
+            };
+            let _backend = Backend::start(&mesh, "web-1", "web", 10, Speaks::Http1, echo).await?;
+            let mut stream = Client::new(&mesh, "curl").await?.connect(VIP).await?;
+            let head =
+                "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+            stream.write_all(head.as_bytes()).await?;
+            let leave = b"HTTP/1.1 100 Continue\r\n\r\n";
+            let mut got = vec![0; leave.len()];
+            stream.read_exact(&mut got).await?;
+            assert_eq!(got, leave);
+            stream.write_all(b"hello").await?;
+            stream.shutdown().await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            assert!(
+                answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hello"),
+                "{answer}"
             );
             Ok(())
         },

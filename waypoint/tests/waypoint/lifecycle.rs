@@ -61,6 +61,55 @@ fn requests_in_flight_finish_and_no_new_ones_start() {
 }
 
 #[test]
+fn a_client_that_is_gone_takes_its_request_along() {
+    test(
+        "lifecycle::a_client_that_is_gone_takes_its_request_along",
+        |mesh| async move {
+            mesh.service("web", "10.96.0.10")?;
+            let waiting = Rc::new(std::cell::Cell::new(0));
+            let counter = Rc::clone(&waiting);
+            let never = move |_: http::Request<hyper::body::Incoming>| {
+                let guard = Waiting::new(&counter);
+                async move {
+                    std::future::pending::<()>().await;
+                    drop(guard);
+                    response(200, "")
+                }
+            };
+            let _web = Backend::start(&mesh, "web-1", "web", 10, Speaks::Both, never).await?;
+            let client = Client::new(&mesh, "curl").await?;
+            for mut http in [client.http1(VIP).await?, client.http2(VIP).await?] {
+                let request = tokio::task::spawn_local(async move { http.get("/").await });
+                while waiting.get() == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                request.abort();
+                while waiting.get() > 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            Ok(())
+        },
+    );
+}
+
+/// Counts a request at the backend for as long as it is served.
+struct Waiting(Rc<std::cell::Cell<usize>>);
+
+impl Waiting {
+    fn new(counter: &Rc<std::cell::Cell<usize>>) -> Self {
+        counter.set(counter.get() + 1);
+        Self(Rc::clone(counter))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+#[test]
 fn endpoints_follow_the_mesh() {
     test("lifecycle::endpoints_follow_the_mesh", |mesh| async move {
         mesh.service("web", "10.96.0.10")?;
