@@ -24,7 +24,7 @@ use crate::engine::{Engine, Event};
 use crate::model::{NsName, Object};
 use crate::serve::{self, Authenticator, Context};
 use crate::source::dir::{Dir, DirError};
-use crate::source::{Change, Source};
+use crate::source::{Batch, Change, Rejection, Source};
 use crate::status::{Memory, MemoryError, Writer};
 use crate::world::World;
 
@@ -51,6 +51,16 @@ pub enum AppError {
     Listen {
         address: SocketAddr,
         source: std::io::Error,
+    },
+    #[error(
+        "{file}:{line}: {object}: {field}: {message}; without it the mesh's names are not known"
+    )]
+    MeshConfig {
+        file: String,
+        line: u32,
+        object: String,
+        field: String,
+        message: String,
     },
     #[error("{path}: {source}")]
     State {
@@ -80,6 +90,7 @@ impl App {
         let memory = Memory::load(&Writer::memory(status))?;
         let (capture, waypoints) = memory.recall();
         let (source, batch) = Dir::open(&dirs.config, state)?;
+        check_mesh_config(&batch)?;
         let world = World {
             capture,
             waypoints,
@@ -189,6 +200,38 @@ fn names(addresses: &[SocketAddr]) -> ServerNames {
     }
 }
 
+/// Names that are given out stay. They do not begin with defaults because of a mistake in what should have set them.
+fn check_mesh_config(batch: &Batch) -> Result<(), AppError> {
+    let is_config = |change: &Change| matches!(change, Change::Put(Object::MeshConfig(_), _));
+    let wrong = batch
+        .rejections
+        .iter()
+        .find(|r| r.object.starts_with("MeshConfig"));
+    match wrong {
+        Some(rejection) if !batch.changes.iter().any(is_config) => {
+            let Rejection {
+                file,
+                line,
+                object,
+                field,
+                message,
+                ..
+            } = rejection.clone();
+            let file = file
+                .map(|file| file.display().to_string())
+                .unwrap_or_default();
+            Err(AppError::MeshConfig {
+                file,
+                line,
+                object,
+                field,
+                message,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Keys are for nobody else's eyes.
 fn make_private(dir: &Path) -> Result<(), AppError> {
     let made = std::fs::DirBuilder::new()
@@ -217,6 +260,7 @@ pub fn token(token: &Token, dirs: &Dirs) -> Result<String, AppError> {
 /// As the MeshConfig says, before any controller has run.
 fn trust_domain(config: &Path, state: &Path) -> Result<TrustDomain, AppError> {
     let (_, batch) = Dir::read(config, state)?;
+    check_mesh_config(&batch)?;
     let mut world = World::default();
     for change in batch.changes {
         if let Change::Put(object @ Object::MeshConfig(_), _) = change {

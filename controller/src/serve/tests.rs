@@ -228,7 +228,7 @@ async fn a_change_reaches_the_client_policy_first() {
         text(&stream.take().await),
         "Address +Kubernetes//Pod/demo/a +Kubernetes//Pod/demo/b"
     );
-    mesh.put("policy", &[]);
+    std::fs::remove_file(mesh.dirs.config.join("policy.yaml")).unwrap();
     assert_eq!(
         text(&stream.take().await),
         "Address +Kubernetes//Pod/demo/a +Kubernetes//Pod/demo/b"
@@ -476,6 +476,34 @@ async fn what_agents_report_is_shown_believed_and_remembered() {
         status["nodes"][0]["agent"]["connected"] == json!(false)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_mesh_config_is_not_taken_for_none() {
+    let temporary = tempfile::tempdir().unwrap();
+    let config = temporary.path().to_path_buf();
+    let dirs = Dirs {
+        state: config.join(".state"),
+        status: config.join(".status"),
+        config,
+    };
+    let wrong = json!({"apiVersion": "culvert.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"}, "spec": {"trustdomain": "x"}});
+    write(&dirs.config, "mesh", &[wrong]);
+    let error = app::token(
+        &Token {
+            kind: Kind::Node,
+            name: "n1".into(),
+        },
+        &dirs,
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("mesh.yaml:1: MeshConfig default: spec.trustdomain: unknown field"),
+        "{error}"
+    );
+    assert!(!dirs.state.join("root.pem").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -111,8 +111,11 @@ impl Merged {
             }
         }
         for (key, held) in &self.in_force {
-            let file = held.origin.file.as_ref();
-            if file.is_some_and(|file| incomplete.contains(&file)) {
+            let unseen = |file: &Arc<Path>| {
+                let mut unlisted = files.unlisted.iter();
+                incomplete.contains(&file) || unlisted.any(|(dir, _)| file.starts_with(dir))
+            };
+            if held.origin.file.as_ref().is_some_and(unseen) {
                 self.keep(key, next);
             }
         }

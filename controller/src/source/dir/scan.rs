@@ -19,6 +19,7 @@ use crate::model::{Kind, Object};
 use crate::path::{FieldPath, Issue};
 use crate::source::{Origin, Positions};
 
+const EMPTY: &str = "is empty; to remove its objects, remove the file";
 /// Larger files are refused.
 const MAX_BYTES: u64 = 64 << 20;
 /// A file that was changed so shortly before it was read may change again without its times saying so.
@@ -164,6 +165,8 @@ impl File {
                     Err(error) => broken(error.to_string()),
                     Ok(bytes) => match String::from_utf8(bytes) {
                         Err(_) => broken("is not UTF-8".into()),
+                        // Someone may be about to write it.
+                        Ok(text) if text.is_empty() => broken(EMPTY.into()),
                         Ok(text) => Content::parse(path, &text),
                     },
                 },

@@ -167,6 +167,7 @@ fn a_file_that_is_not_understood_loses_nothing() {
         &format!("{}---\nkind: Servce\n", service("web", "80")),
         "- a\n",
         "\u{0}",
+        "",
     ] {
         world.put("a.yaml", broken);
         let batch = world.refresh();
@@ -234,6 +235,23 @@ fn the_last_good_objects_survive_a_restart() {
     fs::write(world.root.join(".state/last-good.json"), "[").unwrap();
     let error = Dir::open(&world.root, &world.root.join(".state")).unwrap_err();
     assert!(matches!(error, DirError::LastGood { .. }));
+}
+
+#[test]
+fn at_a_restart_a_directory_that_cannot_be_listed_loses_nothing_either() {
+    let mut world = World::new();
+    world.put("sub/a.yaml", &service("web", "80"));
+    world.open();
+    let mut files = scan::Files::default();
+    files
+        .unlisted
+        .push((world.root.join("sub"), "permission denied".into()));
+    let dir = world.dir.as_mut().unwrap();
+    let remembered = good::load(&dir.last_good).unwrap();
+    let mut merged = Merged::new(remembered);
+    let batch = merged.update(&files);
+    assert_eq!(names(&batch), Vec::<String>::new());
+    assert_eq!(batch.rejections[0].message, "permission denied");
 }
 
 #[test]
