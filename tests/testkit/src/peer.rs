@@ -15,6 +15,9 @@ use std::{
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// SETTINGS_HEADER_TABLE_SIZE 0: header blocks that are understood by themselves.
+const NO_HEADER_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
+
 /// A connection after its TLS handshake.
 #[derive(Debug)]
 pub struct Peer {
@@ -57,7 +60,7 @@ impl Peer {
     pub fn open(stream: TcpStream, credentials: Option<&Credentials>) -> Result<Self> {
         let mut peer = Self::handshake(stream, credentials)?;
         peer.send_bytes(PREFACE)?;
-        peer.send(&Frame::new(kind::SETTINGS, 0, 0, []))?;
+        peer.send(&Frame::new(kind::SETTINGS, 0, 0, NO_HEADER_TABLE))?;
         let settings = peer.receive()?;
         if settings.kind != kind::SETTINGS {
             bail!("the server's first frame is {settings:?}");
@@ -86,11 +89,14 @@ impl Peer {
         Ok(Frame::decode(header, payload))
     }
 
-    /// The next frame of `kind`, or of a stream's or the connection's end; others are skipped.
-    pub fn receive_kind(&mut self, kind: u8) -> Result<Frame> {
+    /// The next frame of `kind` on a stream, or of the stream's or the connection's end; others are skipped, such as the
+    /// late reset of another stream.
+    pub fn receive_on(&mut self, stream: u32, kind: u8) -> Result<Frame> {
         loop {
             let frame = self.receive()?;
-            if frame.kind == kind || frame.kind == kind::GOAWAY || frame.kind == kind::RST_STREAM {
+            let wanted =
+                frame.stream == stream && (frame.kind == kind || frame.kind == kind::RST_STREAM);
+            if wanted || frame.kind == kind::GOAWAY {
                 return Ok(frame);
             }
         }
@@ -117,8 +123,8 @@ impl Peer {
 
     /// The status of the response on a stream.
     pub fn status(&mut self, stream: u32) -> Result<u16> {
-        let response = self.receive_kind(kind::HEADERS)?;
-        if response.kind != kind::HEADERS || response.stream != stream {
+        let response = self.receive_on(stream, kind::HEADERS)?;
+        if response.kind != kind::HEADERS {
             bail!("no response on stream {stream}: {response:?}");
         }
         hpack::status(&response.payload)
@@ -128,7 +134,7 @@ impl Peer {
     pub fn exchange(&mut self, stream: u32, data: &[u8]) -> Result<Vec<u8>> {
         self.send(&Frame::new(kind::DATA, 0, stream, data))?;
         loop {
-            let frame = self.receive_kind(kind::DATA)?;
+            let frame = self.receive_on(stream, kind::DATA)?;
             if frame.kind != kind::DATA {
                 bail!("stream {stream} ended: {frame:?}");
             }
