@@ -85,8 +85,16 @@ pub fn set_level(filter: &str) -> Result<(), TraceError> {
     handle.reload(parsed).map_err(|_gone| TraceError::NotSetUp)
 }
 
+/// What the HTTP/2 engine says below an error is about frames that a peer chose to send: a peer must not be able to fill
+/// our log with it. A filter that names the engine has its way.
+const QUIET: &str = "h2=error";
+
 fn parse(filter: &str) -> Result<EnvFilter, TraceError> {
-    let parsed = EnvFilter::try_new(filter);
+    let parsed = if filter.contains("h2") {
+        EnvFilter::try_new(filter)
+    } else {
+        EnvFilter::try_new(format!("{QUIET},{filter}"))
+    };
     parsed.map_err(|source| TraceError::Filter {
         filter: filter.to_owned(),
         source,
