@@ -23,7 +23,7 @@ use crate::config::{Dirs, Kind, Serve, Token};
 use crate::engine::{Engine, Event};
 use crate::model::{NsName, Object};
 use crate::serve::{self, Authenticator, Context};
-use crate::source::dir::{Dir, DirError};
+use crate::source::dir::{Dir, DirError, Watched};
 use crate::source::{Batch, Change, Rejection, Source};
 use crate::status::{Memory, MemoryError, Writer};
 use crate::world::World;
@@ -89,7 +89,7 @@ impl App {
         make_private(state)?;
         let memory = Memory::load(&Writer::memory(status))?;
         let (capture, waypoints) = memory.recall();
-        let (source, batch) = Dir::open(&dirs.config, state)?;
+        let (source, batch) = Watched::open(&dirs.config, state)?;
         check_mesh_config(&batch)?;
         let world = World {
             capture,
@@ -160,7 +160,7 @@ impl App {
     }
 }
 
-fn watch(source: Dir, events: &mpsc::Sender<Event>, drain: &Drain) {
+fn watch(source: Watched, events: &mpsc::Sender<Event>, drain: &Drain) {
     let (batches, mut inbox) = mpsc::channel(1);
     task::spawn("source", source.run(batches, drain.clone()));
     let events = events.clone();

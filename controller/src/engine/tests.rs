@@ -243,7 +243,7 @@ fn a_dangling_reference_names_file_line_object_and_field() {
         service("demo", "web", "web", "10.96.0.1").to_string(),
     )
     .unwrap();
-    let (_, batch) = crate::source::dir::Dir::open(dir.path(), &dir.path().join(".state")).unwrap();
+    let (_, batch) = crate::source::dir::Dir::read(dir.path(), &dir.path().join(".state")).unwrap();
     let engine = Engine::new(World::default(), batch);
     let problems: Vec<_> = engine.problems.iter().map(|p| &p.rejection).collect();
     let [

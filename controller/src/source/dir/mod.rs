@@ -75,13 +75,6 @@ impl Dir {
         Ok((dir, batch))
     }
 
-    /// The same, and remember it in `state`.
-    pub fn open(root: &Path, state: &Path) -> Result<(Self, Batch), DirError> {
-        let (dir, batch) = Self::read(root, state)?;
-        dir.remember();
-        Ok((dir, batch))
-    }
-
     /// Look again. Blocks on the file system.
     fn refresh(&mut self) -> Batch {
         self.files.scan(&self.root);
@@ -100,9 +93,27 @@ impl Dir {
     }
 }
 
-impl Source for Dir {
-    async fn run(mut self, batches: mpsc::Sender<Batch>, drain: Drain) {
-        let mut watch = Watch::new(&self.root);
+/// A directory that is watched.
+#[derive(Debug)]
+pub struct Watched {
+    dir: Dir,
+    watch: Watch,
+}
+
+impl Watched {
+    /// Watch `root`, read it for the first time, and remember in `state` what is in force.
+    pub fn open(root: &Path, state: &Path) -> Result<(Self, Batch), DirError> {
+        // Before the first look, so that no change falls between the two.
+        let watch = Watch::new(root);
+        let (dir, batch) = Dir::read(root, state)?;
+        dir.remember();
+        Ok((Self { dir, watch }, batch))
+    }
+}
+
+impl Source for Watched {
+    async fn run(self, batches: mpsc::Sender<Batch>, drain: Drain) {
+        let Self { mut dir, mut watch } = self;
         let mut last = None;
         loop {
             tokio::select! {
@@ -110,16 +121,16 @@ impl Source for Dir {
                 () = watch.quiet(RESCAN) => {}
             }
             let looked = tokio::task::spawn_blocking(move || {
-                let batch = self.refresh();
-                (self, batch)
+                let batch = dir.refresh();
+                (dir, batch)
             });
-            let Ok((dir, batch)) = looked.await else {
+            let Ok((looked, batch)) = looked.await else {
                 tracing::error!(
                     "reading the configuration directory panicked; it is no longer watched"
                 );
                 return;
             };
-            self = dir;
+            dir = looked;
             let news = !batch.changes.is_empty() || last.as_ref() != Some(&batch.rejections);
             last = Some(batch.rejections.clone());
             if news && batches.send(batch).await.is_err() {

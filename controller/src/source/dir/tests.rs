@@ -40,7 +40,8 @@ impl World {
 
     /// As a controller that starts.
     fn open(&mut self) -> Batch {
-        let (dir, batch) = Dir::open(&self.root, &self.root.join(".state")).unwrap();
+        let (dir, batch) = Dir::read(&self.root, &self.root.join(".state")).unwrap();
+        dir.remember();
         self.dir = Some(dir);
         batch
     }
@@ -233,7 +234,7 @@ fn the_last_good_objects_survive_a_restart() {
         batch.rejections
     );
     fs::write(world.root.join(".state/last-good.json"), "[").unwrap();
-    let error = Dir::open(&world.root, &world.root.join(".state")).unwrap_err();
+    let error = Dir::read(&world.root, &world.root.join(".state")).unwrap_err();
     assert!(matches!(error, DirError::LastGood { .. }));
 }
 
@@ -270,23 +271,21 @@ fn a_directory_that_cannot_be_listed_loses_nothing() {
 
 #[tokio::test]
 async fn a_change_is_told_without_waiting_for_the_rescan() {
-    let mut world = World::new();
+    let world = World::new();
     world.put("a.yaml", &service("web", "80"));
-    world.open();
+    let (watched, _) = Watched::open(&world.root, &world.root.join(".state")).unwrap();
+    // Before the source runs, yet not lost.
+    world.put(".new", &format!("{}---\n{NAMESPACE}", service("web", "80")));
+    fs::rename(world.root.join(".new"), world.root.join("a.yaml")).unwrap();
     let (sender, mut batches) = mpsc::channel(1);
     let (trigger, drain) = culvert_runtime::drain::channel();
-    let running = tokio::spawn(world.dir.take().unwrap().run(sender, drain));
-    let before = std::time::Instant::now();
-    // Written until it is seen: the watch may not have begun with the first.
-    let batch = loop {
-        world.put(".new", &format!("{}---\n{NAMESPACE}", service("web", "80")));
-        fs::rename(world.root.join(".new"), world.root.join("a.yaml")).unwrap();
-        if let Ok(batch) = tokio::time::timeout(Duration::from_secs(2), batches.recv()).await {
-            break batch.unwrap();
-        }
-    };
-    assert!(before.elapsed() < RESCAN);
-    assert_eq!(names(&batch), ["+Namespace demo"]);
+    let running = tokio::spawn(watched.run(sender, drain));
+    let batch = tokio::time::timeout(RESCAN / 2, batches.recv()).await;
+    assert_eq!(names(&batch.unwrap().unwrap()), ["+Namespace demo"]);
+    // A directory that appears, with a file in it.
+    world.put("sub/b.yaml", &service("api", "80"));
+    let batch = tokio::time::timeout(RESCAN / 2, batches.recv()).await;
+    assert_eq!(names(&batch.unwrap().unwrap()), ["+Service demo/api"]);
     trigger.start();
     running.await.unwrap();
 }
