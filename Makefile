@@ -25,7 +25,7 @@ test: build ## unit, property and network-namespace tests
 lint: ## formatting, clippy, documentation, dependency audit
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --quiet
 	@$(CARGO) deny --version 2>/dev/null | grep -q ' $(CARGO_DENY)$$' || $(CARGO) install --locked --quiet cargo-deny@$(CARGO_DENY)
 	$(CARGO) deny --log-level error check bans licenses sources
 	@tests/advisories.sh
