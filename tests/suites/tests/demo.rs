@@ -11,6 +11,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -124,53 +125,97 @@ fn a_label_that_stays_fails_check_9() {
     sabotage(9).unwrap();
 }
 
-/// A demo that has begun its first check, and the mark that all its processes carry.
-fn begun(mark: &str) -> Result<Child> {
-    let mut child = demo(&["--quick"])?
-        .env("CULVERT_DEMO_MARK", mark)
-        .process_group(0)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let stdout = child.stdout.take().context("stdout")?;
-    for line in BufReader::new(stdout).lines() {
-        if line?.starts_with("[1/") {
-            ensure!(marked(mark)? > 10, "a demo of {} processes", marked(mark)?);
-            return Ok(child);
-        }
-    }
-    anyhow::bail!("the demo ended before its first check")
+/// A running demo.
+struct Running {
+    child: Child,
+    /// What its own processes carry in their environment.
+    mark: String,
+    /// The namespace of all processes that it started.
+    namespace: PathBuf,
 }
 
-/// Processes of this machine that carry the mark.
-fn marked(mark: &str) -> Result<usize> {
+impl Running {
+    /// A demo that has begun its first check.
+    fn start(mark: String) -> Result<Self> {
+        let mut child = demo(&["--quick"])?
+            .env("CULVERT_DEMO_MARK", &mark)
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stdout = child.stdout.take().context("stdout")?;
+        let begun = BufReader::new(stdout)
+            .lines()
+            .any(|line| line.is_ok_and(|line| line.starts_with("[1/")));
+        ensure!(begun, "the demo ended before its first check");
+        let own = fs::read_link("/proc/self/ns/pid")?;
+        let inner = processes(|process| {
+            carries(process, &mark) && process_namespace(process).is_some_and(|it| it != own)
+        });
+        let namespace = inner
+            .first()
+            .and_then(|process| process_namespace(process))
+            .context("no process of the demo")?;
+        let running = Self {
+            child,
+            mark,
+            namespace,
+        };
+        ensure!(
+            running.left() > 10,
+            "a demo of {} processes",
+            running.left()
+        );
+        Ok(running)
+    }
+
+    /// Its processes.
+    fn left(&self) -> usize {
+        let ours = |process: &Path| {
+            carries(process, &self.mark)
+                || process_namespace(process).as_ref() == Some(&self.namespace)
+        };
+        processes(ours).len()
+    }
+}
+
+/// Directories of `/proc` of the processes of which `which` is true.
+fn processes(which: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    entries
+        .filter(|path| path.join("status").exists() && which(path))
+        .collect()
+}
+
+fn process_namespace(process: &Path) -> Option<PathBuf> {
+    fs::read_link(process.join("ns/pid")).ok()
+}
+
+fn carries(process: &Path, mark: &str) -> bool {
     let variable = format!("CULVERT_DEMO_MARK={mark}");
-    let processes = fs::read_dir("/proc")?.flatten();
-    let environments =
-        processes.filter_map(|process| fs::read(process.path().join("environ")).ok());
-    Ok(environments
-        .filter(|environment| {
-            environment
-                .split(|byte| *byte == 0)
-                .any(|entry| entry == variable.as_bytes())
-        })
-        .count())
+    let environment = fs::read(process.join("environ")).unwrap_or_default();
+    environment
+        .split(|byte| *byte == 0)
+        .any(|entry| entry == variable.as_bytes())
 }
 
 fn ended_by(signal: Signal, group: bool) -> Result<()> {
-    let mark = format!("{signal}-{group}-{}", std::process::id());
-    let mut child = begun(&mark)?;
-    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let mut running = Running::start(format!("{signal}-{group}-{}", std::process::id()))?;
+    let pid = Pid::from_raw(i32::try_from(running.child.id())?);
     if group {
         killpg(pid, signal)?
     } else {
         kill(pid, signal)?
     };
-    child.wait()?;
+    running.child.wait()?;
     wait::until(
         format!("nothing to be left after {signal}"),
         wait::PATIENCE,
-        || Ok((marked(&mark)? == 0).then_some(())),
+        || Ok((running.left() == 0).then_some(())),
     )
 }
 
