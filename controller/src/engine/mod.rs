@@ -1,6 +1,6 @@
 //! Keeps what is served in step with the world, one event after another.
 //!
-//! An event changes the world; [`affected`] says which resources may differ now; those are made anew, and what really
+//! An event changes the world; `affected` says which resources may differ now; those are made anew, and what really
 //! differs goes into the next [`Snapshot`]. Invariant: what is served is what a translation of the whole world would
 //! give, however it came about.
 
