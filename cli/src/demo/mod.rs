@@ -174,16 +174,21 @@ fn show(check: &Check, stage: &mut Stage<'_>) -> bool {
     }
 }
 
+/// Copies what explains a run. Keys and tokens stay behind.
 fn keep(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| to.display().to_string())?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let secret = name == ".state" || name.to_string_lossy().ends_with(".token");
+        let servers_file = name == "files";
+        let target = to.join(&name);
+        if secret || servers_file {
+            continue;
+        }
+        if kind.is_dir() {
             keep(&entry.path(), &target)?;
-        } else if entry.file_type()?.is_file()
-            && !entry.file_name().to_string_lossy().ends_with(".token")
-        {
+        } else if kind.is_file() {
             fs::copy(entry.path(), target)?;
         }
     }

@@ -48,7 +48,8 @@ impl Pods {
         ]
     }
 
-    fn addresses(&self) -> Vec<IpAddr> {
+    /// Their addresses.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         self.enrolled().iter().flat_map(|pod| pod.ips()).collect()
     }
 }

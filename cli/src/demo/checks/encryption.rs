@@ -1,7 +1,7 @@
 //! Check 2: the label alone moves running programs to mutual TLS, and nothing of them stays readable.
 
-use crate::demo::{checks::Evidence, client, flow, servers, stage::Stage};
-use anyhow::{Context, Result, ensure};
+use crate::demo::{capture::Mark, checks::Evidence, client, flow, servers, stage::Stage};
+use anyhow::{Context, Result, bail, ensure};
 
 const HBONE: u16 = 15008;
 
@@ -22,32 +22,47 @@ pub(crate) fn run(stage: &mut Stage<'_>) -> Result<Evidence> {
 
 fn inspect(stage: &mut Stage<'_>) -> Result<Evidence> {
     let mark = stage.capture.mark()?;
-    let client = &stage.pods.client;
+    let client = stage.pods.client.clone();
     let header = [stage.marker_header()];
     let by_address = client::url(&stage.pods.web_v1);
     let by_v6 = format!("http://[{}]", stage.pods.web_v1.ip6);
-    client::get(client, &by_address, &header)?.all_ok()?;
-    client::get(client, &by_v6, &header)?.all_ok()?;
-    if !stage.sabotaged(2) {
-        // Only the mesh knows this name.
-        client::get(client, "http://web-v2", &header)?.all_ok()?;
-    }
-    let sent = client::download(client, &format!("{by_address}/big"))?;
+    client::get(&client, &by_address, &header)?.all_ok()?;
+    client::get(&client, &by_v6, &header)?.all_ok()?;
+    let sent = client::download(&client, &format!("{by_address}/big"))?;
     ensure!(
         sent == servers::BIG,
         "downloaded {sent} of {} bytes",
         servers::BIG
     );
+    inspect_link(stage, mark, sent)?;
+    // Only the mesh knows this name.
+    client::get(&client, "http://web-v2", &header)?.all_ok()?;
     stage.check_same_processes()?;
+    let mut evidence = vec![
+        format!(
+            "curl of {} got 200 from {by_address}, {by_v6}, {by_address}/big and http://web-v2",
+            client.name
+        ),
+        "nginx and redis are the processes that were started before".to_owned(),
+    ];
+    evidence.extend(inspect_link(stage, mark, sent)?);
+    Ok(evidence)
+}
 
-    let packets = stage.packets_since(mark)?;
-    let (tcp, other): (Vec<_>, Vec<_>) = packets.iter().partition(|packet| packet.is_tcp());
+/// What crossed the link since `mark`, when the programs sent `sent` bytes or more.
+fn inspect_link(stage: &mut Stage<'_>, mark: Mark, sent: usize) -> Result<Evidence> {
+    let packets = stage.capture.since(mark)?;
+    let addresses = stage.pods.addresses();
+    let between = packets
+        .iter()
+        .filter(|packet| packet.is_between(&addresses));
+    let (tcp, other): (Vec<_>, Vec<_>) = between.partition(|packet| packet.is_tcp());
     ensure!(
         !tcp.is_empty(),
         "no segment between enrolled pods crossed the link"
     );
     if let Some(astray) = tcp.iter().find(|packet| !packet.has_port(HBONE)) {
-        anyhow::bail!(
+        bail!(
             "a segment {} -> {} is not of port {HBONE}",
             astray.source,
             astray.destination
@@ -68,7 +83,6 @@ fn inspect(stage: &mut Stage<'_>) -> Result<Evidence> {
         tls.application_bytes
     );
     Ok(vec![
-        "nginx and redis are the processes that were started before, pods too".into(),
         format!(
             "{} TCP segments between enrolled pods: all of port {HBONE} ({} other packets)",
             tcp.len(),
@@ -78,7 +92,11 @@ fn inspect(stage: &mut Stage<'_>) -> Result<Evidence> {
             "{} streams, TLS to the last byte: {} records, {} bytes of application data for {sent} bytes that were sent",
             tls.streams, tls.records, tls.application_bytes
         ),
-        format!("{} is in none of these packets", stage.marker),
+        format!(
+            "{} is in none of the {} packets of the link",
+            stage.marker,
+            packets.len()
+        ),
     ])
 }
 

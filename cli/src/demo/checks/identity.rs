@@ -74,7 +74,7 @@ fn named(stage: &mut Stage<'_>) -> Result<Evidence> {
     open.kill()?;
     Ok(vec![
         format!("n2's ztunnel on an open connection: {}", shown?),
-        format!("n2's access log: {logged}"),
+        format!("n2's access log: {}", shortened(&logged)),
     ])
 }
 
@@ -91,6 +91,22 @@ fn connection_naming(connections: &Value, identity: &str) -> Option<String> {
     Some(format!(
         "{source} is {identity}, on its way to {destination}"
     ))
+}
+
+/// The fields of an access log's line that say who talked with whom.
+fn shortened(line: &str) -> String {
+    let shown = [
+        "src.addr=",
+        "src.identity=",
+        "dst.addr=",
+        "dst.identity=",
+        "bytes_sent=",
+        "bytes_recv=",
+    ];
+    let fields = line
+        .split_whitespace()
+        .filter(|field| shown.iter().any(|name| field.starts_with(name)));
+    fields.collect::<Vec<_>>().join(" ")
 }
 
 /// Lines of the access log of n2's ztunnel in which `identity` is the source of an inbound connection.
