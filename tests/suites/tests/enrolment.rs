@@ -18,10 +18,10 @@ fn a_running_pod_joins_and_leaves_without_a_restart() {
         for round in 0..3 {
             // Not yet, or no longer: plain, and it works.
             client::echo(&fixture.client, late.ip(), port::ECHO, "plain")?;
-            ensure!(
-                late.net.rules()? == rules,
-                "round {round}: rules in a pod outside the mesh"
-            );
+            wait::until("the rules that were there before", wait::PATIENCE, || {
+                Ok((late.net.rules()? == rules).then_some(()))
+            })
+            .with_context(|| format!("round {round}"))?;
             fixture.mesh.put_namespace("late", &[AMBIENT])?;
             fixture.converged(&[&late])?;
             let mut stream = client::connect(&fixture.client, late.ip(), port::ECHO)?;
