@@ -17,6 +17,7 @@ use culvert_runtime::ready::Ready;
 use culvert_runtime::{build, signal, task, trace};
 use culvert_xds::Store;
 use culvert_xds::state::Settings;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
 use crate::certificates::Certificates;
@@ -38,6 +39,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     trace::init(config.log_format, "info")?;
     build::register("ztunnel");
+    raise_descriptor_limit();
     let tunnel = tunnel_config(&config.limits);
     let cores = DataCores::start(config.data_cores, &tunnel).context("data cores")?;
     let control = tokio::runtime::Builder::new_multi_thread()
@@ -47,6 +49,15 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         .build()
         .context("control runtime")?;
     control.block_on(serve(config, cores, tunnel))
+}
+
+/// Each connection is two descriptors, so take what the operator allows rather than what shells get by default.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 fn tunnel_config(limits: &Limits) -> TunnelConfig {

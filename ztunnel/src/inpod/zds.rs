@@ -23,9 +23,11 @@ pub(crate) async fn run(socket: PathBuf, pods: Arc<Pods>, ready: ReadyTask) {
     loop {
         match session(&socket, &pods, &mut ready, &mut pause).await {
             Ok(()) => tracing::info!("the agent closed the connection; its pods stay"),
-            Err(error) => {
-                tracing::warn!(socket = %socket.display(), %error, "no agent; its pods stay")
+            // Said once for each absence, which begins with the shortest pause.
+            Err(error) if pause == FIRST_PAUSE => {
+                tracing::warn!(socket = %socket.display(), %error, "no agent; its pods stay");
             }
+            Err(error) => tracing::debug!(%error, "still no agent"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
