@@ -192,10 +192,10 @@ impl Backend {
             None => return Err(ConfigError::new("target", "names no target")),
         };
         let filters = Filters::decode(&raw.filters)?;
-        if filters.redirect.is_some() || !filters.mirrors.is_empty() {
+        if filters.redirect.is_some() {
             return Err(ConfigError::new(
                 "filters",
-                "redirects and mirrors belong to the rule, not to a backend",
+                "a redirect belongs to the rule, not to a backend",
             ));
         }
         Ok(Self {

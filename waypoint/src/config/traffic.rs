@@ -29,6 +29,8 @@ pub struct TrafficPolicy {
     pub balancer: Option<Balancer>,
     /// Most requests at once to the service.
     pub max_requests: Option<u32>,
+    /// Most connections at once to the service, and most requests that wait for one.
+    pub connections: Option<(u32, u32)>,
 }
 
 /// Ways to pick an endpoint.
@@ -69,14 +71,11 @@ impl Default for BudgetSettings {
 impl TrafficPolicy {
     /// Decodes a policy. Settings that this waypoint can't enforce are an error, never ignored.
     pub fn decode(raw: &pb::TrafficPolicy) -> Result<Self, ConfigError> {
-        for (field, value) in [
-            ("max_connections", raw.max_connections),
-            ("max_pending_requests", raw.max_pending_requests),
-        ] {
-            if value != 0 {
-                return Err(ConfigError::new(field, "is not supported"));
-            }
-        }
+        let waiting = if raw.max_pending_requests == 0 {
+            u32::MAX
+        } else {
+            raw.max_pending_requests
+        };
         Ok(Self {
             name: format!("{}/{}", raw.namespace, raw.name).into(),
             services: decode_all("targets", &raw.targets, ServiceRef::decode)?,
@@ -100,6 +99,7 @@ impl TrafficPolicy {
             )?,
             balancer: balancer(raw.load_balancer)?,
             max_requests: (raw.max_requests != 0).then_some(raw.max_requests),
+            connections: (raw.max_connections != 0).then_some((raw.max_connections, waiting)),
         })
     }
 }
@@ -151,13 +151,6 @@ mod tests {
     #[test]
     fn unsupported_settings_are_errors() {
         let refused = |raw: pb::TrafficPolicy| TrafficPolicy::decode(&raw).unwrap_err().to_string();
-        assert_eq!(
-            refused(pb::TrafficPolicy {
-                max_connections: 1,
-                ..Default::default()
-            }),
-            "max_connections: is not supported"
-        );
         assert_eq!(
             refused(pb::TrafficPolicy {
                 load_balancer: pb::LoadBalancer::ConsistentHash.into(),

@@ -62,6 +62,8 @@ pub(super) fn traffic(raw: &pb::TrafficPolicy) -> Value {
         ),
         ("loadBalancer", balancer),
         ("maxRequests", number(raw.max_requests)),
+        ("maxConnections", number(raw.max_connections)),
+        ("maxPendingRequests", number(raw.max_pending_requests)),
     ])
 }
 

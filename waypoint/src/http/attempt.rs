@@ -2,6 +2,7 @@
 //!
 //! Invariant: a request is sent again without anybody's wish only where it is certain that it was not sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_policy::DenyReason;
@@ -15,7 +16,11 @@ use crate::config::retry::Outcome;
 use crate::permit::Permit;
 use crate::upstream::connect::Dialer;
 use crate::upstream::endpoint::InFlight;
+use crate::upstream::limit::ConnectionLimit;
 use crate::upstream::pool::{Connections, Lease, SendError};
+
+/// Connections that turn out to have ended, one after the other, before a try fails.
+const STALE: usize = 64;
 
 /// An endpoint's response, and what is held until its body has ended.
 #[derive(Debug)]
@@ -81,10 +86,11 @@ pub(super) async fn attempt(
     permit: Permit,
     outbound: &mut Outbound,
     limit: Option<Duration>,
+    connections: Option<&Arc<ConnectionLimit>>,
 ) -> Result<Answer, Failure> {
     let start = Instant::now();
     let in_flight = permit.endpoint().enter();
-    let exchange = exchange(dialer, &permit, outbound);
+    let exchange = exchange(dialer, &permit, outbound, connections);
     let limited = async {
         match limit {
             Some(limit) => tokio::time::timeout_at(start + limit, exchange)
@@ -112,26 +118,27 @@ async fn exchange(
     dialer: &Dialer,
     permit: &Permit,
     outbound: &mut Outbound,
+    limit: Option<&Arc<ConnectionLimit>>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let endpoint = permit.endpoint();
     let version = outbound.version_for(endpoint.app_protocol());
-    let mut lease = Connections::lease(endpoint, version, dialer, false)
-        .await
-        .map_err(Failure::Connect)?;
+    let lease = async || {
+        let lease = Connections::lease(endpoint, version, dialer, limit).await;
+        lease.map_err(|reason| match reason {
+            DenyReason::Overload => Failure::Final(Refusal::Overload),
+            reason => Failure::Connect(reason),
+        })
+    };
+    let mut connection = lease().await?;
     let body = outbound.take_body().ok_or(Failure::Reset)?;
-    let mut request = outbound
-        .request(lease.version(), body)
-        .map_err(Failure::Final)?;
-    loop {
-        let reused = lease.is_reused();
-        match lease.send(request).await {
-            Ok(response) => return Ok((response, lease)),
+    let mut request = outbound.request(version, body).map_err(Failure::Final)?;
+    for _ in 0..STALE {
+        match connection.send(request).await {
+            Ok(response) => return Ok((response, connection)),
             // The connection ended while it was idle, before anything of this request was written.
-            Err(SendError::NotSent(back)) if reused => {
+            Err(SendError::NotSent(back)) if connection.is_reused() => {
                 request = *back;
-                lease = Connections::lease(endpoint, version, dialer, true)
-                    .await
-                    .map_err(Failure::Connect)?;
+                connection = lease().await?;
             }
             Err(SendError::NotSent(_)) => return Err(Failure::Connect(DenyReason::ConnectFailed)),
             Err(SendError::Lost(error)) => {
@@ -145,4 +152,5 @@ async fn exchange(
             }
         }
     }
+    Err(Failure::Connect(DenyReason::ConnectFailed))
 }

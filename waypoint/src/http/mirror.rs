@@ -16,7 +16,7 @@ use super::outbound::Outbound;
 use super::pick::Backend;
 use crate::config::ServiceRef;
 use crate::config::filter::Mirror;
-use crate::routes::{Found, Settings};
+use crate::routes::Settings;
 use crate::telemetry::series;
 use crate::upstream::pool::{Connections, HttpVersion};
 use crate::world::Session;
@@ -26,13 +26,14 @@ const MAX_COPIES: u32 = 128;
 /// The time that one copy may take, with the reading of its answer.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// The mirrors of the rule that take this request.
-pub(super) fn chosen(found: Option<Found<'_>>) -> Vec<&Mirror> {
-    let Some(found) = found else {
-        return Vec::new();
-    };
+/// The mirrors of rule and backend that take this request.
+pub(super) fn chosen<'a>(backend: &Backend<'a>) -> Vec<&'a Mirror> {
     let hit = |mirror: &&Mirror| rand::rng().random_range(0..10_000) < mirror.share.get();
-    found.rule.filters.mirrors.iter().filter(hit).collect()
+    let filters = backend.filters.into_iter().flatten();
+    filters
+        .flat_map(|filters| &filters.mirrors)
+        .filter(hit)
+        .collect()
 }
 
 /// Starts a copy for each of `mirrors`.
@@ -102,7 +103,7 @@ impl Copy {
         let permit = self.session.grant(picked).map_err(|_| "denied")?;
         let endpoint = permit.endpoint();
         let version = self.head.version_for(endpoint.app_protocol());
-        let mut lease = Connections::lease(endpoint, version, &core.dialer, false)
+        let mut lease = Connections::lease(endpoint, version, &core.dialer, None)
             .await
             .map_err(|_| "failed")?;
         let request = self

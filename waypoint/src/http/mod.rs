@@ -116,7 +116,7 @@ impl Connection {
         let backend = pick::backend(session, &world.store.snapshot(), found, &config.direct)?;
         record.backend = Some(Arc::clone(&backend.name));
         let place = Place::take(backend.settings.admission.as_ref())?;
-        let mirrors = mirror::chosen(found);
+        let mirrors = mirror::chosen(&backend);
         let keep = backend.settings.budget.is_some() || !mirrors.is_empty();
         let mut outbound = Outbound::new(decoded, &backend, keep)?;
         mirror::start(session, &mirrors, &outbound);

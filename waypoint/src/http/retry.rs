@@ -36,7 +36,14 @@ pub(super) async fn run(
         let permit = pick::endpoint(session, backend, &tried, record)?;
         let endpoint = Rc::clone(permit.endpoint());
         record.tries += 1;
-        let result = attempt(&session.core.dialer, permit, outbound, limit).await;
+        let result = attempt(
+            &session.core.dialer,
+            permit,
+            outbound,
+            limit,
+            settings.connections.as_ref(),
+        )
+        .await;
         let outcome = match &result {
             Ok(answer) => Some(outcome(&answer.response)),
             Err(failure) => failure.outcome(),

@@ -57,12 +57,11 @@ async fn stream(core: Rc<Core>, incoming: Incoming, local: IpAddr) {
         Err(reason) => return refuse(incoming, reason, None),
     };
     match session.destination.app_protocol() {
-        AppProtocol::Http11 => with_stream(incoming, |stream| http1(session, stream)).await,
-        AppProtocol::Http2 | AppProtocol::Grpc => {
-            with_stream(incoming, |stream| http2(session, stream)).await
+        AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc => {
+            with_stream(incoming, |stream| look(session, stream, true)).await;
         }
         AppProtocol::Tcp | AppProtocol::Tls => tcp::serve(session, incoming).await,
-        AppProtocol::Unknown => with_stream(incoming, |stream| look(session, stream)).await,
+        AppProtocol::Unknown => with_stream(incoming, |stream| look(session, stream, false)).await,
     }
 }
 
@@ -111,12 +110,14 @@ async fn with_stream<F: Future<Output = ()>>(
     }
 }
 
-/// Looks at the first bytes to tell what is spoken.
-async fn look(session: Rc<Session>, mut stream: TunnelStream) {
-    let routed = session
-        .config(&session.core.world.routes.load())
-        .table
-        .is_some();
+/// Looks at the first bytes to tell what is spoken. Where the service says HTTP, only which HTTP is open: anything else
+/// is served as HTTP/1 and answered 400.
+async fn look(session: Rc<Session>, mut stream: TunnelStream, only_http: bool) {
+    let routed = only_http
+        || session
+            .config(&session.core.world.routes.load())
+            .table
+            .is_some();
     let (protocol, first) = match sniff(&mut stream, routed).await {
         Ok(seen) => seen,
         Err(error) => {
@@ -125,9 +126,9 @@ async fn look(session: Rc<Session>, mut stream: TunnelStream) {
     };
     let stream = Prefixed::new(first, stream);
     match protocol {
-        Protocol::Http1 => http1(session, stream).await,
         Protocol::Http2 => http2(session, stream).await,
-        Protocol::Tls | Protocol::Tcp => tcp::carry(session, stream, protocol).await,
+        Protocol::Tls | Protocol::Tcp if !only_http => tcp::carry(session, stream, protocol).await,
+        Protocol::Http1 | Protocol::Tls | Protocol::Tcp => http1(session, stream).await,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::relay::{Carried, relay};
 use crate::telemetry::series::Key;
 use crate::upstream::connect::UpstreamIo;
 use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::limit::Slot;
+use crate::upstream::pool::Connections;
 use crate::world::Session;
 
 /// Endpoints that are tried until one connects.
@@ -28,6 +30,7 @@ struct Connected {
     io: UpstreamIo,
     permit: Permit,
     _in_flight: InFlight,
+    _slot: Slot,
 }
 
 /// Serves a stream whose service speaks no HTTP: the endpoint is connected before the stream is accepted, so that the
@@ -82,12 +85,15 @@ async fn connect(session: &Session) -> Result<Connected, Denied> {
         let endpoint = picked.ok_or(DenyReason::NoEndpoint)?;
         let permit = session.grant(endpoint)?;
         let in_flight = endpoint.enter();
+        let limit = backend.settings.connections.as_ref();
+        let slot = Connections::place(endpoint, limit).ok_or(DenyReason::Overload)?;
         match session.core.dialer.connect(endpoint).await {
             Ok((io, _)) => {
                 return Ok(Connected {
                     io,
                     permit,
                     _in_flight: in_flight,
+                    _slot: slot,
                 });
             }
             Err(reason) if tried.len() + 1 >= TRIES => return Err(reason.into()),
@@ -121,6 +127,7 @@ where
         mut io,
         permit,
         _in_flight,
+        _slot,
     } = connected;
     let endpoint = Rc::clone(permit.endpoint());
     let account = Account::open(session, &endpoint);

@@ -10,6 +10,7 @@ use crate::config::retry::Retry;
 use crate::config::route::{Route, Rule};
 use crate::config::traffic::{BudgetSettings, TrafficPolicy};
 use crate::upstream::budget::{Admission, Budget};
+use crate::upstream::limit::ConnectionLimit;
 
 use super::plan::{BackendPlan, RulePlan, Settings};
 use super::table::HostTable;
@@ -20,6 +21,7 @@ use super::{PortConfig, Ports, Routes};
 pub struct Carried {
     budgets: HashMap<(Arc<str>, Arc<str>), Arc<Budget>>,
     admissions: HashMap<(Arc<str>, Arc<str>), Arc<Admission>>,
+    connections: HashMap<(Arc<str>, Arc<str>), Arc<ConnectionLimit>>,
 }
 
 /// Everything that a snapshot is built from.
@@ -205,6 +207,7 @@ impl Input<'_> {
                 .find_map(|policy| policy.balancer)
                 .unwrap_or_default(),
             admission: self.admission(service),
+            connections: self.connections(service),
         }
     }
 
@@ -251,6 +254,25 @@ impl Input<'_> {
         };
         self.used.admissions.insert(key, Arc::clone(&admission));
         Some(admission)
+    }
+
+    /// The bound of connections at once that a policy of the service itself states.
+    fn connections(&mut self, service: &ServiceRef) -> Option<Arc<ConnectionLimit>> {
+        let policies = self.traffic_of(service);
+        let stated = |policy: &Arc<TrafficPolicy>| Some((policy.name.clone(), policy.connections?));
+        let (owner, bounds) = policies.iter().find_map(stated)?;
+        let key = (owner, Arc::clone(&service.service));
+        let known = self
+            .used
+            .connections
+            .get(&key)
+            .or_else(|| self.carried.connections.get(&key));
+        let limit = match known.filter(|limit| limit.bounds() == bounds) {
+            Some(limit) => Arc::clone(limit),
+            None => Arc::new(ConnectionLimit::new(bounds.0, bounds.1)),
+        };
+        self.used.connections.insert(key, Arc::clone(&limit));
+        Some(limit)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::filter::Filters;
 use crate::config::retry::Retry;
 use crate::config::traffic::Balancer;
 use crate::upstream::budget::{Admission, Budget};
+use crate::upstream::limit::ConnectionLimit;
 
 /// A rule, ready to serve.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub struct Settings {
     pub balancer: Balancer,
     /// The bound of requests at once.
     pub admission: Option<Arc<Admission>>,
+    /// The bound of connections at once.
+    pub connections: Option<Arc<ConnectionLimit>>,
 }
 
 impl Default for Settings {
@@ -65,6 +68,7 @@ impl Default for Settings {
             budget: None,
             balancer: Balancer::default(),
             admission: None,
+            connections: None,
         }
     }
 }

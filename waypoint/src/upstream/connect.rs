@@ -61,6 +61,11 @@ impl Dialer {
             .map_or(0, |identity| identity.generation)
     }
 
+    /// How long a connection may take.
+    pub fn patience(&self) -> Duration {
+        self.connect
+    }
+
     /// Connects to an endpoint's application. Also says with which generation of the certificate.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<(UpstreamIo, u64), DenyReason> {
         if endpoint.tunnelled() {

@@ -5,4 +5,5 @@ pub mod budget;
 pub mod connect;
 pub mod endpoint;
 pub mod endpoints;
+pub mod limit;
 pub mod pool;

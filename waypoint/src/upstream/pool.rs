@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::connect::{Dialer, UpstreamIo};
 use super::endpoint::Endpoint;
+use super::limit::{ConnectionLimit, Places, Slot};
 use crate::executor::LocalExecutor;
 use crate::http::body::RequestBody;
 
@@ -47,6 +49,7 @@ pub struct Connections {
     /// One dial of HTTP/2 at a time; others wait for its connection, or share its failure.
     dialling: Semaphore,
     failed: Cell<Option<(Instant, DenyReason)>>,
+    places: Places,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,7 @@ pub struct Switched {
     pub io: UpstreamIo,
     /// What was read from it already.
     pub read: Bytes,
+    _slot: Slot,
 }
 
 #[derive(Debug)]
@@ -105,6 +109,7 @@ enum Kind {
 struct Stream {
     streams: Rc<Cell<u32>>,
     since: Rc<Cell<Instant>>,
+    places: Places,
 }
 
 /// What became of a request that was not answered.
@@ -123,48 +128,80 @@ impl Default for Connections {
             http2: RefCell::default(),
             dialling: Semaphore::new(1),
             failed: Cell::new(None),
+            places: Places::default(),
         }
     }
 }
 
 impl Connections {
-    /// A connection for one request: an idle one, one with room, or a new one. With `fresh` always a new one.
+    /// A connection for one request: an idle one, one with room, or a new one. Where `limit` allows none, waits for one.
     pub async fn lease(
         endpoint: &Endpoint,
         version: HttpVersion,
         dialer: &Dialer,
-        fresh: bool,
+        limit: Option<&Arc<ConnectionLimit>>,
     ) -> Result<Lease, DenyReason> {
         let generation = dialer.generation();
         let kept = endpoint.connections();
-        match version {
-            HttpVersion::Http1 => match kept.idle(generation).filter(|_| !fresh) {
-                Some(lease) => Ok(lease),
-                None => dial_http1(endpoint, dialer).await,
-            },
-            HttpVersion::Http2 => {
-                if let Some(lease) = kept.shared(generation).filter(|_| !fresh) {
-                    return Ok(lease);
+        let asked = Instant::now();
+        loop {
+            if let Some(lease) = kept.existing(version, generation) {
+                return Ok(lease);
+            }
+            if version == HttpVersion::Http1 {
+                if let Some(slot) = kept.places.take(limit) {
+                    return dial_http1(endpoint, dialer, slot).await;
                 }
-                let asked = Instant::now();
+            } else {
                 // The semaphore is never closed.
                 let _turn = kept.dialling.acquire().await;
-                if let Some(lease) = kept.shared(generation).filter(|_| !fresh) {
+                if let Some(lease) = kept.existing(version, generation) {
                     return Ok(lease);
                 }
                 if let Some((_, reason)) = kept.failed.get().filter(|(at, _)| *at > asked) {
                     return Err(reason);
                 }
-                let dialled = dial_http2(endpoint, dialer).await;
-                kept.failed.set(
-                    dialled
+                if let Some(slot) = kept.places.take(limit) {
+                    let dialled = dial_http2(endpoint, dialer, slot).await;
+                    let failed = dialled
                         .as_ref()
                         .err()
-                        .map(|reason| (Instant::now(), *reason)),
-                );
-                dialled
+                        .map(|reason| (Instant::now(), *reason));
+                    kept.failed.set(failed);
+                    return dialled;
+                }
             }
+            kept.wait(limit, asked, dialer.patience()).await?;
         }
+    }
+
+    fn existing(&self, version: HttpVersion, generation: u64) -> Option<Lease> {
+        match version {
+            HttpVersion::Http1 => self.idle(generation),
+            HttpVersion::Http2 => self.shared(generation),
+        }
+    }
+
+    /// Waits for a connection of this core, if not too many wait already, and not for longer than a dial would take.
+    async fn wait(
+        &self,
+        limit: Option<&Arc<ConnectionLimit>>,
+        asked: Instant,
+        patience: Duration,
+    ) -> Result<(), DenyReason> {
+        let _waiting = match limit {
+            Some(limit) => Some(limit.wait().ok_or(DenyReason::Overload)?),
+            None => None,
+        };
+        let left = patience.saturating_sub(asked.elapsed());
+        tokio::time::timeout(left, self.places.freed())
+            .await
+            .map_err(|_| DenyReason::Overload)
+    }
+
+    /// A place for a connection that is no HTTP; none if the limit is reached.
+    pub fn place(endpoint: &Endpoint, limit: Option<&Arc<ConnectionLimit>>) -> Option<Slot> {
+        endpoint.connections().places.take(limit)
     }
 
     /// The idle HTTP/1 connection that was used last.
@@ -197,7 +234,7 @@ impl Connections {
             .iter()
             .find(|shared| shared.streams.get() < MAX_STREAMS)?;
         Some(Lease {
-            kind: found.stream(),
+            kind: found.stream(&self.places),
             generation,
             reused: true,
         })
@@ -216,11 +253,12 @@ impl Connections {
 }
 
 impl Shared {
-    fn stream(&self) -> Kind {
+    fn stream(&self, places: &Places) -> Kind {
         self.streams.set(self.streams.get() + 1);
         let stream = Stream {
             streams: Rc::clone(&self.streams),
             since: Rc::clone(&self.since),
+            places: places.clone(),
         };
         Kind::Http2 {
             sender: self.sender.clone(),
@@ -233,10 +271,11 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.streams.set(self.streams.get().saturating_sub(1));
         self.since.set(Instant::now());
+        self.places.free();
     }
 }
 
-async fn dial_http1(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyReason> {
+async fn dial_http1(endpoint: &Endpoint, dialer: &Dialer, slot: Slot) -> Result<Lease, DenyReason> {
     let (io, generation) = dialer.connect(endpoint).await?;
     let (sender, connection) = http1::Builder::new()
         .handshake::<_, RequestBody>(TokioIo::new(io))
@@ -252,6 +291,7 @@ async fn dial_http1(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyR
         let mut ended = Switched {
             io: parts.io.into_inner(),
             read: parts.read_buf,
+            _slot: slot,
         };
         if asked.get() {
             drop(tell.send(ended));
@@ -270,7 +310,7 @@ async fn dial_http1(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyR
     })
 }
 
-async fn dial_http2(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyReason> {
+async fn dial_http2(endpoint: &Endpoint, dialer: &Dialer, slot: Slot) -> Result<Lease, DenyReason> {
     let (io, generation) = dialer.connect(endpoint).await?;
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -280,6 +320,7 @@ async fn dial_http2(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyR
         .await
         .map_err(|_| DenyReason::ConnectFailed)?;
     task::spawn_local("upstream_http2", async move {
+        let _slot = slot;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream HTTP/2 connection");
         }
@@ -290,7 +331,7 @@ async fn dial_http2(endpoint: &Endpoint, dialer: &Dialer) -> Result<Lease, DenyR
         generation,
         since: Rc::new(Cell::new(Instant::now())),
     };
-    let kind = shared.stream();
+    let kind = shared.stream(&endpoint.connections().places);
     endpoint.connections().http2.borrow_mut().push(shared);
     Ok(Lease {
         kind,
@@ -360,6 +401,7 @@ impl Lease {
                 generation: self.generation,
                 since: Instant::now(),
             });
+            endpoint.connections().places.free();
         }
     }
 }

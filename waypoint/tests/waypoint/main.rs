@@ -11,6 +11,7 @@ mod resources;
 mod bodies;
 mod faults;
 mod lifecycle;
+mod limits;
 mod policy;
 mod retries;
 mod routes;

@@ -399,3 +399,41 @@ fn only_what_names_this_waypoint_is_served() {
         },
     );
 }
+
+#[test]
+fn the_services_protocol_is_spoken_to_backends_and_clients_may_choose() {
+    test(
+        "routes::the_services_protocol_is_spoken_to_backends_and_clients_may_choose",
+        |mesh| async move {
+            use crate::resources::{AppProtocol, service};
+            for (protocol, speaks) in [
+                (AppProtocol::Http11, Speaks::Http1),
+                (AppProtocol::Http2, Speaks::Http2),
+            ] {
+                mesh.put(type_url::ADDRESS, &service("web", "10.96.0.10", protocol))?;
+                let last = if speaks == Speaks::Http1 { 10 } else { 11 };
+                let backend = Backend::start(&mesh, "web-1", "web", last, speaks, |_| async {
+                    response(200, "ok")
+                })
+                .await?;
+                let client = Client::new(&mesh, "curl").await?;
+                for http in [&mut client.http1(VIP).await?, &mut client.http2(VIP).await?] {
+                    assert_eq!(http.get("/").await?.text(), "ok", "{protocol:?}");
+                }
+                assert_eq!(backend.requests.get(), 2);
+                for bytes in [&b"\x16\x03\x01\x00\x05hello"[..], b"*1\r\n$4\r\nPING\r\n"] {
+                    assert!(
+                        client.raw(VIP, bytes).await?.starts_with("HTTP/1.1 400 "),
+                        "{protocol:?}"
+                    );
+                }
+                assert_eq!(
+                    backend.connections.get(),
+                    1,
+                    "what is no HTTP reaches nobody"
+                );
+            }
+            Ok(())
+        },
+    );
+}
