@@ -121,44 +121,50 @@ fn is_taken(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{fresh_netns, loopback_up};
+    use crate::testing::{fresh_netns, in_world, loopback_up};
     use culvert_runtime::net::{ListenOptions, listen};
     use std::io::Read as _;
     use std::net::Ipv4Addr;
 
-    #[tokio::test]
-    async fn a_client_that_used_up_its_ports_still_connects_from_its_address() {
-        const PORTS: usize = 10;
-        let Some(netns) = fresh_netns() else { return };
-        loopback_up(&netns);
-        let setup = || {
-            std::fs::write(
-                "/proc/sys/net/ipv4/ip_local_port_range",
-                format!("40000 {}", 39999 + PORTS),
-            )?;
-            listen((Ipv4Addr::LOCALHOST, 0).into(), &ListenOptions::default())
-        };
-        let listener = netns.run(setup).unwrap().unwrap();
-        listener.set_nonblocking(false).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let client = Ipv4Addr::new(127, 0, 0, 2);
-        // The client ends each connection, and so is the one who waits.
-        let server = std::thread::spawn(move || {
-            for _ in 0..PORTS * 5 {
-                let (mut stream, peer) = listener.accept().unwrap();
-                assert_eq!(peer.ip(), client);
-                assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
-            }
-        });
-        let ephemeral = Ephemeral::default();
-        for _ in 0..PORTS * 5 {
-            let dial = ephemeral.dial(&netns, 1, client.into(), addr, Duration::from_secs(5));
-            drop(dial.await.unwrap());
-        }
-        assert!(
-            ephemeral.is_exhausted(),
-            "the test has not used up the range"
+    #[test]
+    fn a_client_that_used_up_its_ports_still_connects_from_its_address() {
+        in_world(
+            "inpod::ephemeral::tests::a_client_that_used_up_its_ports_still_connects_from_its_address",
+            async || {
+                const PORTS: usize = 10;
+                let netns = fresh_netns();
+                loopback_up(&netns);
+                let setup = || {
+                    std::fs::write(
+                        "/proc/sys/net/ipv4/ip_local_port_range",
+                        format!("40000 {}", 39999 + PORTS),
+                    )?;
+                    listen((Ipv4Addr::LOCALHOST, 0).into(), &ListenOptions::default())
+                };
+                let listener = netns.run(setup).unwrap().unwrap();
+                listener.set_nonblocking(false).unwrap();
+                let addr = listener.local_addr().unwrap();
+                let client = Ipv4Addr::new(127, 0, 0, 2);
+                // The client ends each connection, and so is the one who waits.
+                let server = std::thread::spawn(move || {
+                    for _ in 0..PORTS * 5 {
+                        let (mut stream, peer) = listener.accept().unwrap();
+                        assert_eq!(peer.ip(), client);
+                        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+                    }
+                });
+                let ephemeral = Ephemeral::default();
+                for _ in 0..PORTS * 5 {
+                    let dial =
+                        ephemeral.dial(&netns, 1, client.into(), addr, Duration::from_secs(5));
+                    drop(dial.await.unwrap());
+                }
+                assert!(
+                    ephemeral.is_exhausted(),
+                    "the test has not used up the range"
+                );
+                server.join().unwrap();
+            },
         );
-        server.join().unwrap();
     }
 }

@@ -235,6 +235,7 @@ fn addresses() -> io::Result<Vec<IpAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{fresh_netns, in_world};
 
     fn workload(addresses: &[&str]) -> culvert_zds::Workload {
         culvert_zds::Workload {
@@ -267,10 +268,10 @@ mod tests {
 
     #[test]
     fn a_namespace_without_the_pods_address_is_another_pods() {
-        let Some(netns) = crate::testing::fresh_netns() else {
-            return;
-        };
-        let error = pod(workload(&["10.0.0.7"]), netns).unwrap_err();
-        assert!(error.to_string().contains("10.0.0.7"), "{error}");
+        let name = "inpod::pod::tests::a_namespace_without_the_pods_address_is_another_pods";
+        in_world(name, async || {
+            let error = pod(workload(&["10.0.0.7"]), fresh_netns()).unwrap_err();
+            assert!(error.to_string().contains("10.0.0.7"), "{error}");
+        });
     }
 }

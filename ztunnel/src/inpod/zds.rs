@@ -95,7 +95,7 @@ fn apply(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Mesh, authority, fresh_netns, node};
+    use crate::testing::{Mesh, authority, fresh_netns, in_world, node};
     use culvert_runtime::ready::Ready;
     use culvert_zds::{Workload, WorkloadInfo};
     use std::os::fd::{AsFd as _, OwnedFd};
@@ -117,53 +117,56 @@ mod tests {
         )
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn only_a_complete_snapshot_takes_out_what_it_does_not_name() {
-        let (Some(a), Some(b)) = (fresh_netns(), fresh_netns()) else {
-            return;
-        };
-        let fd = |netns: &culvert_runtime::netns::Netns| {
-            netns.as_fd().as_fd().try_clone_to_owned().unwrap()
-        };
-        let pods = Pods::new(node(&Mesh::new([]), authority()));
-        let served = || {
-            pods.list()
-                .iter()
-                .map(|pod| pod.uid().to_string())
-                .collect::<Vec<_>>()
-        };
-        let ready = Ready::new();
-        let mut task = Some(ready.task("pods"));
-        let mut session = |requests: Vec<Request>| -> Vec<bool> {
-            let mut snapshot = Some(HashSet::new());
-            requests
-                .into_iter()
-                .map(|request| apply(request, &pods, &mut snapshot, &mut task).is_ok())
-                .collect()
-        };
-        assert_eq!(
-            session(vec![add("a", fd(&a)), add("b", fd(&b))]),
-            [true, true]
+    #[test]
+    fn only_a_complete_snapshot_takes_out_what_it_does_not_name() {
+        in_world(
+            "inpod::zds::tests::only_a_complete_snapshot_takes_out_what_it_does_not_name",
+            async || {
+                let (a, b) = (fresh_netns(), fresh_netns());
+                let fd = |netns: &culvert_runtime::netns::Netns| {
+                    netns.as_fd().as_fd().try_clone_to_owned().unwrap()
+                };
+                let pods = Pods::new(node(&Mesh::new([]), authority()));
+                let served = || {
+                    pods.list()
+                        .iter()
+                        .map(|pod| pod.uid().to_string())
+                        .collect::<Vec<_>>()
+                };
+                let ready = Ready::new();
+                let mut task = Some(ready.task("pods"));
+                let mut session = |requests: Vec<Request>| -> Vec<bool> {
+                    let mut snapshot = Some(HashSet::new());
+                    requests
+                        .into_iter()
+                        .map(|request| apply(request, &pods, &mut snapshot, &mut task).is_ok())
+                        .collect()
+                };
+                assert_eq!(
+                    session(vec![add("a", fd(&a)), add("b", fd(&b))]),
+                    [true, true]
+                );
+                assert_eq!(ready.pending(), ["pods"]);
+                // This session broke before its end; the next names one of them.
+                assert_eq!(
+                    session(vec![Request::Keep("a".into()), Request::Keep("x".into())]),
+                    [true, false]
+                );
+                assert_eq!(served(), ["a", "b"]);
+                let whole = vec![
+                    Request::Keep("b".into()),
+                    Request::SnapshotSent,
+                    Request::SnapshotSent,
+                ];
+                assert_eq!(session(whole), [true, true, true]);
+                assert_eq!(served(), ["b"]);
+                assert!(ready.pending().is_empty());
+                assert_eq!(
+                    session(vec![Request::Del("b".into()), Request::Del("b".into())]),
+                    [true, true]
+                );
+                assert!(served().is_empty());
+            },
         );
-        assert_eq!(ready.pending(), ["pods"]);
-        // This session broke before its end; the next names one of them.
-        assert_eq!(
-            session(vec![Request::Keep("a".into()), Request::Keep("x".into())]),
-            [true, false]
-        );
-        assert_eq!(served(), ["a", "b"]);
-        let whole = vec![
-            Request::Keep("b".into()),
-            Request::SnapshotSent,
-            Request::SnapshotSent,
-        ];
-        assert_eq!(session(whole), [true, true, true]);
-        assert_eq!(served(), ["b"]);
-        assert!(ready.pending().is_empty());
-        assert_eq!(
-            session(vec![Request::Del("b".into()), Request::Del("b".into())]),
-            [true, true]
-        );
-        assert!(served().is_empty());
     }
 }

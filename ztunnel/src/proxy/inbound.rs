@@ -46,9 +46,6 @@ impl Accepted {
 
 /// Serve one tunnel, on the core that its address falls to: handshake, then every stream that the peer opens.
 pub(super) fn serve(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
-    if net::set_nodelay_keepalive(&tcp).is_err() {
-        return reset(tcp);
-    }
     let cores = cx.node.cores.clone();
     cores.hand(&peer, "inbound", tcp, move |tcp| tunnel(cx, tcp, peer));
 }

@@ -79,7 +79,6 @@ async fn carry(
 
 /// Where the application wanted to go, before the pod's rules led it here.
 fn accept(app: &TcpStream) -> std::io::Result<SocketAddr> {
-    net::set_nodelay_keepalive(app)?;
     net::original_dst(app)
 }
 

@@ -52,7 +52,6 @@ async fn carry(cx: Arc<Context>, client: TcpStream, peer: SocketAddr, dst: Socke
 
 /// What the client wanted to reach, before the pod's rules led it here.
 fn accept(client: &TcpStream) -> std::io::Result<SocketAddr> {
-    net::set_nodelay_keepalive(client)?;
     net::original_dst(client)
 }
 

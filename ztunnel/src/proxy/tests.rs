@@ -15,7 +15,9 @@ use culvert_zds::WorkloadInfo;
 
 use crate::inpod::Pods;
 use crate::proxy::revoke;
-use crate::testing::{Mesh, authority, fresh_netns, node, script, service, uid, workload};
+use crate::testing::{
+    Mesh, authority, fresh_netns, in_world, node, script, service, uid, workload,
+};
 
 const CLIENT: &str = "10.0.0.1";
 const SERVER: &str = "10.0.0.2";
@@ -31,9 +33,8 @@ struct World {
 }
 
 impl World {
-    /// `None` only where the kernel does not let us.
-    fn new() -> Option<Self> {
-        let (client, server) = (fresh_netns()?, fresh_netns()?);
+    fn new() -> Self {
+        let (client, server) = (fresh_netns(), fresh_netns());
         let peer = format!(
             "/proc/{}/fd/{}",
             std::process::id(),
@@ -61,12 +62,12 @@ impl World {
             join(&mesh, &root, &server, "server", SERVER),
         ];
         serve(&server);
-        Some(Self {
+        Self {
             mesh,
             client,
             server,
             pods,
-        })
+        }
     }
 
     /// A connection of the client's application.
@@ -204,139 +205,198 @@ async fn beside<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T 
     tokio::task::spawn_blocking(f).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bytes_arrive_from_the_clients_address_over_hbone_by_address_service_and_to_oneself() {
-    let Some(world) = World::new() else { return };
-    beside(move || {
-        let client: IpAddr = CLIENT.parse().unwrap();
-        for addr in [format!("{SERVER}:8080"), "10.96.0.1:80".to_owned()] {
-            let mut stream = world.dial(&addr).unwrap();
-            assert_eq!(talk(&mut stream).unwrap(), client, "{addr}");
-            let views =
-                serde_json::to_string(&world.pods[1].list()[0].connections.views()).unwrap();
-            assert!(
-                views.contains("spiffe://cluster.local/ns/demo/sa/client"),
-                "{views}"
-            );
-        }
-        let mut own = dial(&world.server, "10.96.0.1:80").unwrap();
-        assert_eq!(
-            talk(&mut own).unwrap(),
-            SERVER.parse::<IpAddr>().unwrap(),
-            "a pod that calls itself"
-        );
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_policy_resets_the_open_connection_and_refuses_the_next() {
-    let Some(world) = World::new() else { return };
-    beside(move || {
-        let mut open = world.dial("10.96.0.1:80").unwrap();
-        talk(&mut open).unwrap();
-        world.deny_client();
-        assert!(
-            is_reset(open.read(&mut [0; 1])),
-            "the open connection is reset"
-        );
-        let refused = world.dial("10.96.0.1:80");
-        let read = refused.and_then(|mut stream| stream.read(&mut [0; 1]));
-        assert!(is_reset(read), "a new one is reset");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_meshs_ports_unknown_addresses_and_services_without_endpoints_are_reset() {
-    let Some(world) = World::new() else { return };
-    world
-        .mesh
-        .put(service("demo", "none").vip("10.96.0.2").port(80, 80).into());
-    beside(move || {
-        let refused = [
-            "10.0.0.2:15001",
-            "10.0.0.2:15006",
-            "10.0.0.2:15008",
-            "10.0.0.2:15053",
-            "10.9.9.9:80",
-            "10.96.0.2:80",
-            "10.96.0.1:81",
-            "127.0.0.1:15001",
-            "127.0.0.1:15006",
-            "10.0.0.1:15001",
-            "10.0.0.1:15006",
-        ];
-        for addr in refused {
-            let stream = world.dial(addr);
-            assert!(
-                is_reset(stream.and_then(|mut stream| stream.read(&mut [0; 1]))),
-                "{addr}"
-            );
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn plain_text_reaches_the_application_from_its_own_address_and_strict_resets_it() {
-    let Some(world) = World::new() else { return };
-    // A client outside the mesh: as the pod, but its packets pass the rules.
-    script(
-        &world.client,
-        "iptables -t nat -I OUTPUT -p tcp --dport 8080 -j ACCEPT",
+#[test]
+fn bytes_arrive_from_the_clients_address_over_hbone_by_address_service_and_to_oneself() {
+    in_world(
+        "proxy::tests::bytes_arrive_from_the_clients_address_over_hbone_by_address_service_and_to_oneself",
+        async || {
+            let world = World::new();
+            beside(move || {
+                let client: IpAddr = CLIENT.parse().unwrap();
+                for addr in [format!("{SERVER}:8080"), "10.96.0.1:80".to_owned()] {
+                    let mut stream = world.dial(&addr).unwrap();
+                    assert_eq!(talk(&mut stream).unwrap(), client, "{addr}");
+                    let views = serde_json::to_string(&world.pods[1].list()[0].connections.views())
+                        .unwrap();
+                    assert!(
+                        views.contains("spiffe://cluster.local/ns/demo/sa/client"),
+                        "{views}"
+                    );
+                }
+                let mut own = dial(&world.server, "10.96.0.1:80").unwrap();
+                assert_eq!(
+                    talk(&mut own).unwrap(),
+                    SERVER.parse::<IpAddr>().unwrap(),
+                    "a pod that calls itself"
+                );
+            })
+            .await;
+        },
     );
-    beside(move || {
-        let mut plain = world.dial(&format!("{SERVER}:8080")).unwrap();
-        assert_eq!(talk(&mut plain).unwrap(), CLIENT.parse::<IpAddr>().unwrap());
-        let mut direct = world.dial(&format!("{SERVER}:8080")).unwrap();
-        talk(&mut direct).unwrap();
-        world.deny_client();
-        assert!(is_reset(plain.read(&mut [0; 1])));
-        assert!(is_reset(direct.read(&mut [0; 1])));
-    })
-    .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn dns_answers_for_the_mesh_and_hands_on_the_rest_as_the_resolver_that_was_asked() {
-    let Some(world) = World::new() else { return };
-    // A resolver that sends back what it gets, after the number reversed twice: the question itself.
-    let resolver = world
-        .server
-        .run(|| UdpSocket::bind("0.0.0.0:53").unwrap())
-        .unwrap();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 512];
-        while let Ok((n, from)) = resolver.recv_from(&mut buffer) {
-            resolver.send_to(&buffer[..n], from).unwrap();
-        }
-    });
-    beside(move || {
-        let ask = |name: &str| {
-            let socket = world
-                .client
-                .run(|| UdpSocket::bind("0.0.0.0:0").unwrap())
+#[test]
+fn a_policy_resets_the_open_connection_and_refuses_the_next() {
+    in_world(
+        "proxy::tests::a_policy_resets_the_open_connection_and_refuses_the_next",
+        async || {
+            let world = World::new();
+            beside(move || {
+                let mut open = world.dial("10.96.0.1:80").unwrap();
+                talk(&mut open).unwrap();
+                world.deny_client();
+                assert!(
+                    is_reset(open.read(&mut [0; 1])),
+                    "the open connection is reset"
+                );
+                let refused = world.dial("10.96.0.1:80");
+                let read = refused.and_then(|mut stream| stream.read(&mut [0; 1]));
+                assert!(is_reset(read), "a new one is reset");
+            })
+            .await;
+        },
+    );
+}
+
+#[test]
+fn the_meshs_ports_unknown_addresses_and_services_without_endpoints_are_reset() {
+    in_world(
+        "proxy::tests::the_meshs_ports_unknown_addresses_and_services_without_endpoints_are_reset",
+        async || {
+            let world = World::new();
+            world
+                .mesh
+                .put(service("demo", "none").vip("10.96.0.2").port(80, 80).into());
+            beside(move || {
+                let refused = [
+                    "10.0.0.2:15001",
+                    "10.0.0.2:15006",
+                    "10.0.0.2:15008",
+                    "10.0.0.2:15053",
+                    "10.9.9.9:80",
+                    "10.96.0.2:80",
+                    "10.96.0.1:81",
+                    "127.0.0.1:15001",
+                    "127.0.0.1:15006",
+                    "10.0.0.1:15001",
+                    "10.0.0.1:15006",
+                ];
+                for addr in refused {
+                    let stream = world.dial(addr);
+                    assert!(
+                        is_reset(stream.and_then(|mut stream| stream.read(&mut [0; 1]))),
+                        "{addr}"
+                    );
+                }
+            })
+            .await;
+        },
+    );
+}
+
+#[test]
+fn plain_text_reaches_the_application_from_its_own_address_and_strict_resets_it() {
+    in_world(
+        "proxy::tests::plain_text_reaches_the_application_from_its_own_address_and_strict_resets_it",
+        async || {
+            let world = World::new();
+            // A client outside the mesh: as the pod, but its packets pass the rules.
+            script(
+                &world.client,
+                "iptables -t nat -I OUTPUT -p tcp --dport 8080 -j ACCEPT",
+            );
+            beside(move || {
+                let mut plain = world.dial(&format!("{SERVER}:8080")).unwrap();
+                assert_eq!(talk(&mut plain).unwrap(), CLIENT.parse::<IpAddr>().unwrap());
+                let mut direct = world.dial(&format!("{SERVER}:8080")).unwrap();
+                talk(&mut direct).unwrap();
+                world.deny_client();
+                assert!(is_reset(plain.read(&mut [0; 1])));
+                assert!(is_reset(direct.read(&mut [0; 1])));
+            })
+            .await;
+        },
+    );
+}
+
+#[test]
+fn dns_answers_for_the_mesh_and_hands_on_the_rest_as_the_resolver_that_was_asked() {
+    in_world(
+        "proxy::tests::dns_answers_for_the_mesh_and_hands_on_the_rest_as_the_resolver_that_was_asked",
+        async || {
+            let world = World::new();
+            // A resolver that sends back what it gets, after the number reversed twice: the question itself.
+            let resolver = world
+                .server
+                .run(|| UdpSocket::bind("0.0.0.0:53").unwrap())
                 .unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            socket.connect(format!("{SERVER}:53")).unwrap();
-            let mut question = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-            for label in name.split('.') {
-                question.push(u8::try_from(label.len()).unwrap());
-                question.extend(label.as_bytes());
+            std::thread::spawn(move || {
+                let mut buffer = [0; 512];
+                while let Ok((n, from)) = resolver.recv_from(&mut buffer) {
+                    resolver.send_to(&buffer[..n], from).unwrap();
+                }
+            });
+            beside(move || {
+                let ask = |name: &str| {
+                    let socket = world
+                        .client
+                        .run(|| UdpSocket::bind("0.0.0.0:0").unwrap())
+                        .unwrap();
+                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                    socket.connect(format!("{SERVER}:53")).unwrap();
+                    let mut question = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+                    for label in name.split('.') {
+                        question.push(u8::try_from(label.len()).unwrap());
+                        question.extend(label.as_bytes());
+                    }
+                    question.extend([0, 0, 1, 0, 1]);
+                    socket.send(&question).unwrap();
+                    let mut answer = vec![0; 512];
+                    // A connected socket takes what comes from the resolver's address only.
+                    let n = socket.recv(&mut answer).unwrap();
+                    answer.truncate(n);
+                    (question, answer)
+                };
+                let (_, answer) = ask("web.demo.svc.cluster.local");
+                assert!(answer.ends_with(&[10, 96, 0, 1]), "{answer:?}");
+                let (question, answer) = ask("example.com");
+                assert_eq!(question, answer, "what the resolver said, as it was");
+            })
+            .await;
+        },
+    );
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached_is_passed_over_and_an_impostor_refused() {
+    let name =
+        "proxy::tests::an_endpoint_that_cannot_be_reached_is_passed_over_and_an_impostor_refused";
+    in_world(name, async || {
+        let world = World::new();
+        // Nobody takes tunnels at .3; at .4 the server does, whose identity is not that of the workload there.
+        let rule = "iptables -A INPUT -d 10.0.0.3 -p tcp -j REJECT --reject-with tcp-reset";
+        script(
+            &world.server,
+            &format!("ip addr add 10.0.0.3/24 dev eth0; ip addr add 10.0.0.4/24 dev eth0; {rule}"),
+        );
+        let web = "demo/web.demo.svc.cluster.local";
+        world
+            .mesh
+            .put(workload("demo", "closed").ip("10.0.0.3").of(web).into());
+        world
+            .mesh
+            .put(workload("demo", "impostor").ip("10.0.0.4").into());
+        beside(move || {
+            for _ in 0..10 {
+                talk(&mut world.dial("10.96.0.1:80").unwrap()).unwrap();
             }
-            question.extend([0, 0, 1, 0, 1]);
-            socket.send(&question).unwrap();
-            let mut answer = vec![0; 512];
-            // A connected socket takes what comes from the resolver's address only.
-            let n = socket.recv(&mut answer).unwrap();
-            answer.truncate(n);
-            (question, answer)
-        };
-        let (_, answer) = ask("web.demo.svc.cluster.local");
-        assert!(answer.ends_with(&[10, 96, 0, 1]), "{answer:?}");
-        let (question, answer) = ask("example.com");
-        assert_eq!(question, answer, "what the resolver said, as it was");
-    })
-    .await;
+            for addr in ["10.0.0.3:8080", "10.0.0.4:8080"] {
+                let read = world
+                    .dial(addr)
+                    .and_then(|mut stream| stream.read(&mut [0; 1]));
+                assert!(is_reset(read), "{addr}");
+            }
+        })
+        .await;
+    });
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use culvert_zds::{Workload, WorkloadInfo};
 
 use super::*;
-use crate::testing::{Mesh, authority, fresh_netns, node};
+use crate::testing::{Mesh, authority, fresh_netns, in_world, node};
 
 fn workload(name: &str) -> Workload {
     let info = WorkloadInfo {
@@ -63,62 +63,70 @@ fn wait_for(netns: &Netns, ports: &[u16]) {
 
 const OURS: [u16; 4] = [15001, 15006, 15008, 15053];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_joins_stays_when_named_again_and_leaves() {
-    let Some(netns) = fresh_netns() else { return };
-    let pods = Pods::new(node(&Mesh::new([]), authority()));
-    pods.add(workload("web"), fd(&netns)).unwrap();
-    wait_for(&netns, &OURS);
-    let first = pods.list()[0].serial();
+#[test]
+fn a_pod_joins_stays_when_named_again_and_leaves() {
+    in_world(
+        "inpod::pods::tests::a_pod_joins_stays_when_named_again_and_leaves",
+        async || {
+            let netns = fresh_netns();
+            let pods = Pods::new(node(&Mesh::new([]), authority()));
+            pods.add(workload("web"), fd(&netns)).unwrap();
+            wait_for(&netns, &OURS);
+            let first = pods.list()[0].serial();
 
-    pods.add(workload("web"), fd(&netns)).unwrap();
-    assert_eq!(
-        pods.list()[0].serial(),
-        first,
-        "nothing changed, so nothing happens"
-    );
-    pods.keep("web").unwrap();
-    assert!(pods.keep("nobody").is_err());
+            pods.add(workload("web"), fd(&netns)).unwrap();
+            assert_eq!(
+                pods.list()[0].serial(),
+                first,
+                "nothing changed, so nothing happens"
+            );
+            pods.keep("web").unwrap();
+            assert!(pods.keep("nobody").is_err());
 
-    // Another mark needs other sockets. The old ones close when nobody waits in them.
-    pods.add(
-        Workload {
-            mark: 8,
-            ..workload("web")
+            // Another mark needs other sockets. The old ones close when nobody waits in them.
+            pods.add(
+                Workload {
+                    mark: 8,
+                    ..workload("web")
+                },
+                fd(&netns),
+            )
+            .unwrap();
+            assert_ne!(pods.list()[0].serial(), first);
+            wait_for(&netns, &OURS);
+
+            pods.retain(&HashSet::from(["web".to_owned()]));
+            assert_eq!(pods.list().len(), 1);
+            pods.remove("nobody");
+            pods.remove("web");
+            wait_for(&netns, &[]);
+            assert!(pods.list().is_empty());
         },
-        fd(&netns),
-    )
-    .unwrap();
-    assert_ne!(pods.list()[0].serial(), first);
-    wait_for(&netns, &OURS);
-
-    pods.retain(&HashSet::from(["web".to_owned()]));
-    assert_eq!(pods.list().len(), 1);
-    pods.remove("nobody");
-    pods.remove("web");
-    wait_for(&netns, &[]);
-    assert!(pods.list().is_empty());
+    );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_is_one_pods_and_a_pod_has_one() {
-    let (Some(first), Some(second)) = (fresh_netns(), fresh_netns()) else {
-        return;
-    };
-    let pods = Pods::new(node(&Mesh::new([]), authority()));
-    pods.add(workload("web"), fd(&first)).unwrap();
-    let error = pods.add(workload("thief"), fd(&first)).unwrap_err();
-    assert!(matches!(error, PodError::SharedNetns { .. }), "{error}");
-    let file = std::fs::File::open("/proc/self/status").unwrap();
-    let error = pods.add(workload("web"), file.into()).unwrap_err();
-    assert!(matches!(error, PodError::Netns { .. }), "{error}");
-    wait_for(&first, &OURS);
+#[test]
+fn a_namespace_is_one_pods_and_a_pod_has_one() {
+    in_world(
+        "inpod::pods::tests::a_namespace_is_one_pods_and_a_pod_has_one",
+        async || {
+            let (first, second) = (fresh_netns(), fresh_netns());
+            let pods = Pods::new(node(&Mesh::new([]), authority()));
+            pods.add(workload("web"), fd(&first)).unwrap();
+            let error = pods.add(workload("thief"), fd(&first)).unwrap_err();
+            assert!(matches!(error, PodError::SharedNetns { .. }), "{error}");
+            let file = std::fs::File::open("/proc/self/status").unwrap();
+            let error = pods.add(workload("web"), file.into()).unwrap_err();
+            assert!(matches!(error, PodError::Netns { .. }), "{error}");
+            wait_for(&first, &OURS);
 
-    // The same pod in another namespace: it was restarted.
-    pods.add(workload("web"), fd(&second)).unwrap();
-    wait_for(&second, &OURS);
-    wait_for(&first, &[]);
-    assert_eq!(pods.list().len(), 1);
-    pods.retain(&HashSet::new());
-    wait_for(&second, &[]);
+            // The same pod in another namespace: it was restarted.
+            pods.add(workload("web"), fd(&second)).unwrap();
+            wait_for(&second, &OURS);
+            wait_for(&first, &[]);
+            assert_eq!(pods.list().len(), 1);
+            pods.retain(&HashSet::new());
+            wait_for(&second, &[]);
+        },
+    );
 }
