@@ -140,7 +140,9 @@ async fn exchange(
                 request = *back;
                 connection = lease().await?;
             }
-            Err(SendError::NotSent(_)) => return Err(Failure::Connect(DenyReason::ConnectFailed)),
+            Err(SendError::NotSent(_) | SendError::NotProcessed) => {
+                return Err(Failure::Connect(DenyReason::ConnectFailed));
+            }
             Err(SendError::Lost(error)) => {
                 tracing::debug!(%error, endpoint = %endpoint.uid(), "no response");
                 let by_client = outbound.progress.failed.get();

@@ -24,7 +24,7 @@ pub(super) enum Refusal {
     Expectation,
     /// Policy says no.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(Denied),
     /// Routes are attached and none matches.
     #[error("no route matches")]
     NoRoute,
@@ -49,6 +49,16 @@ pub(super) enum Refusal {
     /// No response in time.
     #[error("the backend did not answer in time")]
     Timeout,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied.reason {
+            // It went between being picked and being asked for: no policy says anything of it.
+            DenyReason::NoEndpoint => Self::NoEndpoint,
+            _ => Self::Denied(denied),
+        }
+    }
 }
 
 impl Refusal {

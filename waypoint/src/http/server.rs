@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use culvert_policy::DenyReason;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,8 +16,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Connection;
 use super::upgrade::UpgradeSlot;
+use crate::client::Client;
 use crate::executor::LocalExecutor;
 use crate::framing::{Guard, Watched};
+use crate::telemetry::series;
 use crate::world::Session;
 
 /// Most headers of one request.
@@ -35,6 +38,7 @@ pub async fn http1<S>(session: Rc<Session>, stream: S) -> Result<(), hyper::Erro
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let client = Rc::clone(&session.client);
     let limits = &session.core.world.limits;
     let stream = Watched::new(stream);
     let watcher = stream.clone();
@@ -74,6 +78,9 @@ where
             }
         }
     };
+    if result.as_ref().is_err_and(hyper::Error::is_parse) {
+        malformed(&client);
+    }
     // Also after an error: it may have been answered, and the answer has to arrive.
     let parts = http.into_parts();
     let (stream, held) = parts.io.into_inner().into_switched();
@@ -81,6 +88,20 @@ where
         tracing::debug!(%error, "end of an HTTP/1 connection");
     }
     result
+}
+
+/// Accounts for a head that never became a request. The HTTP library has answered it.
+fn malformed(client: &Client) {
+    let reason = DenyReason::MalformedRequest;
+    series::refused(reason.as_str());
+    tracing::info!(
+        target: "access",
+        reporter = "waypoint",
+        src.addr = %client.address,
+        src.identity = %client.id,
+        %reason,
+        "request refused"
+    );
 }
 
 /// Ends the stream, or goes on with it in another protocol.

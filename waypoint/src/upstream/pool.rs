@@ -117,8 +117,29 @@ struct Stream {
 pub enum SendError {
     /// Not sent: here it is again.
     NotSent(Box<http::Request<RequestBody>>),
+    /// The other side says that it did nothing with it.
+    NotProcessed,
     /// Perhaps sent.
     Lost(hyper::Error),
+}
+
+impl SendError {
+    /// HTTP/2 says of some requests that they were not processed: of refused streams, and of those that a GOAWAY in order
+    /// leaves out.
+    fn of(error: hyper::Error) -> Self {
+        let h2 =
+            std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
+        let refused =
+            h2.is_some_and(|h2| h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM));
+        let left_out = h2.is_some_and(|h2| {
+            h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR)
+        });
+        if refused || left_out {
+            Self::NotProcessed
+        } else {
+            Self::Lost(error)
+        }
+    }
 }
 
 impl Default for Connections {
@@ -364,7 +385,7 @@ impl Lease {
                 .take_message()
             {
                 Some(request) => SendError::NotSent(Box::new(request)),
-                None => SendError::Lost(error.into_error()),
+                None => SendError::of(error.into_error()),
             };
         match &mut self.kind {
             Kind::Http1(connection) => {

@@ -9,7 +9,7 @@ use culvert_proto::{type_url, waypoint as pb};
 use crate::backend::{Backend, Body, BodyError, Speaks, response, text};
 use crate::client::{Client, get, post};
 use crate::mesh::{Mesh, ip, test};
-use crate::resources::{Pod, millis, route, rule, traffic};
+use crate::resources::{AppProtocol, Pod, millis, route, rule, service, traffic};
 
 const VIP: &str = "10.96.0.10:80";
 
@@ -323,6 +323,39 @@ fn nothing_is_tried_again_after_the_response_began() {
                 assert!(body.is_err(), "a cut response never looks whole");
                 assert_eq!(backend.requests.get() - before, 1);
             }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn what_http2_says_was_not_processed_goes_elsewhere_without_any_policy() {
+    test(
+        "retries::what_http2_says_was_not_processed_goes_elsewhere_without_any_policy",
+        |mesh| async move {
+            mesh.put(
+                type_url::ADDRESS,
+                &service("web", "10.96.0.10", AppProtocol::Http2),
+            )?;
+            let refuse = |stream: culvert_hbone::TunnelStream| async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else {
+                    return;
+                };
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                }
+            };
+            let full = Backend::bytes(&mesh, "full", "web", 10, refuse).await?;
+            let good = Backend::named(&mesh, "good", "web", 11).await?;
+            let mut http = Client::new(&mesh, "curl").await?.http1(VIP).await?;
+            for _ in 0..30 {
+                assert_eq!(http.get("/").await?.text(), "good");
+            }
+            assert_eq!(good.requests.get(), 30);
+            assert!(
+                full.connections.get() > 0,
+                "the full one was asked sometimes"
+            );
             Ok(())
         },
     );

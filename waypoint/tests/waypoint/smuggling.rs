@@ -82,6 +82,12 @@ fn ambiguous_heads_get_400_and_the_connection_ends() {
                 );
             }
             assert_eq!(backend.requests.get(), 0);
+            let counted = format!(
+                "culvert_waypoint_refused_total{{reason=\"malformed_request\"}} {}",
+                cases.len()
+            );
+            let metrics = culvert_runtime::metrics::encode();
+            assert!(metrics.contains(&counted), "{metrics}");
             Ok(())
         },
     );
