@@ -91,9 +91,11 @@ pub async fn connect(
 }
 
 /// Listen on `addr` in the current thread's network namespace. `[::]` takes IPv4 as well. The listener
-/// is non-blocking, ready for `tokio::net::TcpListener::from_std`.
+/// is non-blocking, ready for `tokio::net::TcpListener::from_std`. What it accepts has no delay and
+/// keepalive: the kernel passes both on, which saves five system calls a connection.
 pub fn listen(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
     let socket = new_socket(&addr)?;
+    set_options(&SockRef::from(&socket))?;
     socket.set_reuse_address(true)?;
     if options.reuse_port {
         socket.set_reuse_port(true)?;
@@ -135,7 +137,8 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// No delay, and keepalive (180 s, then every 180 s, 9 times), on an accepted connection.
+/// No delay, and keepalive (180 s, then every 180 s, 9 times), on a connection that came neither from
+/// [`connect`] nor from a listener made by [`listen`]: these have both.
 pub fn set_nodelay_keepalive(stream: &TcpStream) -> io::Result<()> {
     set_options(&SockRef::from(stream))
 }

@@ -3,6 +3,7 @@
 //! Invariant: a thread leaves its own namespace only inside [`Netns::run`], which cannot span an await
 //! and aborts the process if the way back fails: a thread in the wrong pod must not run on.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -73,16 +74,27 @@ impl Netns {
         self.fd.as_fd()
     }
 
-    /// Run `f` with the calling thread in this namespace, and return to where it was.
+    /// Run `f` with the calling thread in this namespace, and return to where it was. Where that is was looked
+    /// up once: nothing else may move a thread that calls this.
     pub fn run<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
-        let home = Self::current()?;
-        if home.id == self.id {
+        let from = match HERE.with_borrow(Clone::clone) {
+            Some(here) => here,
+            None => Self::current()?,
+        };
+        if from.id == self.id {
             return Ok(f());
         }
         setns(self.as_fd(), CloneFlags::CLONE_NEWNET)?;
-        let _way_back = WayBack(home);
+        HERE.set(Some(self.clone()));
+        let _way_back = WayBack(from);
         Ok(f())
     }
+}
+
+thread_local! {
+    /// The namespace that this thread is in, once it has been in another one: the kernel tells it only by way of
+    /// /proc, which costs as much as the two changes.
+    static HERE: RefCell<Option<Netns>> = const { RefCell::new(None) };
 }
 
 /// Returns the thread to its namespace, also when the closure panics.
@@ -94,6 +106,7 @@ impl Drop for WayBack {
             tracing::error!(%error, "cannot leave a pod's network namespace, aborting");
             std::process::abort();
         }
+        HERE.set(Some(self.0.clone()));
     }
 }
 
@@ -139,6 +152,15 @@ mod tests {
         assert_eq!(Netns::current().unwrap().id(), home.id());
         let panicked = std::panic::catch_unwind(|| other.run(|| panic!("inside")));
         assert!(panicked.is_err());
+        assert_eq!(Netns::current().unwrap().id(), home.id());
+        let third = fresh().unwrap();
+        let nested = other.run(|| {
+            let id = |netns: &Netns| netns.run(|| Netns::current().unwrap().id()).unwrap();
+            let visited = [id(&third), id(&home), id(&other)];
+            assert_eq!(Netns::current().unwrap().id(), other.id());
+            visited
+        });
+        assert_eq!(nested.unwrap(), [third.id(), home.id(), other.id()]);
         assert_eq!(Netns::current().unwrap().id(), home.id());
     }
 

@@ -8,23 +8,22 @@ fn loopback() -> SocketAddr {
 }
 
 #[tokio::test]
-async fn dials_from_the_given_source_with_keepalive_and_nodelay() {
+async fn dialled_and_accepted_connections_have_keepalive_and_no_delay() {
     let listener = listen(loopback(), &ListenOptions::default()).unwrap();
     let addr = listener.local_addr().unwrap();
     let socket = tcp_socket(&addr, &SocketOptions::default()).unwrap();
-    let stream = connect(socket, addr, Duration::from_secs(5)).await.unwrap();
-    let options = SockRef::from(&stream);
-    assert!(options.tcp_nodelay().unwrap());
-    assert!(options.keepalive().unwrap());
-    assert_eq!(
-        options.tcp_keepalive_time().unwrap(),
-        Duration::from_secs(180)
-    );
-    assert_eq!(
-        options.tcp_keepalive_interval().unwrap(),
-        Duration::from_secs(180)
-    );
-    assert_eq!(options.tcp_keepalive_retries().unwrap(), 9);
+    let dialled = connect(socket, addr, Duration::from_secs(5)).await.unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    for stream in [dialled, accepted] {
+        let options = SockRef::from(&stream);
+        let seconds = Duration::from_secs;
+        assert!(options.tcp_nodelay().unwrap());
+        assert!(options.keepalive().unwrap());
+        assert_eq!(options.tcp_keepalive_time().unwrap(), seconds(180));
+        assert_eq!(options.tcp_keepalive_interval().unwrap(), seconds(180));
+        assert_eq!(options.tcp_keepalive_retries().unwrap(), 9);
+    }
 }
 
 #[test]
