@@ -3,9 +3,13 @@
 //! Invariant: a [`Mark`] separates exactly. It is taken when a datagram of its own was seen in the file, so that all that
 //! was sent before is before it.
 
-use crate::demo::packet::{FILE_HEADER, Packet, check_header, next_record};
 use anyhow::{Context, Result, ensure};
-use culvert_lab::{Node, Pod, Process, topology::LINK, wait};
+use culvert_lab::{
+    Node, Pod, Process,
+    packet::{FILE_HEADER, Packet, check_header, next_record},
+    topology::LINK,
+    wait,
+};
 use std::{
     fs::File,
     net::UdpSocket,

@@ -6,8 +6,6 @@ mod bench;
 mod capture;
 mod checks;
 mod client;
-mod flow;
-mod packet;
 mod route;
 mod servers;
 mod stage;

@@ -3,13 +3,13 @@
 use crate::demo::{
     capture::{Capture, Mark},
     client,
-    packet::Packet,
     servers::{Answer, Server},
 };
 use anyhow::{Context, Result, ensure};
 use culvert_lab::{
     Lab, Mesh, MeshOptions, Netns, Pod,
     objects::{self, AMBIENT, Pair, Port},
+    packet::Packet,
     wait,
 };
 use nix::sys::signal::Signal;

@@ -4,11 +4,13 @@
 //! (namespaces, rules, processes, files) lives in a private [`world`] and is gone when that world's first process ends,
 //! however it ends.
 
+pub mod flow;
 pub mod http;
 pub mod leaks;
 pub mod mesh;
 pub mod netns;
 pub mod objects;
+pub mod packet;
 pub mod process;
 pub mod programs;
 pub mod topology;

@@ -1,7 +1,8 @@
 //! Check 2: the label alone moves running programs to mutual TLS, and nothing of them stays readable.
 
-use crate::demo::{capture::Mark, checks::Evidence, client, flow, servers, stage::Stage};
+use crate::demo::{capture::Mark, checks::Evidence, client, servers, stage::Stage};
 use anyhow::{Context, Result, bail, ensure};
+use culvert_lab::flow;
 
 const HBONE: u16 = 15008;
 

@@ -1,6 +1,6 @@
 //! TCP byte streams put together from captured segments, and whether they are TLS from their first byte to their last.
 
-use crate::demo::packet::{Packet, Transport};
+use crate::packet::{Packet, Transport};
 use anyhow::{Context, Result, ensure};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,17 +14,17 @@ const APPLICATION_DATA: u8 = 23;
 
 /// What TLS streams of a capture amount to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tls {
+pub struct Tls {
     /// Directions of connections.
-    pub(crate) streams: usize,
+    pub streams: usize,
     /// Records of any type.
-    pub(crate) records: usize,
+    pub records: usize,
     /// Bytes of application data records, with what encryption adds.
-    pub(crate) application_bytes: usize,
+    pub application_bytes: usize,
 }
 
 /// Puts the TCP streams of `packets` together and walks their TLS records. Fails at the first byte that is none.
-pub(crate) fn tls<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Result<Tls> {
+pub fn tls<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Result<Tls> {
     let mut streams: HashMap<(SocketAddr, SocketAddr), Stream> = HashMap::new();
     for packet in packets {
         let Transport::Tcp { sequence, syn } = packet.transport else {
@@ -48,19 +48,16 @@ pub(crate) fn tls<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Result<T
         ..Tls::default()
     };
     for ((from, to), stream) in &streams {
-        ensure!(
-            stream.early.is_empty(),
-            "{from} to {to}: a segment is missing"
-        );
+        ensure!(stream.is_whole(), "{from} to {to}: a segment is missing");
         total.records += stream.walker.records;
         total.application_bytes += stream.walker.application_bytes;
     }
     Ok(total)
 }
 
-/// One direction of a connection.
+/// One direction of a connection, walked as TLS while its segments come.
 #[derive(Debug)]
-struct Stream {
+pub struct Stream {
     /// The sequence number of the first byte.
     first: u32,
     /// Bytes walked so far.
@@ -71,7 +68,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(initial_sequence: u32) -> Self {
+    /// Begins at the sequence number of a SYN.
+    pub fn new(initial_sequence: u32) -> Self {
         Self {
             first: initial_sequence.wrapping_add(1),
             taken: 0,
@@ -80,7 +78,8 @@ impl Stream {
         }
     }
 
-    fn take(&mut self, sequence: u32, payload: &[u8]) -> Result<()> {
+    /// Takes a segment, in any order, also one that was sent again. Fails at the first byte that is no TLS.
+    pub fn take(&mut self, sequence: u32, payload: &[u8]) -> Result<()> {
         self.early
             .insert(sequence.wrapping_sub(self.first), payload.to_vec());
         while let Some(entry) = self.early.first_entry() {
@@ -91,9 +90,20 @@ impl Stream {
             let bytes = entry.remove();
             let new = bytes.get(usize::try_from(known)?..).unwrap_or_default();
             self.walker.walk(new)?;
-            self.taken += u32::try_from(new.len())?;
+            // Sequence numbers wrap.
+            self.taken = self.taken.wrapping_add(u32::try_from(new.len())?);
         }
         Ok(())
+    }
+
+    /// Whether no segment is missing before one that came.
+    pub fn is_whole(&self) -> bool {
+        self.early.is_empty()
+    }
+
+    /// TLS records so far.
+    pub fn records(&self) -> usize {
+        self.walker.records
     }
 }
 

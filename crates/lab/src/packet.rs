@@ -1,4 +1,4 @@
-//! Packets of a capture file, as far as the demo looks into them: IP, TCP, UDP.
+//! Packets of a capture file, as far as the demo and the suites look into them: IP, TCP, UDP.
 //!
 //! Invariant: what cannot be read is an error or an [`Transport::Other`], never left out in silence.
 
@@ -6,42 +6,57 @@ use anyhow::{Context, Result, bail, ensure};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Bytes before the first record of a capture file.
-pub(crate) const FILE_HEADER: usize = 24;
+pub const FILE_HEADER: usize = 24;
 const RECORD_HEADER: usize = 16;
 const ETHERNET_HEADER: usize = 14;
 
 /// A packet of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Packet {
-    pub(crate) source: SocketAddr,
-    pub(crate) destination: SocketAddr,
-    pub(crate) transport: Transport,
-    pub(crate) payload: Vec<u8>,
+pub struct Packet {
+    /// Its sender.
+    pub source: SocketAddr,
+    /// Its receiver.
+    pub destination: SocketAddr,
+    /// What it carries.
+    pub transport: Transport,
+    /// What follows the transport's header.
+    pub payload: Vec<u8>,
 }
 
 /// What it carries. `Other` has ports 0 and all that follows the IP header as payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Tcp { sequence: u32, syn: bool },
+pub enum Transport {
+    /// A segment of TCP.
+    Tcp {
+        /// Of its first byte.
+        sequence: u32,
+        /// Whether it opens a direction.
+        syn: bool,
+    },
+    /// A datagram of UDP.
     Udp,
+    /// Anything else.
     Other,
 }
 
 impl Packet {
-    pub(crate) fn is_tcp(&self) -> bool {
+    /// Whether it is a segment of TCP.
+    pub fn is_tcp(&self) -> bool {
         matches!(self.transport, Transport::Tcp { .. })
     }
 
-    pub(crate) fn has_port(&self, port: u16) -> bool {
+    /// Whether either end has this port.
+    pub fn has_port(&self, port: u16) -> bool {
         self.source.port() == port || self.destination.port() == port
     }
 
     /// Whether it goes from one of `addresses` to another of them.
-    pub(crate) fn is_between(&self, addresses: &[IpAddr]) -> bool {
+    pub fn is_between(&self, addresses: &[IpAddr]) -> bool {
         addresses.contains(&self.source.ip()) && addresses.contains(&self.destination.ip())
     }
 
-    pub(crate) fn contains(&self, needle: &[u8]) -> bool {
+    /// Whether these bytes stand in its payload.
+    pub fn contains(&self, needle: &[u8]) -> bool {
         self.payload
             .windows(needle.len())
             .any(|window| window == needle)
@@ -49,7 +64,7 @@ impl Packet {
 }
 
 /// Checks that a file is a capture of Ethernet packets in this machine's byte order.
-pub(crate) fn check_header(bytes: &[u8]) -> Result<()> {
+pub fn check_header(bytes: &[u8]) -> Result<()> {
     let word = |at| {
         bytes
             .get(at..at + 4)
@@ -66,7 +81,7 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<()> {
 
 /// The record at the start of `bytes` and its length there; none if it is not there as a whole yet. A packet that is not
 /// IP (ARP) has none.
-pub(crate) fn next_record(bytes: &[u8]) -> Result<Option<(Option<Packet>, usize)>> {
+pub fn next_record(bytes: &[u8]) -> Result<Option<(Option<Packet>, usize)>> {
     let Some(header) = bytes.get(..RECORD_HEADER) else {
         return Ok(None);
     };
