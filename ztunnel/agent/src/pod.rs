@@ -46,6 +46,10 @@ pub struct CaptureOptions {
     pub exclude_outbound_cidrs: Vec<IpNet>,
     /// DNS goes to ztunnel.
     pub dns_capture: bool,
+    /// TCP ports of the pod that the kubelet's probes and lifecycle hooks dial at the pod's own address;
+    /// the node's own connections to them, and nobody else's, are let past.
+    #[serde(default)]
+    pub probe_ports: BTreeSet<u16>,
 }
 
 /// What is wrong with a pod that a source told of.
@@ -161,6 +165,8 @@ fn options(uid: &str, options: proto::CaptureOptions) -> Result<CaptureOptions, 
         )?,
         exclude_outbound_cidrs: nets.collect::<Result<_, _>>()?,
         dns_capture: options.dns_capture,
+        // A standalone mesh has no kubelet.
+        probe_ports: BTreeSet::new(),
     })
 }
 

@@ -359,6 +359,7 @@ mod tests {
                     "fd00::/8".parse().unwrap(),
                 ],
                 dns_capture: true,
+                probe_ports: [8081, HBONE_PORT].into(),
             },
             generation: 7,
         }

@@ -236,6 +236,7 @@ fn sample(flavour: Flavour) -> Spec {
             exclude_outbound_ports: [65535].into(),
             exclude_outbound_cidrs: nets.collect(),
             dns_capture: true,
+            probe_ports: [8080, 9000].into(),
         },
         generation: 1,
     }
