@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use culvert_hbone::TunnelConfig;
-use culvert_identity::controller::{Auth, Controller};
-use culvert_identity::token::{self, TokenKind};
+use culvert_identity::controller::Controller;
 use culvert_identity::{
     CaClient, CertHandle, SecretManager, SecretOptions, SpiffeId, TrustDomain, bundle,
 };
@@ -48,8 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
     tracing::info!(version = build::VERSION, name = %args.name, cores = args.cores(), "waypoint starts");
-    let token = read_token(&args)?;
-    let controller = Controller::new(args.controller, Auth::JoinToken(token))?;
+    let controller = Controller::new(args.controller()?, args.auth()?)?;
     let (trust, trusted) = bundle::channel();
     let source = Arc::new(CaClient::new(controller.clone(), CERTIFICATE_TTL));
     let secrets = SecretManager::new(source, trusted, SecretOptions::default());
@@ -68,7 +66,10 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
     let stream = {
         let (args, controller) = (Arc::clone(&args), controller.clone());
         let (store, routes) = (store.clone(), routes.clone());
-        async move { control::run_xds(&args, controller, store, routes, ended).await }
+        async move {
+            controller.rooted().await;
+            control::run_xds(&args, controller, store, routes, ended).await;
+        }
     };
     task::spawn("xds", stream);
     task::spawn("trust_bundle", control::follow_trust(store.clone(), trust));
@@ -165,22 +166,4 @@ fn tunnels(limits: &Limits) -> TunnelConfig {
         idle: limits.tunnel_idle,
         ..TunnelConfig::default()
     }
-}
-
-fn read_token(args: &Args) -> anyhow::Result<String> {
-    let path = args.token_file.display();
-    let text = std::fs::read_to_string(&args.token_file)
-        .with_context(|| format!("--token-file {path}"))?;
-    let body = token::parse_unverified(&text).with_context(|| format!("--token-file {path}"))?;
-    anyhow::ensure!(
-        body.kind == TokenKind::Waypoint,
-        "--token-file {path}: this is the token of a node"
-    );
-    let name = args.name.to_string();
-    anyhow::ensure!(
-        body.name == name,
-        "--token-file {path}: this is the token of {}, not of {name}",
-        body.name
-    );
-    Ok(text.trim().to_owned())
 }

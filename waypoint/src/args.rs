@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
+use culvert_identity::controller::{self, Access, AccessError, Auth};
+use culvert_identity::token::TokenKind;
 use culvert_runtime::trace::Format;
 
 /// The layer 7 proxy of a namespace.
@@ -14,12 +16,16 @@ pub struct Args {
     /// This waypoint's Gateway: NAMESPACE/NAME.
     #[arg(long, env = "CULVERT_WAYPOINT")]
     pub name: GatewayName,
-    /// Where the controller listens: IP:PORT, never a name.
+    /// Where the controller listens: IP:PORT, never a name [default: the Service culvert-controller of the pod's
+    /// namespace, as kubelet tells of it].
     #[arg(long, env = "CULVERT_CONTROLLER")]
-    pub controller: SocketAddr,
-    /// File with this waypoint's join token.
+    pub controller: Option<String>,
+    /// File with this waypoint's join token or, with --root-file, with a service account's token.
     #[arg(long, env = "CULVERT_TOKEN_FILE")]
     pub token_file: PathBuf,
+    /// File with the certificates that sign the controller's, for a service account's token. It may appear late.
+    #[arg(long, env = "CULVERT_ROOT_FILE")]
+    pub root_file: Option<PathBuf>,
     /// Directory of the admin socket.
     #[arg(long, env = "CULVERT_RUN_DIR")]
     pub run_dir: Option<PathBuf>,
@@ -84,6 +90,20 @@ impl Args {
     pub fn cores(&self) -> usize {
         let processors = || std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
         self.data_cores.unwrap_or_else(processors)
+    }
+
+    /// Where the controller is.
+    pub fn controller(&self) -> Result<SocketAddr, AccessError> {
+        controller::address(self.controller.as_deref(), |name| std::env::var(name).ok())
+    }
+
+    /// How to prove oneself to it.
+    pub fn auth(&self) -> Result<Auth, AccessError> {
+        let access = Access {
+            token_file: &self.token_file,
+            root_file: self.root_file.as_deref(),
+        };
+        access.auth(TokenKind::Waypoint, &self.name.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use culvert_hbone::TunnelConfig;
-use culvert_identity::controller::{Auth, Controller};
+use culvert_identity::controller::Controller;
 use culvert_identity::{CaClient, SecretManager, SecretOptions, bundle};
 use culvert_policy::DenyReason;
 use culvert_runtime::drain;
@@ -76,7 +76,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
         cores = config.data_cores,
         "ztunnel starts"
     );
-    let controller = Controller::new(config.controller, Auth::JoinToken(config.token.0.clone()))?;
+    let controller = Controller::new(config.controller, config.auth.clone())?;
     let (trust, trusted) = bundle::channel();
     let source = Arc::new(CaClient::new(controller.clone(), CERTIFICATE_TTL));
     let node = Arc::new(Node {
@@ -102,10 +102,14 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
 
     let (_end, ended) = drain::channel();
     control::follow(&node, &pods, trust, xds_ready);
-    task::spawn(
-        "xds",
-        xds(&config, controller.clone(), node.store.clone()).run(ended),
-    );
+    let client = xds(&config, controller.clone(), node.store.clone());
+    task::spawn("xds", {
+        let controller = controller.clone();
+        async move {
+            controller.rooted().await;
+            client.run(ended).await;
+        }
+    });
     task::spawn("revoke", revoke::run(node.store.clone(), pods.clone()));
     task::spawn("upkeep", control::upkeep(pods.clone()));
     task::spawn(

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use culvert_identity::token;
+use culvert_identity::controller::{self, Access, Auth};
+use culvert_identity::token::TokenKind;
 use culvert_runtime::limits::Limits;
 use culvert_runtime::trace::Format;
 
@@ -25,7 +26,8 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     node: String,
-    /// Where the controller listens: IP:PORT, never a name, so that a node can start before DNS does.
+    /// Where the controller listens: IP:PORT, never a name, so that a node can start before DNS does [default: the
+    /// Service culvert-controller of the pod's namespace, as kubelet tells of it].
     #[arg(
         long,
         env = "CULVERT_CONTROLLER",
@@ -33,7 +35,7 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     controller: String,
-    /// File with this node's join token.
+    /// File with this node's join token or, with --root-file, with a service account's token.
     #[arg(
         long,
         env = "CULVERT_TOKEN_FILE",
@@ -41,6 +43,9 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     token_file: String,
+    /// File with the certificates that sign the controller's, for a service account's token. It may appear late.
+    #[arg(long, env = "CULVERT_ROOT_FILE")]
+    root_file: Option<PathBuf>,
     /// Directory of the sockets of this node's agent and ztunnel.
     #[arg(
         long,
@@ -80,7 +85,7 @@ pub(crate) struct Args {
 pub(crate) struct Config {
     pub(crate) node: String,
     pub(crate) controller: SocketAddr,
-    pub(crate) token: Token,
+    pub(crate) auth: Auth,
     pub(crate) run_dir: PathBuf,
     pub(crate) zds: PathBuf,
     pub(crate) data_cores: usize,
@@ -89,16 +94,6 @@ pub(crate) struct Config {
     pub(crate) ready: SocketAddr,
     pub(crate) limits: Limits,
     pub(crate) log_format: Format,
-}
-
-/// A join token, which no log shows.
-#[derive(Clone)]
-pub(crate) struct Token(pub(crate) String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(..)")
-    }
 }
 
 /// One thing that is wrong with the command line.
@@ -112,8 +107,8 @@ pub(crate) enum ConfigError {
         value: String,
         why: String,
     },
-    #[error("--token-file {path:?}: {why}")]
-    TokenFile { path: String, why: String },
+    #[error(transparent)]
+    Access(#[from] controller::AccessError),
 }
 
 impl Config {
@@ -122,14 +117,13 @@ impl Config {
         let mut errors = Errors(Vec::new());
         let node = errors.required("node", args.node);
         let run_dir = PathBuf::from(errors.required("run-dir", args.run_dir));
-        let controller = errors.required("controller", args.controller);
         let token_file = errors.required("token-file", args.token_file);
         let cores = args
             .data_cores
             .map(|text| errors.parse::<usize>("data-cores", &text));
         let config = Self {
-            controller: errors.address("controller", &controller),
-            token: errors.token(&token_file, &node),
+            controller: errors.controller(&args.controller),
+            auth: errors.auth(&token_file, args.root_file.as_deref(), &node),
             zds: args.zds.unwrap_or_else(|| run_dir.join("ztunnel.sock")),
             data_cores: cores.unwrap_or_else(default_cores),
             admin: errors.address("admin", &args.admin),
@@ -184,59 +178,44 @@ impl Errors {
 
     fn address(&mut self, flag: &'static str, text: &str) -> SocketAddr {
         let fallback = SocketAddr::from(([127, 0, 0, 1], 0));
-        if text.is_empty() {
-            return fallback;
-        }
         text.parse().unwrap_or_else(|_error| {
             self.invalid(flag, text, "not an IP address and a port");
             fallback
         })
     }
 
-    fn token(&mut self, path: &str, node: &str) -> Token {
-        match read_token(Path::new(path), node) {
-            Ok(token) => return token,
-            Err(_) if path.is_empty() => {}
-            Err(why) => self.0.push(ConfigError::TokenFile {
-                path: path.to_owned(),
-                why,
-            }),
-        }
-        Token(String::new())
+    fn controller(&mut self, given: &str) -> SocketAddr {
+        let address = controller::address(Some(given), |name| std::env::var(name).ok());
+        address.unwrap_or_else(|error| {
+            self.0.push(error.into());
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
     }
-}
 
-fn read_token(path: &Path, node: &str) -> Result<Token, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let body = token::parse_unverified(&text).map_err(|error| error.to_string())?;
-    if body.kind != token::TokenKind::Node {
-        return Err("this is the token of a waypoint, not of a node".to_owned());
+    fn auth(&mut self, token_file: &str, root_file: Option<&Path>, node: &str) -> Auth {
+        let nothing = || Auth::JoinToken(String::new());
+        if token_file.is_empty() || node.is_empty() {
+            // Said already.
+            return nothing();
+        }
+        let access = Access {
+            token_file: Path::new(token_file),
+            root_file,
+        };
+        access.auth(TokenKind::Node, node).unwrap_or_else(|error| {
+            self.0.push(error.into());
+            nothing()
+        })
     }
-    if !node.is_empty() && body.name != node {
-        return Err(format!(
-            "this is the token of node {:?}, not of {node:?}",
-            body.name
-        ));
-    }
-    Ok(Token(text.trim().to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base64::Engine as _;
 
     fn config(args: &[&str]) -> Result<Config, Vec<ConfigError>> {
         let args = [&["culvert-ztunnel"], args].concat();
         Config::from_args(Args::try_parse_from(args).unwrap())
-    }
-
-    fn token_file(dir: &tempfile::TempDir, kind: &str, name: &str) -> String {
-        let body = format!(r#"{{"kind":"{kind}","name":"{name}","root":"ab"}}"#);
-        let body = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(body);
-        let path = dir.path().join(format!("{kind}-{name}"));
-        std::fs::write(&path, format!("{body}.c2ln\n")).unwrap();
-        path.display().to_string()
     }
 
     #[test]
@@ -274,15 +253,15 @@ mod tests {
 
     #[test]
     fn defaults_follow_from_the_rest() {
-        let dir = tempfile::tempdir().unwrap();
-        let token = token_file(&dir, "node", "n1");
         let args = [
             "--node",
             "n1",
             "--controller",
-            "10.0.0.1:15012",
+            "[fd10::1]:15012",
             "--token-file",
-            &token,
+            "/nowhere/token",
+            "--root-file",
+            "/nowhere/root.crt",
             "--run-dir",
             "/run/c",
         ];
@@ -290,33 +269,29 @@ mod tests {
         assert_eq!(config.zds, Path::new("/run/c/ztunnel.sock"));
         assert!((1..=4).contains(&config.data_cores));
         assert_eq!(config.limits.drain, Duration::from_secs(25));
-        assert_eq!(format!("{:?}", config.token), "Token(..)");
-        assert!(!config.token.0.ends_with('\n'));
+        assert!(matches!(config.auth, Auth::Mounted { .. }));
     }
 
     #[test]
-    fn a_token_is_for_this_node() {
+    fn without_a_root_the_token_must_be_this_nodes() {
         let dir = tempfile::tempdir().unwrap();
-        for (kind, name, says) in [
-            ("waypoint", "a", "of a waypoint"),
-            ("node", "n2", "of node \"n2\""),
-        ] {
-            let token = token_file(&dir, kind, name);
-            let args = [
-                "--node",
-                "n1",
-                "--controller",
-                "[fd10::1]:1",
-                "--token-file",
-                &token,
-                "--run-dir",
-                "/r",
-            ];
-            let errors = config(&args).unwrap_err();
-            assert!(
-                errors.len() == 1 && errors[0].to_string().contains(says),
-                "{errors:?}"
-            );
-        }
+        let path = dir.path().join("token");
+        std::fs::write(&path, "not a token").unwrap();
+        let args = [
+            "--node",
+            "n1",
+            "--controller",
+            "10.0.0.1:1",
+            "--token-file",
+            path.to_str().unwrap(),
+            "--run-dir",
+            "/r",
+        ];
+        let errors = config(&args).unwrap_err();
+        let text = errors[0].to_string();
+        assert!(
+            errors.len() == 1 && text.starts_with("--token-file"),
+            "{text}"
+        );
     }
 }

@@ -3,6 +3,10 @@
 //! Invariant: nothing is sent before the controller has proved itself, by the root whose hash the join token carries or,
 //! under istiod, by the mounted root and the server's name. Tokens go over this channel only, and into no Debug text.
 
+mod access;
+
+pub use access::{Access, AccessError, address};
+
 use crate::tls::{self, TlsError};
 use crate::{token, x509};
 use boring::ssl::{SslContext, SslVerifyMode};
@@ -15,11 +19,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio_boring::{SslStream, SslStreamBuilder};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+/// The controller's name on Kubernetes, where its certificate has it.
+pub const SERVER_NAME: &str = "culvert-controller.culvert-system.svc";
+
 const CONNECT: Duration = Duration::from_secs(10);
+/// Between two looks for a root that has not been written yet.
+const LOOK: Duration = Duration::from_millis(200);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -88,6 +98,7 @@ impl fmt::Debug for Auth {
 pub struct Controller {
     auth: Arc<Auth>,
     channel: Channel,
+    rooted: Arc<OnceCell<()>>,
 }
 
 /// How the server is known.
@@ -136,7 +147,29 @@ impl Controller {
         Ok(Self {
             auth: Arc::new(auth),
             channel,
+            rooted: Arc::default(),
         })
+    }
+
+    /// Wait until there is a root to know the controller by. Where it is mounted, it is written by the controller's
+    /// first start, which may come after ours; calls before that fail, and their callers grow patient.
+    pub async fn rooted(&self) {
+        let Auth::Mounted { root_path, .. } = &*self.auth else {
+            return;
+        };
+        let look = || std::fs::metadata(root_path).is_ok_and(|file| file.len() > 0);
+        let wait = async {
+            if look() {
+                return;
+            }
+            let path = root_path.display();
+            tracing::info!(%path, "waiting for the root that signs the controller's certificate");
+            while !look() {
+                tokio::time::sleep(LOOK).await;
+            }
+            tracing::info!(%path, "the root is there");
+        };
+        self.rooted.get_or_init(|| wait).await;
     }
 
     /// The channel.

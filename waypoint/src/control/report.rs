@@ -21,6 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// For ever.
 pub(crate) async fn run(controller: Controller, secrets: SecretManager, ready: Ready) {
+    controller.rooted().await;
     let mut pause = LOOK;
     loop {
         match session(&controller, &secrets, &ready).await {

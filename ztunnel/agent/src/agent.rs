@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_identity::controller::{Auth, Controller, ControllerError};
+use culvert_identity::controller::{self, Access, AccessError, Controller, ControllerError};
+use culvert_identity::token::TokenKind;
 use culvert_proto::type_url;
 use culvert_runtime::admin::{Admin, Response};
 use culvert_runtime::drain::{self, Drain};
@@ -59,6 +60,9 @@ pub enum AgentError {
         /// What went wrong.
         source: io::Error,
     },
+    /// The flags that lead to the controller.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The controller cannot be talked to with this token.
     #[error(transparent)]
     Controller(#[from] ControllerError),
@@ -80,8 +84,13 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     });
     let run_dir = config.run_dir.as_path();
     make(run_dir).map_err(file(run_dir))?;
-    let token = std::fs::read_to_string(&config.token_file).map_err(file(&config.token_file))?;
-    let controller = Controller::new(config.controller, Auth::JoinToken(token))?;
+    let env = |name: &str| std::env::var(name).ok();
+    let address = controller::address(config.controller.as_deref(), env)?;
+    let access = Access {
+        token_file: &config.token_file,
+        root_file: config.root_file.as_deref(),
+    };
+    let controller = Controller::new(address, access.auth(TokenKind::Node, &config.node)?)?;
 
     let ready = Ready::new();
     let (owner, synced) = (ready.task("ownership of the rules"), ready.task("pods"));
@@ -107,9 +116,9 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     owner.done();
 
     let (events, told) = mpsc::unbounded_channel();
-    let address = local_address(config.controller);
+    let local = local_address(address);
     let metadata = [("NODE_NAME", config.node.as_str())];
-    let node = culvert_xds::node("agent", address, &config.node, NAMESPACE, &metadata);
+    let node = culvert_xds::node("agent", local, &config.node, NAMESPACE, &metadata);
     let pods = XdsPods::new(events);
     let xds = culvert_xds::Client::new(controller.clone(), node, &[type_url::POD], pods);
     task::spawn("xds", xds.run(drain.clone()));

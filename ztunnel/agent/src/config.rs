@@ -35,6 +35,15 @@ pub enum Command {
         /// The run directory of that agent.
         #[arg(long, env = "CULVERT_RUN_DIR")]
         run_dir: PathBuf,
+        /// The node's /proc, to find namespaces that have no name of their own.
+        #[arg(long, env = "CULVERT_PROC", default_value = "/host/proc")]
+        proc: PathBuf,
+        /// The node's CNI configuration, to take the plugin out of it.
+        #[arg(long, env = "CULVERT_CNI_CONF_DIR")]
+        cni_conf_dir: Option<PathBuf>,
+        /// The node's CNI plugins, to take ours away.
+        #[arg(long, env = "CULVERT_CNI_BIN_DIR")]
+        cni_bin_dir: Option<PathBuf>,
     },
 }
 
@@ -44,12 +53,17 @@ pub struct Config {
     /// Name of this node.
     #[arg(long, env = "CULVERT_NODE")]
     pub node: String,
-    /// The controller.
+    /// The controller: IP:PORT, never a name [default: the Service culvert-controller of the pod's namespace, as kubelet
+    /// tells of it].
     #[arg(long, env = "CULVERT_CONTROLLER")]
-    pub controller: SocketAddr,
-    /// File with this node's join token.
+    pub controller: Option<String>,
+    /// File with this node's join token or, with --root-file, with a service account's token.
     #[arg(long, env = "CULVERT_TOKEN_FILE")]
     pub token_file: PathBuf,
+    /// File with the certificates that sign the controller's, for a service account's token. It may appear late: with
+    /// --kubernetes the agent writes RUN_DIR/root.crt itself.
+    #[arg(long, env = "CULVERT_ROOT_FILE")]
+    pub root_file: Option<PathBuf>,
     /// Directory for the sockets and for what is remembered across restarts.
     #[arg(long, env = "CULVERT_RUN_DIR")]
     pub run_dir: PathBuf,
@@ -59,6 +73,36 @@ pub struct Config {
     /// Seconds between two audits of a pod's rules.
     #[arg(long, default_value = "5", value_parser = seconds)]
     pub audit_interval: Duration,
+    /// On Kubernetes.
+    #[command(flatten)]
+    pub kubernetes: Kubernetes,
+}
+
+/// How to run on Kubernetes.
+#[derive(Clone, Debug, Args)]
+pub struct Kubernetes {
+    /// Learn of pods from the Kubernetes API, not from the controller.
+    #[arg(long = "kubernetes", env = "CULVERT_KUBERNETES")]
+    pub enabled: bool,
+    /// Reach the API with this file instead of the pod's service account.
+    #[arg(long, env = "CULVERT_KUBECONFIG", requires = "enabled")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace that the mesh's own parts run in.
+    #[arg(long, env = "POD_NAMESPACE", default_value = culvert_enrolment::SYSTEM_NAMESPACE)]
+    pub namespace: String,
+    /// The node's /proc.
+    #[arg(long, env = "CULVERT_PROC", default_value = "/host/proc")]
+    pub proc: PathBuf,
+    /// The node's CNI configuration. With it, the agent keeps the CNI plugin installed; without, none holds pods until
+    /// they are captured.
+    #[arg(long, env = "CULVERT_CNI_CONF_DIR", requires = "cni_bin_dir")]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// The node's CNI plugins.
+    #[arg(long, env = "CULVERT_CNI_BIN_DIR")]
+    pub cni_bin_dir: Option<PathBuf>,
+    /// The plugin to install [default: culvert-cni beside this program].
+    #[arg(long, env = "CULVERT_CNI_PLUGIN")]
+    pub cni_plugin: Option<PathBuf>,
 }
 
 /// Parse a positive number of seconds.
@@ -82,6 +126,14 @@ mod tests {
         let cli = Cli::try_parse_from(flags.split(' ')).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.config.unwrap().audit_interval.as_secs(), 5);
+        let flags = "a --node n --token-file t --root-file r --run-dir d --kubernetes \
+                     --cni-conf-dir c --cni-bin-dir b";
+        let config = Cli::try_parse_from(flags.split_whitespace())
+            .unwrap()
+            .config;
+        let config = config.unwrap();
+        assert!(config.kubernetes.enabled && config.controller.is_none());
+        assert_eq!(config.kubernetes.namespace, "culvert-system");
         let cli = Cli::try_parse_from(["a", "cleanup", "--run-dir", "d"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Cleanup { .. })));
         assert!(Cli::try_parse_from(["a", "--node", "n"]).is_err());

@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match (cli.command, cli.config) {
-        (Some(Command::Cleanup { run_dir }), _) => agent::cleanup(run_dir).await,
+        (Some(Command::Cleanup { run_dir, .. }), _) => agent::cleanup(run_dir).await,
         (None, Some(config)) => agent::run(config).await,
         (None, None) => Cli::command()
             .error(

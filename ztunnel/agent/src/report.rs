@@ -25,6 +25,10 @@ const LAST_BACKOFF: Duration = Duration::from_secs(15);
 
 /// Report until the drain starts.
 pub async fn run(controller: Controller, statuses: Statuses, ready: Ready, drain: Drain) {
+    tokio::select! {
+        () = drain.signaled() => return,
+        () = controller.rooted() => {}
+    }
     let mut backoff = FIRST_BACKOFF;
     loop {
         let (reports, stream) = mpsc::channel(1);
@@ -82,6 +86,8 @@ fn report(statuses: &Statuses, ready: &Ready) -> proto::Report {
         .into_iter()
         .map(|(uid, status)| proto::PodState {
             uid,
+            namespace: status.namespace,
+            name: status.name,
             capture: status.capture.as_str().to_owned(),
             message: status.message,
             generation: match status.generation {

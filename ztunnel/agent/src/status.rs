@@ -38,10 +38,16 @@ impl Capture {
 /// One pod's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
     /// How far.
     pub capture: Capture,
     /// What it waits for, or what is wrong; empty if there is nothing to say.
     pub message: String,
+    /// Inode of the network namespace that holds the rules; 0 for none.
+    pub netns: u64,
     /// Of the rules in force; 0 for none.
     pub generation: u64,
     /// Connections from before the rules that are still open.

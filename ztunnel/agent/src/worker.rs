@@ -102,6 +102,8 @@ impl Context {
 struct Worker {
     cx: Arc<Context>,
     uid: String,
+    /// Namespace and name of the pod.
+    name: (String, String),
     /// What is in the store.
     record: Option<Record>,
     /// The rules were put in force and nothing of them was taken away since.
@@ -124,12 +126,18 @@ pub async fn run(
     drain: Drain,
 ) {
     let recorded = record.as_ref().map(|record| &record.spec);
+    let name = match (&record, &*desired.borrow()) {
+        (Some(Record { pod, .. }), _) => (pod.namespace.clone(), pod.name.clone()),
+        (None, Desired::Captured(pod)) => (pod.namespace.clone(), pod.name.clone()),
+        (None, _) => Default::default(),
+    };
     let own = recorded.filter(|spec| spec.flavour == Flavour::Culvert);
     let mut worker = Worker {
         mark: own.map_or_else(Mark::random, |spec| spec.mark),
         in_force: record.is_some(),
         cx,
         uid,
+        name,
         record,
         verified: None,
         repairs: 0,
@@ -237,7 +245,11 @@ impl Worker {
 
     fn tell(&self, capture: Capture, message: String) {
         let record = self.record.as_ref();
+        let (namespace, name) = self.name.clone();
         let status = Status {
+            namespace,
+            name,
+            netns: record.map_or(0, |record| record.id().inode),
             capture,
             message,
             generation: record.map_or(0, |record| record.spec.generation),

@@ -23,6 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// For ever.
 pub(crate) async fn run(controller: Controller, node: std::sync::Arc<Node>, ready: Ready) {
+    controller.rooted().await;
     let mut pause = LOOK;
     loop {
         match session(&controller, &node, &ready).await {

@@ -227,3 +227,23 @@ fn debug_hides_the_token() {
         "JoinToken(..)"
     );
 }
+
+#[tokio::test]
+async fn a_root_may_come_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let root_path = dir.path().join("root.crt");
+    let auth = Auth::Mounted {
+        root_path: root_path.clone(),
+        token_path: dir.path().join("token"),
+        server_name: SERVER_NAME.into(),
+    };
+    let controller = Controller::new("127.0.0.1:1".parse().unwrap(), auth).unwrap();
+    let mut waiting = std::pin::pin!(controller.rooted());
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+    assert!(early.is_err(), "there is no root yet");
+    std::fs::write(&root_path, "").unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+    assert!(early.is_err(), "an empty file is no root");
+    std::fs::write(&root_path, "x").unwrap();
+    waiting.await;
+}
