@@ -1,5 +1,5 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps build demo test lint fuzz perf-floor clean
+.PHONY: help deps build demo test lint fuzz perf-floor images manifests clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -37,6 +37,12 @@ fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
 
 perf-floor: build ## throughput, CPU and memory beside a stock ztunnel (ZTUNNEL=PATH)
 	target/release/culvert-perf floor $(PERF_ARGS)
+
+images: ## container images of all programs in target/images, without a daemon (ARCH=arm64 crosses)
+	manifests/images/build
+
+manifests: ## render manifests/culvert.yaml from the chart (with the test cluster's helm, or yours)
+	manifests/render
 
 clean:
 	$(CARGO) clean
