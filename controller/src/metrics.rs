@@ -74,6 +74,33 @@ pub static UNAUTHENTICATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     )
 });
 
+/// Whether this replica leads.
+pub static LEADER: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    int_gauge_vec(
+        "culvert_controller_leader",
+        "1 in the replica that writes status and deploys waypoints.",
+        &[],
+    )
+});
+
+/// Whether the API server is out of reach.
+pub static UNREACHABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    int_gauge_vec(
+        "culvert_controller_api_unreachable",
+        "1 while the API server does not answer; what was known before is served.",
+        &[],
+    )
+});
+
+/// Failed lists and watches, by kind.
+pub static WATCH_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    int_counter_vec(
+        "culvert_controller_watch_errors_total",
+        "Lists and watches of the API server that failed.",
+        &["kind"],
+    )
+});
+
 /// What is in the cache, and how much is wrong.
 pub(crate) fn observe(cache: &Cache, problems: usize) {
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
