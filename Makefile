@@ -1,5 +1,5 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps build demo test lint fuzz perf-floor images manifests clean
+.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor images manifests clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -34,6 +34,12 @@ fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
 	@$(CARGO) fuzz --version 2>/dev/null | grep -q ' $(CARGO_FUZZ)$$' || $(CARGO) install --locked --quiet cargo-fuzz@$(CARGO_FUZZ)
 	cd tests/fuzz && for t in $(FUZZ_TARGETS); do \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . $$t -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; done
+
+cluster: ## a Kubernetes of two nodes on this machine, to keep open (as root; CLUSTER_ARGS="--dual-stack")
+	tests/cluster/cluster up $(CLUSTER_ARGS)
+
+cluster-down: ## stop it, and leave nothing of it
+	tests/cluster/cluster down
 
 perf-floor: build ## throughput, CPU and memory beside a stock ztunnel (ZTUNNEL=PATH)
 	target/release/culvert-perf floor $(PERF_ARGS)

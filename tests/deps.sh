@@ -35,6 +35,15 @@ need iperf3 iperf3
 need wrk wrk
 need setpriv util-linux
 
+# For a Kubernetes on this machine (tests/cluster): what a node runs, and what kube-proxy calls.
+need containerd containerd
+need runc runc
+need /usr/lib/cni/bridge containernetworking-plugins
+need nft nftables
+need conntrack conntrack
+need ipset ipset
+need nsenter util-linux
+
 if [ -z "$missing" ]; then
     echo "deps: nothing is missing"
     exit 0
