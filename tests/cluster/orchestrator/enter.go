@@ -34,9 +34,9 @@ func enter(p places, name string, args []string) error {
 	if _, _, errno := syscall.Syscall(sysSetns, fd, spaces, 0); errno != 0 {
 		return fmt.Errorf("setns to %s: %w", name, errno)
 	}
-	c := exec.Command(args[0], args[1:]...)
+	// Go's own Pdeathsig takes a parent in another process namespace for one that has ended.
+	c := exec.Command("setpriv", append([]string{"--pdeathsig", "KILL", "--"}, args...)...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	if err := c.Start(); err != nil {

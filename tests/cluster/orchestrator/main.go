@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 const usage = `usage: cluster COMMAND
@@ -38,7 +39,10 @@ func main() {
 		err = run(p, os.Args[1], os.Args[2:])
 	}
 	// The end of a command that was asked for; it said itself what is wrong.
-	if exit, ended := err.(*exec.ExitError); ended && exit.ExitCode() > 0 {
+	if exit, ended := err.(*exec.ExitError); ended {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			os.Exit(128 + int(status.Signal()))
+		}
 		os.Exit(exit.ExitCode())
 	}
 	if err != nil {

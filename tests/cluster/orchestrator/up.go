@@ -69,7 +69,7 @@ func up(p places, args []string) error {
 
 // programs checks for what the nodes call. `make deps` installs it.
 func programs(o options) error {
-	want := []string{"ip", "nsenter", "containerd", "ctr", "runc", "conntrack", "iptables", "ip6tables"}
+	want := []string{"ip", "nsenter", "setpriv", "containerd", "ctr", "runc", "conntrack", "iptables", "ip6tables"}
 	if o.ProxyMode == "nftables" {
 		want = append(want, "nft")
 	}
