@@ -3,11 +3,12 @@
 //! Called before and after the change: what either says is made anew. A target too many costs time, one too few would be
 //! a mistake, which the property test of the engine looks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::model::{EndpointSlice, Gateway, NsName, Obj, Object, Pod, Service};
+use crate::model::{Endpoint, EndpointSlice, Gateway, NsName, Obj, Object, Pod, Service};
 use crate::world::{Consumer, World};
 
 /// Targets.
@@ -142,7 +143,9 @@ fn of_pod(world: &World, pod: &Obj<Pod>, affected: &mut Affected) {
 fn of_service(world: &World, facts: &Facts, service: &Obj<Service>, affected: &mut Affected) {
     let name = &service.meta.name;
     affected.insert(Target::Service(name.clone()));
-    affected.extend(selected(world, service));
+    if !world.index.has_slices(name) {
+        affected.extend(selected(world, service));
+    }
     for slice in world
         .index
         .slices_for(name)
@@ -218,9 +221,40 @@ fn guarded_by(world: &World, facts: &Facts, gateway: &NsName, affected: &mut Aff
     }
 }
 
+/// Those that a slice that went from the one form to the other has something to do with: only the endpoints that came
+/// and went, if nothing else differs.
+pub(super) fn of_slices(
+    world: &World,
+    before: &Obj<EndpointSlice>,
+    now: &Obj<EndpointSlice>,
+    affected: &mut Affected,
+) {
+    if (&before.spec.service, &before.spec.ports) != (&now.spec.service, &now.spec.ports) {
+        of_slice(world, before, affected);
+        of_slice(world, now, affected);
+        return;
+    }
+    let all = |slice: &'_ Obj<EndpointSlice>| -> HashSet<Endpoint> {
+        slice.spec.endpoints.iter().cloned().collect()
+    };
+    let (before, namespace) = (all(before), &now.meta.name.namespace);
+    let now = all(now);
+    let differs = before.symmetric_difference(&now);
+    listed_endpoints(world, namespace, differs, affected);
+}
+
 fn listed(world: &World, slice: &Obj<EndpointSlice>, affected: &mut Affected) {
     let namespace = &slice.meta.name.namespace;
-    for endpoint in &slice.spec.endpoints {
+    listed_endpoints(world, namespace, slice.spec.endpoints.iter(), affected);
+}
+
+fn listed_endpoints<'a>(
+    world: &World,
+    namespace: &Arc<str>,
+    endpoints: impl Iterator<Item = &'a Endpoint>,
+    affected: &mut Affected,
+) {
+    for endpoint in endpoints {
         if let Some(pod) = &endpoint.pod {
             affected.insert(Target::Pod(NsName::new(namespace.clone(), pod.as_str())));
         }
@@ -230,9 +264,11 @@ fn listed(world: &World, slice: &Obj<EndpointSlice>, affected: &mut Affected) {
                 .pods_at(*address)
                 .filter(|pod| pod.namespace == *namespace);
             affected.extend(pods.cloned().map(Target::Pod));
+            if endpoint.pod.is_none() {
+                affected.insert(Target::Endpoint(namespace.clone(), *address));
+            }
         }
     }
-    affected.extend(endpoints(slice));
 }
 
 fn endpoints(slice: &Obj<EndpointSlice>) -> impl Iterator<Item = Target> {

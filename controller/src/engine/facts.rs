@@ -18,6 +18,10 @@ pub(crate) struct Facts {
     pub(crate) uses: BTreeMap<NsName, BTreeSet<Consumer>>,
     /// Both by who asks.
     asks: BTreeMap<Consumer, (Option<NsName>, Option<NsName>)>,
+    /// Services by the workloads of which nothing else is known.
+    bare: BTreeMap<Arc<str>, BTreeSet<NsName>>,
+    /// Waypoints whose consumers changed.
+    touched: BTreeSet<NsName>,
     /// Routes by the services that they are attached to.
     pub(crate) routes: Links,
     /// Services by the routes that lead to them.
@@ -98,12 +102,30 @@ impl Facts {
         }
     }
 
-    /// The same for a workload of which nothing else is known.
-    pub(crate) fn set_endpoint_anew(&mut self, workload: &Arc<str>, now: &BTreeSet<NsName>) {
-        let endpoints = self.endpoints.iter();
-        let before = endpoints.filter(|(_, workloads)| workloads.contains(workload));
-        let before = before.map(|(service, _)| service.clone()).collect();
+    /// The same for a workload of which nothing else is known. Gives back the services before.
+    pub(crate) fn set_endpoint_anew(
+        &mut self,
+        workload: &Arc<str>,
+        now: &BTreeSet<NsName>,
+    ) -> BTreeSet<NsName> {
+        let before = if now.is_empty() {
+            self.bare.remove(workload)
+        } else {
+            self.bare.insert(workload.clone(), now.clone())
+        };
+        let before = before.unwrap_or_default();
         self.set_endpoint(workload, &before, now);
+        before
+    }
+
+    /// The waypoint that a consumer uses.
+    pub(crate) fn used_by(&self, consumer: &Consumer) -> Option<&NsName> {
+        self.asks.get(consumer)?.1.as_ref()
+    }
+
+    /// Waypoints whose consumers changed since the last time.
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<NsName> {
+        std::mem::take(&mut self.touched)
     }
 
     /// A consumer asks for this waypoint or none, and may use this one or none.
@@ -119,6 +141,10 @@ impl Facts {
             _ => self.asks.insert(consumer.clone(), now.clone()),
         };
         let before = before.unwrap_or_default();
+        if before.1 != now.1 {
+            let changed = [before.1.as_ref(), now.1.as_ref()];
+            self.touched.extend(changed.into_iter().flatten().cloned());
+        }
         for (table, before, now) in [
             (&mut self.wanted, before.0, now.0),
             (&mut self.uses, before.1, now.1),

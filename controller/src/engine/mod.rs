@@ -5,6 +5,7 @@
 //! give, however it came about.
 
 mod affected;
+mod delta;
 mod event;
 mod facts;
 mod problems;
@@ -12,12 +13,16 @@ mod scope;
 mod snapshot;
 mod store;
 mod target;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
+pub use delta::{Delta, Deltas};
 pub use event::{Client, Component, Event};
 pub use problems::{Problem, Problems};
 pub use scope::{NodeView, Scope};
@@ -35,6 +40,11 @@ use affected::Affected;
 use facts::Facts;
 use store::Store;
 use target::Target;
+
+/// How long changes are gathered after some were published.
+const GATHER: Duration = Duration::from_millis(50);
+/// So many are published although more are waiting.
+const MOST: usize = 1000;
 
 /// The world and what is served of it.
 #[derive(Debug)]
@@ -107,16 +117,27 @@ impl Engine {
         self.events.subscribe()
     }
 
-    /// Take events until all senders are gone.
+    /// Take events until all senders are gone. A change that nothing came before is published at once, those that follow
+    /// it closely are published together.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
-        while let Some(event) = events.recv().await {
-            let mut dirty = self.take(event);
-            // What else is waiting is published together with it.
-            while let Ok(event) = events.try_recv() {
-                dirty.extend(self.take(event));
-            }
-            if !dirty.is_empty() {
-                self.refresh(dirty);
+        let mut dirty = Affected::new();
+        let mut next = Instant::now();
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = events.recv() => event,
+                () = tokio::time::sleep_until(next), if !dirty.is_empty() => {
+                    self.refresh(std::mem::take(&mut dirty));
+                    next = Instant::now() + GATHER;
+                    continue;
+                }
+            };
+            let Some(event) = event else { return };
+            dirty.extend(self.take(event));
+            // A flood of events does not keep what changed from being published.
+            if !dirty.is_empty() && (events.is_empty() || dirty.len() > MOST) && Instant::now() >= next {
+                self.refresh(std::mem::take(&mut dirty));
+                next = Instant::now() + GATHER;
             }
         }
     }
@@ -190,8 +211,10 @@ impl Engine {
         self.store.update_views(&self.world, &mut self.facts, &done);
         let snapshot = self.store.snapshot(&self.world.settings);
         self.snapshots.send_replace(Arc::new(snapshot));
-        self.problems.found(&self.findings, &self.origins);
-        self.problems.log_news();
+        if self.problems.take_stale() {
+            self.problems.found(&self.findings, &self.origins);
+            self.problems.log_news();
+        }
         metrics::observe(&self.world.cache, self.problems.len());
     }
 
@@ -211,6 +234,6 @@ impl Engine {
 mod step;
 
 #[cfg(test)]
-mod property;
+pub(crate) mod property;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -24,12 +24,26 @@ pub struct Problems {
     rejected: Vec<Rejection>,
     found: Vec<Rejection>,
     current: Vec<Problem>,
+    stale: bool,
 }
 
 impl Problems {
-    /// What the source has to say now.
-    pub fn rejected(&mut self, rejections: Vec<Rejection>) {
+    /// What the source has to say now; whether it is anything new.
+    pub fn rejected(&mut self, rejections: Vec<Rejection>) -> bool {
+        let news = self.rejected != rejections;
+        self.stale |= news;
         self.rejected = rejections;
+        news
+    }
+
+    /// What the translation has to say, or where objects are, has changed.
+    pub(super) fn stale(&mut self) {
+        self.stale = true;
+    }
+
+    /// Whether anything changed since the last time.
+    pub(super) fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.stale)
     }
 
     /// What the translation has to say now.

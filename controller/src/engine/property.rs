@@ -48,10 +48,10 @@ fn served(snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// Each is there in one of several forms, or not.
-type Candidates = Vec<Vec<Value>>;
+pub(crate) type Candidates = Vec<Vec<Value>>;
 
 /// Objects that have much to do with each other.
-fn candidates() -> Candidates {
+pub(crate) fn candidates() -> Candidates {
     [workloads(), services(), policies(), traffic()].concat()
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::OrdSet;
+
 use super::facts::Facts;
 use super::snapshot::Resources;
 use crate::model::NsName;
@@ -15,9 +17,9 @@ pub struct NodeView {
     /// Its pods, for its agent.
     pub pods: Resources,
     /// Policies that its workloads name.
-    pub policies: BTreeSet<Arc<str>>,
+    pub policies: OrdSet<Arc<str>>,
     /// Namespaces and service accounts of its enrolled pods.
-    pub identities: BTreeSet<(Arc<str>, Arc<str>)>,
+    pub identities: OrdSet<(Arc<str>, Arc<str>)>,
 }
 
 /// What concerns one waypoint: names of resources.

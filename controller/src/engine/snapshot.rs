@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use culvert_proto::ads;
-use imbl::OrdMap;
+use culvert_proto::istio::workload::{GatewayAddress, gateway_address::Destination};
+use imbl::{OrdMap, OrdSet};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
+use super::delta::{Delta, Deltas};
 use super::{NodeView, Scope};
 use crate::model::NsName;
-use crate::translate::{Resource, Type};
+use crate::translate::{Message, Resource, Type, names};
 
 /// Resources of one type, by name.
 pub type Resources = OrdMap<Arc<str>, Arc<Served>>;
@@ -25,7 +27,11 @@ pub struct Served {
     /// A hash of what it says.
     pub version: Box<str>,
     /// Other names.
-    pub aliases: Vec<Arc<str>>,
+    pub aliases: Box<[Arc<str>]>,
+    /// The services that it is an endpoint of.
+    pub services: Box<[Arc<str>]>,
+    /// The waypoint that it sends to, by a name or another one.
+    pub waypoint: Option<Arc<str>>,
     /// Its place in a response: key, length, `ads::Resource`.
     pub field: Bytes,
 }
@@ -49,6 +55,16 @@ impl Served {
             message,
         } = resource;
         let type_url = message.kind().url().to_owned();
+        let (services, waypoint) = match &message {
+            Message::Workload(workload) => {
+                let services = workload.services.keys().map(|name| name.as_str().into());
+                (services.collect(), waypoint_name(workload.waypoint.as_ref()))
+            }
+            Message::Service(service) => {
+                (Box::default(), waypoint_name(service.waypoint.as_ref()))
+            }
+            _ => (Box::default(), None),
+        };
         let value = message.encode();
         let version = version(&value);
         let record = ads::Resource {
@@ -66,7 +82,21 @@ impl Served {
             name,
             version: version.into(),
             aliases: aliases.into_iter().map(Into::into).collect(),
+            services,
+            waypoint,
             field: field.freeze(),
+        }
+    }
+}
+
+fn waypoint_name(waypoint: Option<&GatewayAddress>) -> Option<Arc<str>> {
+    match waypoint?.destination.as_ref()? {
+        Destination::Address(address) => {
+            let ip = names::address(&address.address)?;
+            Some(format!("{}/{ip}", address.network).into())
+        }
+        Destination::Hostname(name) => {
+            Some(format!("{}/{}", name.namespace, name.hostname).into())
         }
     }
 }
@@ -87,10 +117,16 @@ pub struct Snapshot {
     pub generation: u64,
     /// All of each type but pods, which belong to their nodes.
     pub resources: BTreeMap<Type, Resources>,
+    /// The generation that each type is of: equal stamps, equal resources.
+    pub stamps: BTreeMap<Type, u64>,
+    /// What differs between earlier moments and this one, as far as anybody asked.
+    pub deltas: Deltas,
     /// What a waypoint gets in place of a policy that is about itself.
     pub waived: Resources,
     /// Names of addresses by their other names.
     pub aliases: OrdMap<Arc<str>, Arc<str>>,
+    /// Names of workloads by the service that they are endpoints of.
+    pub endpoints: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
     /// What concerns each node.
     pub nodes: OrdMap<Arc<str>, Arc<NodeView>>,
     /// What concerns each waypoint.
@@ -104,6 +140,20 @@ impl Snapshot {
     #[must_use]
     pub fn all(&self, kind: Type) -> Resources {
         self.resources.get(&kind).cloned().unwrap_or_default()
+    }
+
+    /// The generation in which anything of a type last changed.
+    #[must_use]
+    pub fn stamp(&self, kind: Type) -> u64 {
+        self.stamps.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// What a client lacks that has all of a type as of `stamp`, which was `before`.
+    #[must_use]
+    pub fn since(&self, kind: Type, stamp: u64, before: &Resources) -> Arc<Delta> {
+        let empty = Resources::new();
+        let now = self.resources.get(&kind).unwrap_or(&empty);
+        self.deltas.get(kind, stamp, before, now)
     }
 
     /// Some of a type.

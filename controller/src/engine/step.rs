@@ -14,9 +14,17 @@ impl Engine {
                 Change::Put(object, origin) => {
                     let key = object.key();
                     let before = self.object(&key);
-                    self.origins.insert(key, origin);
+                    self.place(key, origin);
                     if before.as_ref() == Some(&object) {
                         // Only its place in the file is another one.
+                        continue;
+                    }
+                    if let (Some(Object::EndpointSlice(before)), Object::EndpointSlice(now)) =
+                        (&before, &object)
+                    {
+                        let (before, now) = (before.clone(), now.clone());
+                        self.world.put(&object);
+                        affected::of_slices(&self.world, &before, &now, &mut affected);
                         continue;
                     }
                     if let Some(before) = &before {
@@ -26,7 +34,7 @@ impl Engine {
                     affected.extend(affected::of(&self.world, &self.facts, &object));
                 }
                 Change::Remove(key) => {
-                    self.origins.remove(&key);
+                    self.place(key.clone(), Origin::default());
                     if let Some(before) = self.object(&key) {
                         affected.extend(affected::of(&self.world, &self.facts, &before));
                         self.world.remove(&key);
@@ -35,10 +43,23 @@ impl Engine {
                 }
             }
         }
-        self.problems.rejected(batch.rejections);
-        // Publish the rejections at least.
-        affected.insert(Target::Mesh);
+        if self.problems.rejected(batch.rejections) {
+            // They are to be published at least.
+            affected.insert(Target::Mesh);
+        }
         affected
+    }
+
+    /// Where an object was read. That it was in no file need not be remembered.
+    fn place(&mut self, key: Key, origin: Origin) {
+        let before = if origin == Origin::default() {
+            self.origins.remove(&key)
+        } else {
+            self.origins.insert(key.clone(), origin)
+        };
+        if before.as_ref() != self.origins.get(&key) {
+            self.problems.stale();
+        }
     }
 
     fn object(&self, key: &Key) -> Option<Object> {
@@ -57,10 +78,14 @@ impl Engine {
         };
         let mut affected = Affected::new();
         for state in pods {
-            let name = names::pod_of_uid(&self.world.settings, &state.uid);
-            let Some(name) = name else { continue };
+            // On Kubernetes the uid is the object's own, and says which pod of the name is meant.
+            let of_uid = names::pod_of_uid(&self.world.settings, &state.uid);
+            let by_uid = of_uid.is_some();
+            let of_name = || NsName::new(state.namespace.as_str(), state.name.as_str());
+            let name = of_uid.unwrap_or_else(of_name);
             let pod = self.world.cache.pods.get(&name);
-            if pod.is_some_and(|pod| pod.spec.node == *node)
+            let meant = |uid: &str| by_uid || uid == state.uid;
+            if pod.is_some_and(|pod| pod.spec.node == *node && meant(&pod.meta.uid))
                 && self.world.capture.said(&name, state.clone())
             {
                 affected.insert(Target::Pod(name));
@@ -132,7 +157,8 @@ impl Engine {
                 } else {
                     BTreeSet::new()
                 };
-                self.facts.set_endpoint_anew(&uid, &services);
+                let before = self.facts.set_endpoint_anew(&uid, &services);
+                self.store.views.moved(before.union(&services));
                 (typed(resource), Vec::new())
             }
             Target::Gateway(name) => match self.world.cache.gateways.get(name) {
@@ -180,10 +206,13 @@ impl Engine {
             }
         };
         self.store.set(target, made);
-        if findings.is_empty() {
-            self.findings.remove(target);
+        let before = if findings.is_empty() {
+            self.findings.remove(target)
         } else {
-            self.findings.insert(target.clone(), findings);
+            self.findings.insert(target.clone(), findings)
+        };
+        if before.as_ref() != self.findings.get(target) {
+            self.problems.stale();
         }
         idle
     }
@@ -219,11 +248,7 @@ impl Engine {
         } else {
             self.world.capture.forget(name);
         }
-        self.store.touch_node(&before.node);
-        self.store.touch_node(&facts.node);
-        self.store
-            .moved
-            .extend(before.services.iter().chain(&facts.services).cloned());
+        self.store.views.pod(&before, &facts);
         match (&before.workload, &facts.workload) {
             (Some(uid), None) => self
                 .facts

@@ -39,7 +39,7 @@ impl Engine {
     }
 }
 
-pub(super) fn captured(pod: &str) -> Event {
+pub(crate) fn captured(pod: &str) -> Event {
     let state = PodState {
         uid: format!("Kubernetes//Pod/demo/{pod}"),
         capture: "captured".into(),

@@ -16,7 +16,7 @@ pub struct EndpointSlice {
 }
 
 /// One endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Endpoint {
     /// Its addresses.
     pub addresses: Vec<IpAddr>,

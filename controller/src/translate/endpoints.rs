@@ -45,13 +45,16 @@ pub fn services_of(world: &World, pod: &Obj<Pod>) -> BTreeMap<NsName, PortList> 
             listed.entry(service).or_default().push(slice);
         }
     }
-    for service in world.cache.services.of(namespace) {
-        let name = &service.meta.name;
+    let candidates = listed.keys().chain(world.index.unlisted(namespace));
+    for name in candidates {
+        let Some(service) = world.cache.services.get(name) else {
+            continue;
+        };
         let ports = if service.spec.external_name {
             continue;
         } else if let Some(slices) = listed.get(name) {
             slice_ports(world, &service.spec, slices)
-        } else if !world.index.has_slices(name) && service.spec.selects(&pod.meta.labels) {
+        } else if service.spec.selects(&pod.meta.labels) {
             service
                 .spec
                 .ports

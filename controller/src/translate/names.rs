@@ -82,6 +82,13 @@ pub fn address_bytes(address: IpAddr) -> Bytes {
     }
 }
 
+/// The address of these bytes.
+#[must_use]
+pub fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
 /// An address of the cluster's own network.
 #[must_use]
 pub fn network_address(address: IpAddr) -> NetworkAddress {

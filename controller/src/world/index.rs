@@ -1,6 +1,6 @@
 //! What is found by other things than its name: pods and gateways by address, slices by service and endpoint.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +17,9 @@ pub struct Index {
     /// Of endpoints that do not name their pod.
     slices_by_address: Multi<IpAddr>,
     pods_by_node: BTreeMap<Arc<str>, BTreeSet<NsName>>,
+    services: HashSet<NsName>,
+    /// Services that no slice lists the endpoints of, by namespace.
+    unlisted: BTreeMap<Arc<str>, BTreeSet<NsName>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,15 @@ impl Index {
             Object::Pod(pod) => self.set_pod(pod, present),
             Object::EndpointSlice(slice) => self.set_slice(slice, present),
             Object::Gateway(gateway) => self.set_gateway(gateway, present),
+            Object::Service(service) => {
+                let name = &service.meta.name;
+                if present {
+                    self.services.insert(name.clone());
+                } else {
+                    self.services.remove(name);
+                }
+                self.set_unlisted(name);
+            }
             _ => {}
         }
     }
@@ -81,8 +93,9 @@ impl Index {
     fn set_slice(&mut self, slice: &Obj<EndpointSlice>, present: bool) {
         let name = &slice.meta.name;
         let own = |other: &str| NsName::new(name.namespace.clone(), other);
-        self.slices_by_service
-            .set(own(&slice.spec.service), name, present);
+        let service = own(&slice.spec.service);
+        self.slices_by_service.set(service.clone(), name, present);
+        self.set_unlisted(&service);
         for endpoint in &slice.spec.endpoints {
             match &endpoint.pod {
                 Some(pod) => self.slices_by_pod.set(own(pod), name, present),
@@ -91,6 +104,20 @@ impl Index {
                         self.slices_by_address.set(*address, name, present);
                     }
                 }
+            }
+        }
+    }
+
+    fn set_unlisted(&mut self, service: &NsName) {
+        let unlisted = self.services.contains(service) && !self.has_slices(service);
+        let namespace = &service.namespace;
+        if unlisted {
+            let of_namespace = self.unlisted.entry(namespace.clone()).or_default();
+            of_namespace.insert(service.clone());
+        } else if let Some(of_namespace) = self.unlisted.get_mut(namespace) {
+            of_namespace.remove(service);
+            if of_namespace.is_empty() {
+                self.unlisted.remove(namespace);
             }
         }
     }
@@ -116,6 +143,11 @@ impl Index {
     #[must_use]
     pub fn has_slices(&self, service: &NsName) -> bool {
         self.slices_by_service.0.contains_key(service)
+    }
+
+    /// Services of a namespace that nobody else keeps the endpoints of.
+    pub fn unlisted(&self, namespace: &str) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.unlisted.get(namespace).into_iter().flatten()
     }
 
     /// Slices that list a pod by name.

@@ -1,5 +1,6 @@
 //! Moves one stream: requests in, responses out, snapshots as they come.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::translate::Type;
 
 /// A client that does not answer a response within this is cut off, and comes back with what it has.
 const ANSWER: Duration = Duration::from_secs(60);
+/// That a client goes on taking everything is said so often.
+const NEWS: Duration = Duration::from_secs(5);
 /// What a waypoint must have taken before traffic may depend on it.
 const PROGRAMMED: [Type; 3] = [Type::Authorization, Type::Address, Type::HttpRoute];
 
@@ -31,6 +34,10 @@ pub(super) struct Driver {
     answer_by: Option<Instant>,
     /// What the waypoint was last said to be programmed for.
     programmed: Option<Arc<Scope>>,
+    /// What the client refuses, as the engine was told.
+    refused: BTreeSet<Type>,
+    /// When the engine last heard of an answer.
+    told: Option<Instant>,
 }
 
 /// Why a stream ends.
@@ -57,6 +64,8 @@ impl Driver {
             responses,
             answer_by: None,
             programmed: None,
+            refused: BTreeSet::new(),
+            told: None,
         }
     }
 
@@ -151,7 +160,11 @@ impl Driver {
         if let Some(error) = &error {
             metrics::NACKS.with_label_values(&[&kind.to_string()]).inc();
             tracing::error!(client = %self.client, component = component.as_str(), %kind, error, "configuration refused");
+            self.refused.insert(kind);
+        } else if !self.refused.remove(&kind) && self.told.is_some_and(|told| told.elapsed() < NEWS) {
+            return;
         }
+        self.told = Some(Instant::now());
         let client = self.client.clone();
         self.tell(Event::Answered {
             client,
@@ -183,7 +196,7 @@ impl Driver {
 
     async fn send(&mut self, response: Response) -> Result<(), End> {
         let kind = response.kind.to_string();
-        let changes = response.resources.len() + response.removed.len();
+        let changes = response.delta.resources.len() + response.delta.removed.len();
         tracing::debug!(client = %self.client, kind, nonce = response.nonce, changes, "xDS response");
         metrics::PUSHES.with_label_values(&[&kind]).inc();
         metrics::RESOURCES

@@ -6,15 +6,17 @@ use std::pin::Pin;
 use std::task::{self, Poll};
 
 use culvert_proto::ads::DeltaDiscoveryRequest;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::Service as TowerService;
-use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Request, Status, Streaming};
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
+use tonic::{Status, Streaming};
 
 use super::driver::Driver;
-use super::wire::{Response, Wire};
+use super::wire::{Requests, Responses};
 use crate::serve::Context;
 
 const DELTA: &str =
@@ -50,34 +52,32 @@ impl TowerService<http::Request<Body>> for Service {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let method = Delta(self.0.clone());
+        let context = self.0.clone();
         Box::pin(async move {
             if request.uri().path() != DELTA {
                 let status = Status::unimplemented("only the delta variant is served");
                 return Ok(status.into_http());
             }
-            let mut grpc = Grpc::new(Wire).max_decoding_message_size(MAX_REQUEST);
-            Ok(grpc.streaming(method, request).await)
+            let responses = serve(context, request).await;
+            Ok(responses.unwrap_or_else(Status::into_http))
         })
     }
 }
 
-/// The one method.
-struct Delta(Context);
-
-impl StreamingService<DeltaDiscoveryRequest> for Delta {
-    type Response = Response;
-    type ResponseStream = ReceiverStream<Result<Response, Status>>;
-    type Future = BoxFuture<Result<tonic::Response<Self::ResponseStream>, Status>>;
-
-    fn call(&mut self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Self::Future {
-        let context = self.0.clone();
-        Box::pin(async move {
-            let client = context.authenticator.client(request.metadata(), "ads")?;
-            let (responses, stream) = mpsc::channel(QUEUE);
-            let driver = Driver::new(context, client, request.into_inner(), responses);
-            culvert_runtime::task::spawn("ads_stream", driver.run());
-            Ok(tonic::Response::new(ReceiverStream::new(stream)))
-        })
-    }
+async fn serve(
+    context: Context,
+    request: http::Request<Body>,
+) -> Result<http::Response<Body>, Status> {
+    let (head, body) = request.into_parts();
+    let metadata = MetadataMap::from_headers(head.headers);
+    let client = context.authenticator.client(&metadata, "ads").await?;
+    let requests: Streaming<DeltaDiscoveryRequest> =
+        Streaming::new_request(Requests, body, None, Some(MAX_REQUEST));
+    let (responses, inbox) = mpsc::channel(QUEUE);
+    let driver = Driver::new(context, client, requests, responses);
+    culvert_runtime::task::spawn("ads_stream", driver.run());
+    let mut response = http::Response::new(Body::new(Responses::new(inbox)));
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(CONTENT_TYPE, grpc);
+    Ok(response)
 }

@@ -8,14 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use culvert_proto::ads::DeltaDiscoveryRequest;
-use imbl::ordmap::DiffItem;
 
-use super::view;
+use super::subscription::Subscription;
 use super::wire::Response;
-use crate::engine::{Client, Resources, Served, Snapshot};
+use crate::engine::{Client, Delta, Snapshot};
 use crate::translate::Type;
-
-const WILDCARD: &str = "*";
 
 /// One stream's state.
 #[derive(Debug)]
@@ -25,16 +22,6 @@ pub(super) struct Session {
     unanswered: BTreeMap<String, Type>,
     refused: BTreeSet<Type>,
     nonce: u64,
-}
-
-#[derive(Debug, Default)]
-struct Subscription {
-    /// To all that concerns the client.
-    wildcard: bool,
-    /// To these, whatever names the client knows them by.
-    names: BTreeSet<String>,
-    /// What the client has.
-    sent: Resources,
 }
 
 /// What a client said of a response.
@@ -81,18 +68,17 @@ impl Session {
             return Err(UnknownType(request.type_url));
         };
         let answer = self.answer(kind, &request);
-        let view = view::of(snapshot, &self.client, kind);
-        let response = match self.subscriptions.remove(&kind) {
+        let response = match self.subscriptions.get_mut(&kind) {
             None => {
-                let (subscription, changes) = Subscription::open(snapshot, &view, request);
+                let (subscription, delta) =
+                    Subscription::open(snapshot, &self.client, kind, request);
                 self.subscriptions.insert(kind, subscription);
                 // The first is sent even if it is empty: it says that there is nothing more.
-                Some(self.response(kind, changes))
+                Some(self.response(kind, delta))
             }
-            Some(mut subscription) => {
-                let changes = subscription.change(snapshot, &view, &request);
-                self.subscriptions.insert(kind, subscription);
-                (!changes.is_empty()).then(|| self.response(kind, changes))
+            Some(subscription) => {
+                let delta = subscription.change(snapshot, &request);
+                (!delta.is_empty()).then(|| self.response(kind, Arc::new(delta)))
             }
         };
         Ok((answer, response))
@@ -103,26 +89,21 @@ impl Session {
         let mut rounds = Vec::new();
         let mut last = None;
         for (kind, subscription) in &mut self.subscriptions {
-            let view = view::of(snapshot, &self.client, *kind);
-            let wanted = subscription.wanted(snapshot, &view);
-            let mut changes = Changes::between(&subscription.sent, &wanted);
-            subscription.sent = wanted;
-            if *kind == Type::Authorization && !changes.removed.is_empty() {
-                let removed = std::mem::take(&mut changes.removed);
-                last = Some((
-                    *kind,
-                    Changes {
-                        resources: Vec::new(),
-                        removed,
-                    },
-                ));
+            let Some(delta) = subscription.push(snapshot) else {
+                continue;
+            };
+            if *kind != Type::Authorization || delta.removed.is_empty() {
+                rounds.push((*kind, delta));
+                continue;
             }
-            if !changes.is_empty() {
-                rounds.push((*kind, changes));
+            let (added, removed) = (delta.resources.clone(), delta.removed.clone());
+            if !added.is_empty() {
+                rounds.push((*kind, Arc::new(Delta::new(added, Vec::new()))));
             }
+            last = Some((*kind, Arc::new(Delta::new(Vec::new(), removed))));
         }
         rounds.extend(last);
-        let response = |(kind, changes)| self.response(kind, changes);
+        let response = |(kind, delta)| self.response(kind, delta);
         rounds.into_iter().map(response).collect()
     }
 
@@ -144,153 +125,11 @@ impl Session {
         Some(Answer { kind, error })
     }
 
-    fn response(&mut self, kind: Type, changes: Changes) -> Response {
+    fn response(&mut self, kind: Type, delta: Arc<Delta>) -> Response {
         self.nonce += 1;
         let nonce = self.nonce.to_string();
         self.unanswered.insert(nonce.clone(), kind);
-        let Changes { resources, removed } = changes;
-        Response {
-            kind,
-            nonce,
-            resources,
-            removed,
-        }
-    }
-}
-
-impl Subscription {
-    /// The first request of a type. It may say what the client has from an earlier stream.
-    fn open(
-        snapshot: &Snapshot,
-        view: &Resources,
-        request: DeltaDiscoveryRequest,
-    ) -> (Self, Changes) {
-        let mut subscription = Self {
-            wildcard: request.resource_names_subscribe.is_empty(),
-            ..Self::default()
-        };
-        let mut changes = subscription.change(snapshot, view, &request);
-        let wanted = subscription.wanted(snapshot, view);
-        let mut gone = Vec::new();
-        for (name, version) in request.initial_resource_versions {
-            match wanted.get(name.as_str()) {
-                None => gone.push(name),
-                Some(served) if *served.version == *version => {
-                    subscription
-                        .sent
-                        .insert(served.name.clone(), served.clone());
-                    changes
-                        .resources
-                        .retain(|resource| resource.name != served.name);
-                }
-                Some(_) => {}
-            }
-        }
-        let rest = Changes::between(&subscription.sent, &wanted);
-        for resource in rest.resources {
-            if !changes.resources.contains(&resource) {
-                changes.resources.push(resource);
-            }
-        }
-        for name in gone {
-            if !changes.removed.contains(&name) {
-                changes.removed.push(name);
-            }
-        }
-        subscription.sent = wanted;
-        (subscription, changes)
-    }
-
-    /// Subscribe and unsubscribe. What is asked for by name is answered even if it was sent before.
-    fn change(
-        &mut self,
-        snapshot: &Snapshot,
-        view: &Resources,
-        request: &DeltaDiscoveryRequest,
-    ) -> Changes {
-        let mut changes = Changes::default();
-        for name in &request.resource_names_subscribe {
-            if name == WILDCARD {
-                self.wildcard = true;
-                continue;
-            }
-            self.names.insert(name.clone());
-            match find(snapshot, view, name) {
-                Some(served) => {
-                    self.sent.insert(served.name.clone(), served.clone());
-                    changes.resources.push(served);
-                }
-                None => changes.removed.push(name.clone()),
-            }
-        }
-        for name in &request.resource_names_unsubscribe {
-            if name == WILDCARD {
-                self.wildcard = false;
-            }
-            self.names.remove(name);
-        }
-        if !request.resource_names_unsubscribe.is_empty() {
-            // The client has dropped these itself.
-            let wanted = self.wanted(snapshot, view);
-            self.sent = self
-                .sent
-                .iter()
-                .filter(|(name, _)| wanted.contains_key(*name))
-                .map(clone)
-                .collect();
-        }
-        changes
-    }
-
-    /// What the client ought to have.
-    fn wanted(&self, snapshot: &Snapshot, view: &Resources) -> Resources {
-        if self.wildcard {
-            return view.clone();
-        }
-        let named = self
-            .names
-            .iter()
-            .filter_map(|name| find(snapshot, view, name));
-        named.map(|served| (served.name.clone(), served)).collect()
-    }
-}
-
-/// A resource by any of its names.
-fn find(snapshot: &Snapshot, view: &Resources, name: &str) -> Option<Arc<Served>> {
-    let named = view.get(name);
-    let aliased = || view.get(snapshot.aliases.get(name)?);
-    named.or_else(aliased).cloned()
-}
-
-fn clone((name, served): (&Arc<str>, &Arc<Served>)) -> (Arc<str>, Arc<Served>) {
-    (name.clone(), served.clone())
-}
-
-/// What a response says.
-#[derive(Debug, Default)]
-struct Changes {
-    resources: Vec<Arc<Served>>,
-    removed: Vec<String>,
-}
-
-impl Changes {
-    /// Time goes with what differs, not with what there is.
-    fn between(before: &Resources, now: &Resources) -> Self {
-        let mut changes = Self::default();
-        for item in before.diff(now) {
-            match item {
-                DiffItem::Add(_, served) => changes.resources.push(served.clone()),
-                DiffItem::Update {
-                    new: (_, served), ..
-                } => changes.resources.push(served.clone()),
-                DiffItem::Remove(name, _) => changes.removed.push(name.to_string()),
-            }
-        }
-        changes
-    }
-
-    fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.removed.is_empty()
+        Response { kind, nonce, delta }
     }
 }
 

@@ -1,9 +1,59 @@
-//! What a client ought to have.
+//! What a client ought to have, and what that depends on.
 
 use std::sync::Arc;
 
-use crate::engine::{Client, Resources, Scope, Snapshot};
+use crate::engine::{Client, NodeView, Resources, Scope, Snapshot};
 use crate::translate::Type;
+
+/// What a client's view of a type is made from. Equal bases, equal views.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Basis {
+    /// Of the type.
+    pub(super) stamp: u64,
+    node: Option<Arc<NodeView>>,
+    scope: Option<Arc<Scope>>,
+}
+
+impl PartialEq for Basis {
+    fn eq(&self, other: &Self) -> bool {
+        self.stamp == other.stamp
+            && self.same_node(other)
+            && same(self.scope.as_ref(), other.scope.as_ref())
+    }
+}
+
+impl Basis {
+    /// Whether nothing differs of what concerns the node.
+    pub(super) fn same_node(&self, other: &Self) -> bool {
+        same(self.node.as_ref(), other.node.as_ref())
+    }
+}
+
+fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
+}
+
+/// Whether a client is shown all that there is of a type.
+pub(super) fn is_whole(client: &Client, kind: Type) -> bool {
+    match kind {
+        Type::TrustBundle | Type::MeshSettings => true,
+        Type::Address => matches!(client, Client::Node(_)),
+        _ => false,
+    }
+}
+
+/// What a client's view of a type is made from.
+pub(super) fn basis(snapshot: &Snapshot, client: &Client, kind: Type) -> Basis {
+    let mut basis = Basis {
+        stamp: snapshot.stamp(kind),
+        ..Basis::default()
+    };
+    match client {
+        Client::Node(name) => basis.node = snapshot.nodes.get(name).cloned(),
+        Client::Waypoint(name) => basis.scope = snapshot.waypoints.get(name).cloned(),
+    }
+    basis
+}
 
 /// All of a type that concerns a client.
 pub(super) fn of(snapshot: &Snapshot, client: &Client, kind: Type) -> Resources {

@@ -1,73 +1,179 @@
-//! Requests and responses on the wire. Resources were encoded when they were made: here their bytes are only put together.
+//! Requests and responses on the wire. Resources were encoded when they were made, and what a small response has in
+//! common with those to other clients is put together once.
+//!
+//! Invariant: a response of any size takes little memory while it goes out, since its parts are put together as the
+//! transport takes them.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use culvert_proto::ads::DeltaDiscoveryRequest;
+use http::HeaderMap;
+use http_body::{Body, Frame};
 use prost::Message as _;
 use prost::encoding::string;
-use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tokio::sync::mpsc;
+use tonic::codec::{DecodeBuf, Decoder};
+use tonic::{Code, Status};
 
-use crate::engine::Served;
+use crate::engine::Delta;
 use crate::translate::Type;
 
 /// Field numbers of `DeltaDiscoveryResponse`. Its `resources` bring their own.
 const TYPE_URL: u32 = 4;
 const NONCE: u32 = 5;
 const REMOVED: u32 = 6;
+/// What the transport is given at once.
+const CHUNK: usize = 64 << 10;
 
 /// A response.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
     pub(super) kind: Type,
     pub(super) nonce: String,
-    pub(super) resources: Vec<Arc<Served>>,
-    pub(super) removed: Vec<String>,
+    pub(super) delta: std::sync::Arc<Delta>,
 }
 
 impl Response {
-    fn encode(&self, out: &mut impl prost::bytes::BufMut) {
-        for resource in &self.resources {
-            out.put_slice(&resource.field);
+    /// What it says of the resources themselves.
+    fn resources_len(&self) -> usize {
+        self.delta.resources.iter().map(|r| r.field.len()).sum()
+    }
+
+    /// All but the resources and the nonce.
+    fn frame_of(&self) -> BytesMut {
+        let mut out = BytesMut::new();
+        string::encode(TYPE_URL, &self.kind.url().to_owned(), &mut out);
+        string::encode_repeated(REMOVED, &self.delta.removed, &mut out);
+        out
+    }
+
+    /// All but the nonce, which differs from client to client.
+    fn shared(&self, resources_len: usize) -> Bytes {
+        let encode = || {
+            let frame = self.frame_of();
+            let mut out = BytesMut::with_capacity(frame.len() + resources_len);
+            out.put(frame);
+            self.delta.resources.iter().for_each(|r| out.put_slice(&r.field));
+            out.freeze()
+        };
+        self.delta.encoded.get_or_init(encode).clone()
+    }
+}
+
+/// A response on its way.
+#[derive(Debug)]
+struct Sending {
+    response: Response,
+    /// The first of the resources that the transport has not got.
+    next: usize,
+}
+
+impl Sending {
+    /// The message's first part, which may be all of it.
+    fn begin(response: Response) -> Result<(Bytes, Option<Self>), Status> {
+        let resources_len = response.resources_len();
+        let mut nonce = BytesMut::new();
+        string::encode(NONCE, &response.nonce, &mut nonce);
+        let small = resources_len <= CHUNK;
+        let first = if small {
+            response.shared(resources_len)
+        } else {
+            response.frame_of().freeze()
+        };
+        let rest = if small { 0 } else { resources_len };
+        let too_large = |_| Status::resource_exhausted("a response of more than 4 GiB");
+        let len = u32::try_from(nonce.len() + first.len() + rest).map_err(too_large)?;
+        let mut out = BytesMut::with_capacity(5 + nonce.len() + first.len());
+        // Not compressed.
+        out.put_u8(0);
+        out.put_u32(len);
+        out.put(nonce);
+        out.put(first);
+        let sending = (!small).then_some(Self { response, next: 0 });
+        Ok((out.freeze(), sending))
+    }
+
+    /// The next part; nothing after the last one.
+    fn part(&mut self) -> Option<Bytes> {
+        let rest = self.response.delta.resources.get(self.next..)?;
+        if rest.is_empty() {
+            return None;
         }
-        string::encode(TYPE_URL, &self.kind.url().to_owned(), out);
-        string::encode(NONCE, &self.nonce, out);
-        string::encode_repeated(REMOVED, &self.removed, out);
+        let mut out = BytesMut::with_capacity(CHUNK + (4 << 10));
+        for resource in rest {
+            out.put_slice(&resource.field);
+            self.next += 1;
+            if out.len() >= CHUNK {
+                break;
+            }
+        }
+        Some(out.freeze())
     }
 }
 
-/// Both directions.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wire;
+/// The responses of a stream as the body of HTTP's response.
+#[derive(Debug)]
+pub(super) struct Responses {
+    inbox: mpsc::Receiver<Result<Response, Status>>,
+    sending: Option<Sending>,
+    ended: bool,
+}
 
-impl Codec for Wire {
-    type Encode = Response;
-    type Decode = DeltaDiscoveryRequest;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
+impl Responses {
+    pub(super) fn new(inbox: mpsc::Receiver<Result<Response, Status>>) -> Self {
+        Self {
+            inbox,
+            sending: None,
+            ended: false,
+        }
     }
 
-    fn decoder(&mut self) -> Self {
-        Self
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Ok(Frame::trailers(trailers))
     }
 }
 
-impl Encoder for Wire {
-    type Item = Response;
+impl Body for Responses {
+    type Data = Bytes;
     type Error = Status;
 
-    fn encode(&mut self, response: Response, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let resources: usize = response.resources.iter().map(|r| r.field.len()).sum();
-        out.reserve(resources);
-        response.encode(out);
-        Ok(())
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(sending) = &mut self.sending {
+            if let Some(part) = sending.part() {
+                return Poll::Ready(Some(Ok(Frame::data(part))));
+            }
+            self.sending = None;
+        }
+        let next = match ready!(self.inbox.poll_recv(cx)) {
+            Some(next) => next.and_then(Sending::begin),
+            None => Err(Status::new(Code::Ok, "")),
+        };
+        Poll::Ready(Some(match next {
+            Ok((first, sending)) => {
+                self.sending = sending;
+                Ok(Frame::data(first))
+            }
+            Err(status) => self.end(&status),
+        }))
     }
 }
 
-impl Decoder for Wire {
+/// Requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Requests;
+
+impl Decoder for Requests {
     type Item = DeltaDiscoveryRequest;
     type Error = Status;
 
@@ -80,34 +186,69 @@ impl Decoder for Wire {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use culvert_proto::ads;
+    use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::engine::Served;
     use crate::translate::settings;
 
-    #[test]
-    fn is_what_the_generated_message_would_be() {
-        let bundle = settings::trust_bundle("cluster.local", vec!["root".into()]);
+    async fn sent(resources: usize) -> (usize, ads::DeltaDiscoveryResponse) {
+        let bundle = settings::trust_bundle("cluster.local", vec!["root".repeat(50)]);
         let resource = Arc::new(Served::new(bundle));
+        let removed = vec!["a".into(), "b".into()];
         let response = Response {
             kind: Type::TrustBundle,
             nonce: "7".into(),
-            resources: vec![resource.clone(), resource],
-            removed: vec!["a".into(), "b".into()],
+            delta: Arc::new(Delta::new(vec![resource; resources], removed)),
         };
-        let mut bytes = Vec::new();
-        response.encode(&mut bytes);
-        let message = ads::DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap();
-        assert_eq!(
-            (message.nonce.as_str(), message.type_url.as_str()),
-            ("7", Type::TrustBundle.url())
-        );
-        assert_eq!(message.removed_resources, ["a", "b"]);
-        assert_eq!(message.resources.len(), 2);
-        assert_eq!(message.resources[0].name, "default");
-        assert_eq!(
-            message.resources[0].resource.as_ref().unwrap().type_url,
-            Type::TrustBundle.url()
-        );
+        let (outbox, inbox) = mpsc::channel(2);
+        outbox.send(Ok(response)).await.unwrap();
+        outbox.send(Err(Status::unavailable("done"))).await.unwrap();
+        let mut body = Responses::new(inbox);
+        let (mut bytes, mut parts) = (Vec::new(), 0);
+        loop {
+            let frame = body.frame().await.unwrap().unwrap();
+            match frame.into_data() {
+                Ok(data) => {
+                    assert!(data.len() < 2 * CHUNK);
+                    bytes.extend_from_slice(&data);
+                    parts += 1;
+                }
+                Err(trailers) => {
+                    assert_eq!(trailers.into_trailers().unwrap()["grpc-status"], "14");
+                    break;
+                }
+            }
+        }
+        assert!(body.frame().await.is_none());
+        assert_eq!(bytes[0], 0);
+        let len = u32::from_be_bytes(bytes[1..5].try_into().unwrap());
+        assert_eq!(len as usize, bytes.len() - 5);
+        let message = ads::DeltaDiscoveryResponse::decode(&bytes[5..]).unwrap();
+        (parts, message)
+    }
+
+    #[tokio::test]
+    async fn is_what_the_generated_message_would_be_whole_or_in_parts() {
+        for (resources, in_parts) in [(0, false), (2, false), (1000, true)] {
+            let (parts, message) = sent(resources).await;
+            assert_eq!(parts > 1, in_parts, "{resources} in {parts} parts");
+            assert_eq!(
+                (message.nonce.as_str(), message.type_url.as_str()),
+                ("7", Type::TrustBundle.url())
+            );
+            assert_eq!(message.removed_resources, ["a", "b"]);
+            assert_eq!(message.resources.len(), resources);
+            for resource in &message.resources {
+                assert_eq!(resource.name, "default");
+                assert_eq!(
+                    resource.resource.as_ref().unwrap().type_url,
+                    Type::TrustBundle.url()
+                );
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 use culvert_proto::ads::Status;
 use serde_json::{Value, json};
 
+mod property;
+
 use super::*;
 use crate::engine::tests::{batch, engine};
 use crate::engine::{Component, Engine, Event};
@@ -37,11 +39,12 @@ fn text(response: &Response) -> String {
     let mut words = vec![response.kind.to_string()];
     words.extend(
         response
+            .delta
             .resources
             .iter()
             .map(|resource| format!("+{}", resource.name)),
     );
-    words.extend(response.removed.iter().map(|name| format!("-{name}")));
+    words.extend(response.delta.removed.iter().map(|name| format!("-{name}")));
     words.join(" ")
 }
 
@@ -328,7 +331,8 @@ fn an_answer_names_its_response_and_type() {
 #[test]
 fn by_name_by_alias_and_no_longer() {
     let mut engine = engine(&demo());
-    let mut session = Session::new(node());
+    // A node without pods of its own.
+    let mut session = Session::new(Client::Node("n3".into()));
     let named = |subscribe: &[&str], unsubscribe: &[&str]| DeltaDiscoveryRequest {
         type_url: Type::Address.url().into(),
         resource_names_subscribe: subscribe.iter().map(ToString::to_string).collect(),
@@ -347,7 +351,8 @@ fn by_name_by_alias_and_no_longer() {
     assert_eq!(ask(&mut session, &engine, named(&["*"], &["*"])), "Address");
     assert_eq!(
         ask(&mut session, &engine, named(&["/10.96.0.1"], &[])),
-        "Address +demo/a.demo.svc.cluster.local"
+        "Address +Kubernetes//Pod/demo/a +demo/a.demo.svc.cluster.local",
+        "a service comes with its endpoints"
     );
     assert_eq!(
         ask(
@@ -355,7 +360,7 @@ fn by_name_by_alias_and_no_longer() {
             &engine,
             named(&["/10.0.0.2", "demo/a.demo.svc.cluster.local"], &[])
         ),
-        "Address +demo/a.demo.svc.cluster.local -/10.0.0.2"
+        "Address +Kubernetes//Pod/demo/a +demo/a.demo.svc.cluster.local -/10.0.0.2"
     );
     // What is asked for comes when it appears, the rest does not.
     engine.step(Event::Batch(batch(&[
@@ -366,12 +371,109 @@ fn by_name_by_alias_and_no_longer() {
         pushed(&mut session, &snapshot(&engine)),
         ["Address +Kubernetes//Pod/demo/b"]
     );
-    assert_eq!(ask(&mut session, &engine, named(&[], &["/10.0.0.2"])), "");
+    assert_eq!(
+        ask(&mut session, &engine, named(&[], &["/10.0.0.2"])),
+        "Address -Kubernetes//Pod/demo/b",
+        "what is no longer asked for is taken back"
+    );
     engine.step(remove(&pod_value("demo", "b", "10.0.0.2")));
     assert_eq!(
         pushed(&mut session, &snapshot(&engine)),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn who_asks_for_what_it_needs_gets_its_own_pods_and_waypoints_too() {
+    let mut web = service("demo", "web", "b", "10.96.0.2");
+    web["metadata"]["labels"] = json!({"culvert.dev/use-waypoint": "gate"});
+    let mut far = pod_value("demo", "b", "10.0.0.2");
+    far["spec"]["nodeName"] = json!("n2");
+    let mut objects = demo();
+    objects.extend([web, far, waypoint("demo", "gate", "10.0.0.9")]);
+    objects.push(pod_value("other", "x", "10.0.0.7"));
+    let mut engine = engine(&objects);
+    let gate = NsName::new("demo", "gate");
+    engine.step(Event::Connected(
+        Client::Waypoint(gate.clone()),
+        Component::Waypoint,
+    ));
+    let scope = snapshot(&engine).waypoints[&gate].clone();
+    engine.step(Event::Programmed(gate, scope));
+    let ask = |names: &[&str]| DeltaDiscoveryRequest {
+        resource_names_subscribe: [&["*"], names].concat().iter().map(ToString::to_string).collect(),
+        resource_names_unsubscribe: vec!["*".into()],
+        ..subscribe(Type::Address)
+    };
+    let mut session = Session::new(Client::Node("n1".into()));
+    let (_, first) = session
+        .request(&snapshot(&engine), ask(&["demo/web.demo.svc.cluster.local"]))
+        .unwrap();
+    let first = first.unwrap();
+    let own = "+Kubernetes//Pod/demo/a";
+    let words = text(&first);
+    for word in [
+        own,
+        "+demo/a.demo.svc.cluster.local",
+        "+demo/web.demo.svc.cluster.local",
+        "+Kubernetes//Pod/demo/b",
+        "+Kubernetes/gateway.networking.k8s.io/Gateway/demo/gate",
+        "+Kubernetes//Pod/other/x",
+    ] {
+        assert!(words.contains(word), "{word}: {words}");
+    }
+    take(&mut session, &snapshot(&engine), &[first]);
+    // What it did not ask for is nothing to it, also when it changes.
+    let mut stranger = pod_value("demo", "c", "10.0.0.3");
+    stranger["spec"]["nodeName"] = json!("n2");
+    engine.step(Event::Batch(batch(&[stranger.clone()])));
+    assert_eq!(pushed(&mut session, &snapshot(&engine)), Vec::<String>::new());
+    // An endpoint more of what it asked for is.
+    stranger["metadata"]["labels"]["app"] = json!("b");
+    engine.step(Event::Batch(batch(&[stranger])));
+    assert_eq!(
+        pushed(&mut session, &snapshot(&engine)),
+        ["Address +Kubernetes//Pod/demo/c"]
+    );
+    engine.step(remove(&pod_value("demo", "a", "10.0.0.1")));
+    assert_eq!(
+        pushed(&mut session, &snapshot(&engine)),
+        ["Address -Kubernetes//Pod/demo/a"]
+    );
+}
+
+#[test]
+fn istios_client_that_comes_back_goes_on_with_what_it_has() {
+    let engine = engine(&demo());
+    let uid = "Kubernetes//Pod/demo/a";
+    let version = snapshot(&engine).all(Type::Address)[uid].version.to_string();
+    let request = DeltaDiscoveryRequest {
+        resource_names_subscribe: vec!["*".into()],
+        resource_names_unsubscribe: vec!["*".into()],
+        initial_resource_versions: [(uid.to_owned(), version)].into(),
+        ..subscribe(Type::Address)
+    };
+    let mut session = Session::new(Client::Node("n3".into()));
+    let (_, response) = session.request(&snapshot(&engine), request).unwrap();
+    assert_eq!(text(&response.unwrap()), "Address");
+}
+
+#[test]
+fn clients_that_go_the_same_way_share_what_they_are_sent() {
+    let mut engine = engine(&demo());
+    let clients = ["n1", "n2", "n3"].map(|name| Client::Node(name.into()));
+    let mut sessions =
+        clients.map(|client| settled(client, &snapshot(&engine), &[Type::Address]));
+    engine.step(Event::Batch(batch(&[pod_value("demo", "b", "10.0.0.2")])));
+    let snapshot = snapshot(&engine);
+    let sent = sessions.each_mut().map(|session| session.push(&snapshot));
+    assert!(sent.iter().all(|responses| responses.len() == 1));
+    for responses in &sent {
+        assert!(Arc::ptr_eq(&responses[0].delta, &sent[0][0].delta));
+    }
+    // Nothing of theirs differs: nothing is even looked at.
+    engine.step(Event::Connected(node(), Component::Ztunnel));
+    assert!(sessions.iter_mut().all(|s| s.push(&snapshot).is_empty()));
 }
 
 #[test]
@@ -397,7 +499,7 @@ fn a_waypoint_gets_the_policy_about_itself_without_its_rules() {
         let (_, response) = Session::new(client.clone())
             .request(&snapshot(&engine), subscribe(Type::Authorization))
             .unwrap();
-        let resources = response.unwrap().resources;
+        let resources = response.unwrap().delta.resources.clone();
         resources
             .iter()
             .find(|r| &*r.name == guard)

@@ -1,0 +1,210 @@
+//! What concerns each node and each waypoint, kept in step: only those views are made anew that a change has something to
+//! do with.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::facts::{Facts, PodFacts};
+use super::snapshot::Resources;
+use super::target::Target;
+use super::{NodeView, Scope};
+use crate::model::NsName;
+use crate::world::{Consumer, World};
+
+/// What concerns each node and each waypoint.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    on_nodes: HashMap<Arc<str>, OnNode>,
+    pub(super) nodes: OrdMap<Arc<str>, Arc<NodeView>>,
+    pub(super) waypoints: OrdMap<NsName, Arc<Scope>>,
+    /// Nodes whose view may differ.
+    stale: BTreeSet<Arc<str>>,
+    /// Services whose endpoints were made anew.
+    moved: BTreeSet<NsName>,
+    /// Waypoints by the services in their scope.
+    serving: HashMap<NsName, BTreeSet<NsName>>,
+}
+
+/// What a node's pods need, with how many of them need it.
+#[derive(Debug, Default)]
+struct OnNode {
+    pods: Resources,
+    policies: Counted<Arc<str>>,
+    identities: Counted<(Arc<str>, Arc<str>)>,
+}
+
+#[derive(Debug)]
+struct Counted<T: Ord> {
+    counts: HashMap<T, usize>,
+    present: OrdSet<T>,
+}
+
+impl<T: Ord> Default for Counted<T> {
+    fn default() -> Self {
+        Self {
+            counts: HashMap::new(),
+            present: OrdSet::new(),
+        }
+    }
+}
+
+impl<T: Clone + Eq + Hash + Ord> Counted<T> {
+    fn add(&mut self, value: &T) {
+        let count = self.counts.entry(value.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.present.insert(value.clone());
+        }
+    }
+
+    fn remove(&mut self, value: &T) {
+        if let Some(count) = self.counts.get_mut(value) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(value);
+                self.present.remove(value);
+            }
+        }
+    }
+}
+
+impl Views {
+    /// A node's pods, for its agent.
+    pub(super) fn pods(&self, node: &str) -> Option<&Resources> {
+        self.on_nodes.get(node).map(|on_node| &on_node.pods)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn pods_mut(&mut self, node: &Arc<str>) -> &mut Resources {
+        self.stale.insert(node.clone());
+        &mut self.on_nodes.entry(node.clone()).or_default().pods
+    }
+
+    /// The endpoints of these were made anew.
+    pub(super) fn moved<'a>(&mut self, services: impl Iterator<Item = &'a NsName>) {
+        self.moved.extend(services.cloned());
+    }
+
+    /// A pod was made anew.
+    pub(super) fn pod(&mut self, before: &PodFacts, now: &PodFacts) {
+        self.moved(before.services.iter().chain(&now.services));
+        // First what is new, so that what stays is not taken away for a moment.
+        for (facts, present) in [(now, true), (before, false)] {
+            if facts.policies.is_empty() && facts.identity.is_none() {
+                continue;
+            }
+            self.stale.insert(facts.node.clone());
+            let on_node = self.on_nodes.entry(facts.node.clone()).or_default();
+            let change = if present { Counted::add } else { Counted::remove };
+            facts
+                .policies
+                .iter()
+                .for_each(|policy| change(&mut on_node.policies, policy));
+            let change = if present { Counted::add } else { Counted::remove };
+            if let Some(identity) = &facts.identity {
+                change(&mut on_node.identities, identity);
+            }
+        }
+    }
+
+    /// Make anew what may differ since these targets were made.
+    pub(super) fn update(&mut self, world: &World, facts: &mut Facts, done: &BTreeSet<Target>) {
+        for node in std::mem::take(&mut self.stale) {
+            self.update_node(node);
+        }
+        let mut touched = facts.take_touched();
+        for service in std::mem::take(&mut self.moved) {
+            touched.extend(self.serving.get(&service).into_iter().flatten().cloned());
+        }
+        let mut all = false;
+        for target in done {
+            match target {
+                Target::Pod(pod) => {
+                    let consumer = Consumer::Pod(pod.clone());
+                    touched.extend(facts.used_by(&consumer).cloned());
+                }
+                Target::Mesh | Target::Endpoint(..) | Target::Service(_) => {}
+                Target::PeerAuthentication(_) => {}
+                Target::Gateway(_)
+                | Target::AuthorizationPolicy(_)
+                | Target::Route(_)
+                | Target::TrafficPolicy(_)
+                | Target::FaultPolicy(_) => all = true,
+            }
+        }
+        if all {
+            touched.extend(self.waypoints.keys().cloned());
+            let gateways = world.cache.gateways.iter();
+            touched.extend(gateways.map(|gateway| gateway.meta.name.clone()));
+        }
+        for name in touched {
+            self.update_waypoint(world, facts, name);
+        }
+    }
+
+    fn update_node(&mut self, node: Arc<str>) {
+        let Some(on_node) = self.on_nodes.get(&node) else {
+            return;
+        };
+        let OnNode {
+            pods,
+            policies,
+            identities,
+        } = on_node;
+        let (policies, identities) = (&policies.present, &identities.present);
+        if pods.is_empty() && policies.is_empty() && identities.is_empty() {
+            self.nodes.remove(&node);
+            self.on_nodes.remove(&node);
+            return;
+        }
+        let same = |known: &Arc<NodeView>| {
+            known.pods.ptr_eq(pods)
+                && known.policies.ptr_eq(policies)
+                && known.identities.ptr_eq(identities)
+        };
+        if !self.nodes.get(&node).is_some_and(same) {
+            let view = NodeView {
+                pods: pods.clone(),
+                policies: policies.clone(),
+                identities: identities.clone(),
+            };
+            self.nodes.insert(node, Arc::new(view));
+        }
+    }
+
+    fn update_waypoint(&mut self, world: &World, facts: &Facts, name: NsName) {
+        let gateway = world.cache.gateways.get(&name);
+        let known = self.waypoints.get(&name).cloned();
+        if gateway.is_none_or(|gateway| gateway.spec.waypoint.is_none()) {
+            self.waypoints.remove(&name);
+            self.serve(&name, known.as_deref(), &Scope::default());
+            return;
+        }
+        let scope = Scope::of(world, facts, &name);
+        if known.as_deref() != Some(&scope) {
+            self.serve(&name, known.as_deref(), &scope);
+            self.waypoints.insert(name, Arc::new(scope));
+        }
+    }
+
+    /// Find a waypoint by what is in its scope now.
+    fn serve(&mut self, waypoint: &NsName, before: Option<&Scope>, now: &Scope) {
+        for service in before.into_iter().flat_map(|scope| &scope.services) {
+            if let Some(waypoints) = self.serving.get_mut(service) {
+                waypoints.remove(waypoint);
+                if waypoints.is_empty() {
+                    self.serving.remove(service);
+                }
+            }
+        }
+        for service in &now.services {
+            self.serving
+                .entry(service.clone())
+                .or_default()
+                .insert(waypoint.clone());
+        }
+    }
+}

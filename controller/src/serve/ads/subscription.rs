@@ -1,0 +1,224 @@
+//! What one stream is subscribed to of one type, and what its client has of that.
+//!
+//! Invariants: `sent` is what the client has when it has taken all responses; whoever is shown all of a type shares what
+//! differs between two moments with all others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use culvert_proto::ads::DeltaDiscoveryRequest;
+
+use super::demand::{Demand, find};
+use super::view::{self, Basis};
+use crate::engine::{Client, Delta, Resources, Snapshot};
+use crate::translate::Type;
+
+const WILDCARD: &str = "*";
+
+/// A subscription to one type.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    client: Client,
+    kind: Type,
+    /// To all that concerns the client.
+    wildcard: bool,
+    /// To these, whatever names the client knows them by.
+    names: BTreeSet<String>,
+    /// What the client has.
+    sent: Resources,
+    /// What `sent` was made from.
+    basis: Basis,
+    /// All of the type at that moment, if that is what the client's view is a part of.
+    seen: Resources,
+    /// What belongs to the names, where a proxy asks for what it needs.
+    demand: Demand,
+}
+
+impl Subscription {
+    /// The first request of a type. It may say what the client has from an earlier stream.
+    pub(super) fn open(
+        snapshot: &Snapshot,
+        client: &Client,
+        kind: Type,
+        request: DeltaDiscoveryRequest,
+    ) -> (Self, Arc<Delta>) {
+        let mut new = Self {
+            client: client.clone(),
+            kind,
+            wildcard: request.resource_names_subscribe.is_empty(),
+            names: BTreeSet::new(),
+            sent: Resources::new(),
+            basis: Basis::default(),
+            seen: Resources::new(),
+            demand: Demand::default(),
+        };
+        let asked = new.note(&request);
+        if asked.is_empty() && !new.wildcard {
+            // Istio's client names what it goes on asking for only here.
+            let known = request.initial_resource_versions.keys();
+            new.names.extend(known.cloned());
+        }
+        let wanted = new.wanted(snapshot);
+        let mut gone = new.unknown(snapshot, &asked);
+        for (name, version) in request.initial_resource_versions {
+            match wanted.get(name.as_str()) {
+                None if gone.contains(&name) => {}
+                None => gone.push(name),
+                Some(served) if *served.version == *version => {
+                    new.sent.insert(served.name.clone(), served.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        let delta = if gone.is_empty() {
+            new.advance(snapshot, wanted)
+        } else {
+            let mut delta = Delta::between(&new.sent, &wanted);
+            delta.removed.extend(gone);
+            new.settle(snapshot, wanted);
+            Arc::new(delta)
+        };
+        (new, delta)
+    }
+
+    /// Subscribe and unsubscribe. What is asked for by name is answered even if it was sent before; what is no longer
+    /// subscribed to is taken back. Nothing else is brought up to date: that is done in order, with the other types.
+    pub(super) fn change(&mut self, snapshot: &Snapshot, request: &DeltaDiscoveryRequest) -> Delta {
+        let asked = self.note(request);
+        let mut delta = Delta::default();
+        if asked.is_empty() && request.resource_names_unsubscribe.is_empty() {
+            return delta;
+        }
+        delta.removed = self.unknown(snapshot, &asked);
+        for name in &delta.removed {
+            self.sent.remove(name.as_str());
+        }
+        for served in self.asked(snapshot, &asked).values() {
+            self.sent.insert(served.name.clone(), served.clone());
+            delta.resources.push(served.clone());
+        }
+        if !request.resource_names_unsubscribe.is_empty() {
+            let wanted = self.wanted(snapshot);
+            for name in self.sent.clone().keys() {
+                if !wanted.contains_key(name) {
+                    self.sent.remove(name);
+                    delta.removed.push(name.to_string());
+                }
+            }
+        }
+        // It is of no moment any more.
+        self.basis = Basis::default();
+        self.seen = Resources::new();
+        delta
+    }
+
+    /// What differs between what the client has and what it ought to have by this snapshot.
+    pub(super) fn push(&mut self, snapshot: &Snapshot) -> Option<Arc<Delta>> {
+        let basis = view::basis(snapshot, &self.client, self.kind);
+        if basis == self.basis {
+            return None;
+        }
+        if self.is_demand() && basis.same_node(&self.basis) && self.basis.stamp > 0 {
+            let delta = snapshot.since(self.kind, self.basis.stamp, &self.seen);
+            let gone = |name: &String| self.sent.contains_key(name.as_str());
+            let concerned = delta.resources.iter().any(|r| self.demand.concerns(r))
+                || delta.removed.iter().any(gone);
+            if !concerned {
+                self.basis = basis;
+                self.seen = snapshot.all(self.kind);
+                return None;
+            }
+        }
+        let wanted = self.wanted(snapshot);
+        let delta = self.advance(snapshot, wanted);
+        (!delta.is_empty()).then_some(delta)
+    }
+
+    /// Whether a node's proxy asks for what it needs.
+    fn is_demand(&self) -> bool {
+        !self.wildcard && self.kind == Type::Address && matches!(self.client, Client::Node(_))
+    }
+
+    /// Note what is subscribed to from now on. Gives back the names that were asked for.
+    fn note(&mut self, request: &DeltaDiscoveryRequest) -> Vec<String> {
+        let mut asked = Vec::new();
+        for name in &request.resource_names_subscribe {
+            if name == WILDCARD {
+                self.wildcard = true;
+            } else {
+                self.names.insert(name.clone());
+                asked.push(name.clone());
+            }
+        }
+        for name in &request.resource_names_unsubscribe {
+            if name == WILDCARD {
+                self.wildcard = false;
+            }
+            self.names.remove(name);
+        }
+        asked.retain(|name| self.names.contains(name));
+        asked
+    }
+
+    /// Names that nothing has.
+    fn unknown(&self, snapshot: &Snapshot, asked: &[String]) -> Vec<String> {
+        if asked.is_empty() {
+            return Vec::new();
+        }
+        let view = view::of(snapshot, &self.client, self.kind);
+        let unknown = |name: &&String| find(snapshot, &view, name).is_none();
+        asked.iter().filter(unknown).cloned().collect()
+    }
+
+    /// What belongs to these names.
+    fn asked(&self, snapshot: &Snapshot, asked: &[String]) -> Resources {
+        if self.is_demand() {
+            return Demand::of(snapshot, asked.iter().map(String::as_str)).into_found();
+        }
+        if asked.is_empty() {
+            return Resources::new();
+        }
+        let view = view::of(snapshot, &self.client, self.kind);
+        let found = asked.iter().filter_map(|name| find(snapshot, &view, name));
+        found.map(|served| (served.name.clone(), served)).collect()
+    }
+
+    /// What the client ought to have.
+    fn wanted(&mut self, snapshot: &Snapshot) -> Resources {
+        if self.is_demand() {
+            let Client::Node(node) = &self.client else {
+                return Resources::new();
+            };
+            let node = snapshot.nodes.get(node).map(|node| &**node);
+            self.demand = Demand::of_node(snapshot, node, &self.names);
+            return self.demand.found().clone();
+        }
+        let view = view::of(snapshot, &self.client, self.kind);
+        if self.wildcard {
+            return view;
+        }
+        let names = self.names.iter();
+        let found = names.filter_map(|name| find(snapshot, &view, name));
+        found.map(|served| (served.name.clone(), served)).collect()
+    }
+
+    /// Go on to what is wanted; what has to be sent for it.
+    fn advance(&mut self, snapshot: &Snapshot, wanted: Resources) -> Arc<Delta> {
+        let whole = self.wildcard && view::is_whole(&self.client, self.kind);
+        let delta = if whole && self.sent.ptr_eq(&self.seen) {
+            snapshot.since(self.kind, self.basis.stamp, &self.seen)
+        } else {
+            Arc::new(Delta::between(&self.sent, &wanted))
+        };
+        self.settle(snapshot, wanted);
+        delta
+    }
+
+    fn settle(&mut self, snapshot: &Snapshot, wanted: Resources) {
+        self.basis = view::basis(snapshot, &self.client, self.kind);
+        self.sent = wanted;
+        if view::is_whole(&self.client, self.kind) {
+            self.seen = snapshot.all(self.kind);
+        }
+    }
+}
