@@ -5,6 +5,7 @@
 
 mod admin;
 mod demo;
+mod install;
 mod output;
 mod status;
 mod table;
@@ -27,6 +28,12 @@ enum Command {
     Status(status::Options),
     /// What a node's ztunnel knows and does
     Ztunnel(ztunnel::Options),
+    /// Put the mesh into a Kubernetes cluster; twice changes nothing
+    Install(install::Install),
+    /// Bring an installed mesh to this version: controller, agents, ztunnels
+    Upgrade(install::Upgrade),
+    /// Release every pod and node, then remove the mesh
+    Uninstall(install::Uninstall),
     /// Two nodes, a mesh and nine checks on real traffic, on this machine
     Demo(demo::Options),
     /// Completions for a shell
@@ -40,6 +47,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Status(options) => status::run(&options),
         Command::Ztunnel(options) => ztunnel::run(&options),
+        Command::Install(options) => install::install(&options),
+        Command::Upgrade(options) => install::upgrade(&options),
+        Command::Uninstall(options) => install::uninstall(&options),
         Command::Demo(options) => Ok(demo::run(&options)),
         Command::Completions { shell } => {
             clap_complete::generate(
