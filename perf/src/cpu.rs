@@ -28,7 +28,7 @@ pub(crate) fn spent<T>(proxies: &[u32], work: impl FnOnce() -> Result<T>) -> Res
     Ok((result, cpu))
 }
 
-fn read(proxies: &[u32]) -> Result<Cpu> {
+pub(crate) fn read(proxies: &[u32]) -> Result<Cpu> {
     let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
     let host = stat
         .lines()

@@ -112,7 +112,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `command`; its output is appended to `log`.
-    pub(crate) fn start(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+    pub fn start(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
         let file = File::options().create(true).append(true).open(&log)?;
         let child = command
             .stdin(Stdio::null())

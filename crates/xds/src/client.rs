@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::backoff::Backoff;
+use crate::demand::Demand;
 use crate::handler::Handler;
 use crate::metrics;
 use crate::protocol::{Machine, ProtocolError};
@@ -23,6 +24,11 @@ pub const MAX_RESPONSE_BYTES: usize = 128 << 20;
 
 /// Answers that the server has not read yet. A server that leaves more unread does not follow the protocol.
 const MAX_UNREAD_REQUESTS: usize = 256;
+
+/// What nobody used for so long is given back.
+const IDLE: Duration = Duration::from_secs(600);
+/// How often that is looked for.
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// A delta ADS client.
 pub struct Client<H> {
@@ -73,6 +79,15 @@ impl<H: Handler> Client<H> {
         }
     }
 
+    /// The same client, which takes of the addresses only those that are asked for.
+    #[must_use]
+    pub fn on_demand(mut self, demand: Option<Demand>) -> Self {
+        if let Some(demand) = demand {
+            self.machine = self.machine.on_demand(demand);
+        }
+        self
+    }
+
     /// Keeps a stream open until the drain starts. Give it the drain that ends the process's need of configuration,
     /// which established connections have until their end.
     pub async fn run(mut self, drain: Drain) {
@@ -121,15 +136,23 @@ impl<H: Handler> Client<H> {
             .map_err(connect)?
             .into_inner();
         tracing::debug!("xDS stream opened");
-        while let Some(response) = responses
-            .message()
-            .await
-            .map_err(|status| Ended::Stream(Box::new(status)))?
-        {
-            let reply = self.receive(response)?;
-            send(&requests, reply)?;
+        let demand = self.machine.demand().cloned();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            let request = tokio::select! {
+                response = responses.message() => {
+                    match response.map_err(|status| Ended::Stream(Box::new(status)))? {
+                        Some(response) => Some(self.receive(response)?),
+                        None => return Ok(()),
+                    }
+                }
+                () = news(demand.as_ref()) => self.machine.ask(),
+                _ = sweep.tick(), if demand.is_some() => self.machine.give_back(IDLE),
+            };
+            if let Some(request) = request {
+                send(&requests, request)?;
+            }
         }
-        Ok(())
     }
 
     fn receive(
@@ -154,6 +177,14 @@ impl<H: Handler> Client<H> {
 impl<H> std::fmt::Debug for Client<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+/// Waits for ever where nothing is asked for.
+async fn news(demand: Option<&Demand>) {
+    match demand {
+        Some(demand) => demand.news().await,
+        None => std::future::pending().await,
     }
 }
 

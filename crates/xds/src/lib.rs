@@ -2,6 +2,7 @@
 //!
 //! * [`protocol`]: the state machine of the protocol, pure: what is subscribed to and held, what a response means, what
 //!   to answer. [`client`] runs it over gRPC, with reconnects and backoff.
+//! * [`Demand`]: what to ask for by name, for a client that takes only what it needs.
 //! * [`handler`]: what a response's resources are given to. [`Store`] is one; [`Handlers`] joins several.
 //! * [`state`]: workloads, services, policies and settings as immutable snapshots.
 //!
@@ -10,6 +11,7 @@
 //! which for a policy means that it denies.
 
 pub mod client;
+mod demand;
 pub mod handler;
 mod metrics;
 mod node;
@@ -19,6 +21,7 @@ pub mod state;
 mod backoff;
 
 pub use client::Client;
+pub use demand::Demand;
 pub use handler::{Handler, Handlers, Rejected, Resource, Update};
 pub use node::node;
 pub use state::Store;

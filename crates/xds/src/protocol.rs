@@ -11,10 +11,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use culvert_proto::ads::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use culvert_proto::type_url;
 
+use crate::demand::Demand;
 use crate::handler::{Handler, Rejected, Resource, Update};
 
 /// The largest body of one resource. A larger one is rejected by name.
@@ -22,6 +25,9 @@ pub const MAX_RESOURCE_BYTES: usize = 4 << 20;
 
 /// How much of the errors goes into a NACK.
 const MAX_NACK_BYTES: usize = 4 << 10;
+
+/// All resources of a type.
+const WILDCARD: &str = "*";
 
 /// gRPC's INVALID_ARGUMENT, the code of a NACK.
 const INVALID_ARGUMENT: i32 = 3;
@@ -48,6 +54,8 @@ pub struct Reply {
 pub struct Machine {
     node: ads::Node,
     subscriptions: Vec<Subscription>,
+    /// Addresses are asked for by name.
+    demand: Option<Demand>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,21 +80,59 @@ impl Machine {
         Self {
             node,
             subscriptions,
+            demand: None,
         }
+    }
+
+    /// The same client, which takes of the addresses only those that it names.
+    #[must_use]
+    pub fn on_demand(mut self, demand: Demand) -> Self {
+        self.demand = Some(demand);
+        self
+    }
+
+    /// What it names.
+    #[must_use]
+    pub fn demand(&self) -> Option<&Demand> {
+        self.demand.as_ref()
+    }
+
+    /// The request for names that were not asked for yet.
+    #[must_use]
+    pub fn ask(&self) -> Option<DeltaDiscoveryRequest> {
+        let unsent = self.demand.as_ref()?.take_unsent();
+        (!unsent.is_empty()).then(|| addresses(unsent, Vec::new()))
+    }
+
+    /// The request to be sent nothing more of what nobody used for so long. The server says what goes with it.
+    #[must_use]
+    pub fn give_back(&self, idle: Duration) -> Option<DeltaDiscoveryRequest> {
+        let unused = self.demand.as_ref()?.take_idle(idle);
+        (!unused.is_empty()).then(|| addresses(Vec::new(), unused))
     }
 
     /// The first requests of a new stream.
     #[must_use]
     pub fn connect(&self) -> Vec<DeltaDiscoveryRequest> {
-        let request = |subscription: &Subscription| DeltaDiscoveryRequest {
-            node: Some(self.node.clone()),
-            type_url: subscription.type_url.to_owned(),
-            initial_resource_versions: subscription
-                .held
-                .iter()
-                .map(|(name, version)| (name.to_string(), version.to_string()))
-                .collect(),
-            ..Default::default()
+        let request = |subscription: &Subscription| {
+            let demand = self.demand.as_ref();
+            let demand = demand.filter(|_| subscription.type_url == type_url::ADDRESS);
+            let names = demand.map(|demand| {
+                // To begin with nothing can only be said so.
+                let wildcard = [Arc::from(WILDCARD)];
+                let all = wildcard.iter().cloned().chain(demand.take_all());
+                addresses(all.collect(), wildcard.to_vec())
+            });
+            DeltaDiscoveryRequest {
+                node: Some(self.node.clone()),
+                type_url: subscription.type_url.to_owned(),
+                initial_resource_versions: subscription
+                    .held
+                    .iter()
+                    .map(|(name, version)| (name.to_string(), version.to_string()))
+                    .collect(),
+                ..names.unwrap_or_default()
+            }
         };
         self.subscriptions.iter().map(request).collect()
     }
@@ -125,10 +171,31 @@ impl Machine {
             let error = "this client did not subscribe to the type".to_owned();
             return Ok(reply(type_url, response.nonce, Some(error), Vec::new()));
         };
+        if let Some(demand) = &self.demand
+            && type_url == type_url::ADDRESS
+        {
+            // Before anybody is told of the change: who waits looks here then.
+            let resources = response.resources.iter();
+            let named =
+                resources.flat_map(|resource| resource.aliases.iter().chain([&resource.name]));
+            let nothing = response.removed_resources.iter();
+            demand.answer(named.chain(nothing).map(String::as_str));
+        }
         let update = read(&type_url, response.resources, response.removed_resources);
         let rejected = subscription.apply(update, handler);
         let error = (!rejected.is_empty()).then(|| describe(&rejected));
         Ok(reply(type_url, response.nonce, error, rejected))
+    }
+}
+
+/// A request for addresses by name.
+fn addresses(subscribe: Vec<Arc<str>>, unsubscribe: Vec<Arc<str>>) -> DeltaDiscoveryRequest {
+    let text = |names: Vec<Arc<str>>| names.iter().map(ToString::to_string).collect();
+    DeltaDiscoveryRequest {
+        type_url: type_url::ADDRESS.to_owned(),
+        resource_names_subscribe: text(subscribe),
+        resource_names_unsubscribe: text(unsubscribe),
+        ..Default::default()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod client;
 mod common;
+mod demand;
 mod model;
 mod policies;
 mod protocol;
