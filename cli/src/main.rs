@@ -4,12 +4,14 @@
 //! asked can't be reached.
 
 mod admin;
+mod check;
 mod demo;
 mod install;
 mod output;
 mod status;
 mod table;
 mod time;
+mod waypoint;
 mod ztunnel;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -28,6 +30,10 @@ enum Command {
     Status(status::Options),
     /// What a node's ztunnel knows and does
     Ztunnel(ztunnel::Options),
+    /// What would break when a namespace joins the mesh, or is broken in it
+    Check(check::Options),
+    /// Waypoints on Kubernetes: apply, list, status, delete
+    Waypoint(waypoint::Options),
     /// Put the mesh into a Kubernetes cluster; twice changes nothing
     Install(install::Install),
     /// Bring an installed mesh to this version: controller, agents, ztunnels
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Status(options) => status::run(&options),
         Command::Ztunnel(options) => ztunnel::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Waypoint(options) => waypoint::run(&options),
         Command::Install(options) => install::install(&options),
         Command::Upgrade(options) => install::upgrade(&options),
         Command::Uninstall(options) => install::uninstall(&options),

@@ -19,3 +19,4 @@ pub mod scratch;
 pub mod signal;
 pub mod task;
 pub mod trace;
+pub mod yaml;
