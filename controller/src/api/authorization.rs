@@ -1,11 +1,12 @@
 //! `AuthorizationPolicy`: who may connect to what.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Ipnet, Port, TargetRef, WorkloadSelector};
 
 /// Its `spec`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthorizationPolicySpec {
     /// Which workloads enforce it.
@@ -19,7 +20,7 @@ pub struct AuthorizationPolicySpec {
 }
 
 /// What a match means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Action {
     /// The connection is permitted.
@@ -30,7 +31,7 @@ pub enum Action {
 }
 
 /// Matches if `from`, `to` and `when` do.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Rule {
     /// Any must match; empty: every source.
@@ -42,21 +43,21 @@ pub struct Rule {
 }
 
 /// An element of `from`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct From {
     /// Who connects.
     pub source: Source,
 }
 
 /// An element of `to`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct To {
     /// What is asked for.
     pub operation: Operation,
 }
 
 /// Who connects: every field that is set must match.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Source {
     /// SPIFFE names without `spiffe://`.
@@ -100,7 +101,7 @@ impl Source {
 }
 
 /// What is asked for: every field that is set must match.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Operation {
     /// The pod's own.
@@ -138,7 +139,7 @@ impl Operation {
 }
 
 /// A condition on one attribute.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// The attribute's name.

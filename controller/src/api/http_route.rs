@@ -1,5 +1,6 @@
 //! `HTTPRoute` of the Gateway API.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Duration, Port, Unused};
@@ -98,7 +99,7 @@ pub enum PathMatchType {
 }
 
 /// A match of a header or query parameter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ValueMatch {
     /// How.
     #[serde(rename = "type", default)]
@@ -110,7 +111,7 @@ pub struct ValueMatch {
 }
 
 /// How a value is matched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MatchType {
     /// Whole.
     #[default]
@@ -271,7 +272,7 @@ pub struct BackendRef {
 }
 
 /// How long requests may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Timeouts {
     /// As a whole. Zero: as long as it takes.

@@ -1,11 +1,12 @@
 //! `MeshConfig`: settings of the whole mesh, in one object named `default`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Duration, Ipnet};
 
 /// Its `spec`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshConfigSpec {
     /// First part of every identity.
@@ -46,7 +47,7 @@ impl Default for MeshConfigSpec {
 }
 
 /// Whether annotations that exclude traffic from capture count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CaptureExclusions {
     /// They count.
     Allowed,

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Duration, Timeouts, ValueMatch};
 
 /// Which workloads of a namespace.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSelector {
     /// All must be there.
@@ -26,7 +27,7 @@ impl WorkloadSelector {
 }
 
 /// What a policy is for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRef {
     /// Empty for a Service.
@@ -43,7 +44,7 @@ pub struct TargetRef {
 }
 
 /// `spec` of a TrafficPolicy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
     /// Services and HTTPRoutes.
@@ -66,14 +67,14 @@ pub struct TrafficPolicySpec {
 }
 
 /// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadBalancer {
     /// By what.
     pub simple: LoadBalancerSimple,
 }
 
 /// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LoadBalancerSimple {
     /// By latency and load.
@@ -87,7 +88,7 @@ pub enum LoadBalancerSimple {
 }
 
 /// Limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ConnectionPool {
     /// Of connections.
@@ -97,7 +98,7 @@ pub struct ConnectionPool {
 }
 
 /// Limits on connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpPool {
     /// At once.
@@ -105,7 +106,7 @@ pub struct TcpPool {
 }
 
 /// Limits on requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpPool {
     /// Waiting for a connection.
@@ -115,7 +116,7 @@ pub struct HttpPool {
 }
 
 /// What is tried again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retries {
     /// Tries after the first.
@@ -129,7 +130,7 @@ pub struct Retries {
 }
 
 /// How many retries there may be in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryConstraint {
     /// A share of the requests.
@@ -139,7 +140,7 @@ pub struct RetryConstraint {
 }
 
 /// A share of the requests of an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Budget {
     /// 0 to 100.
     pub percent: Option<u32>,
@@ -148,7 +149,7 @@ pub struct Budget {
 }
 
 /// So many in an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rate {
     /// How many.
     pub count: Option<u32>,
@@ -157,7 +158,7 @@ pub struct Rate {
 }
 
 /// `spec` of a FaultPolicy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultPolicySpec {
     /// Services and HTTPRoutes.
@@ -174,7 +175,7 @@ pub struct FaultPolicySpec {
 }
 
 /// Which requests.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FaultMatch {
     /// All must match.
@@ -184,7 +185,7 @@ pub struct FaultMatch {
 }
 
 /// Wait before forwarding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delay {
     /// Of the requests; left out: all.
@@ -194,7 +195,7 @@ pub struct Delay {
 }
 
 /// Answer instead of forwarding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Abort {
     /// Of the requests; left out: all.
@@ -206,7 +207,7 @@ pub struct Abort {
 }
 
 /// A share of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Percentage {
     /// 0 to 100 in steps of 0.01.
     pub value: f64,
@@ -235,6 +236,22 @@ const GRPC_STATUS: [&str; 17] = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ];
+
+impl JsonSchema for GrpcStatus {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "GrpcStatus".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let numbers = (0..GRPC_STATUS.len()).map(|number| number.to_string());
+        let known: Vec<_> = GRPC_STATUS
+            .map(str::to_owned)
+            .into_iter()
+            .chain(numbers)
+            .collect();
+        schemars::json_schema!({"type": "string", "enum": known})
+    }
+}
 
 impl<'de> Deserialize<'de> for GrpcStatus {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

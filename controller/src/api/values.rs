@@ -1,10 +1,12 @@
 //! Values with a form of their own. Each type holds only well-formed ones.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -91,6 +93,18 @@ impl Serialize for Duration {
     }
 }
 
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "maxLength": 28, "x-kubernetes-validations": [{
+            "rule": "self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$')",
+            "message": "write a duration such as 1h30m, 10s or 500ms"}]})
+    }
+}
+
 /// A port from 1 to 65535, written as a number or, as Istio's policies do, as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Port(u16);
@@ -148,6 +162,19 @@ impl<'de> Deserialize<'de> for Port {
     }
 }
 
+impl JsonSchema for Port {
+    fn schema_name() -> Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"x-kubernetes-int-or-string": true, "x-kubernetes-validations": [{
+            // A text that is no number is an error of the rule, which tells the message too.
+            "rule": "int(self) >= 1 && int(self) <= 65535",
+            "message": "write a port from 1 to 65535"}]})
+    }
+}
+
 /// A block of addresses, `10.0.0.0/8`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipnet(IpNet);
@@ -189,6 +216,18 @@ impl<'de> Deserialize<'de> for Ipnet {
 impl Serialize for Ipnet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Ipnet {
+    fn schema_name() -> Cow<'static, str> {
+        "Ipnet".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "maxLength": 43, "x-kubernetes-validations": [{
+            "rule": "isIP(self) || isCIDR(self)",
+            "message": "write an address block such as 10.0.0.0/8, or one address"}]})
     }
 }
 
