@@ -1,5 +1,7 @@
 //! Puts the parts together: reads, then serves, then drains.
 
+mod kubernetes;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -69,6 +71,12 @@ pub enum AppError {
     },
     #[error("{0:?} is no name of a waypoint: NAMESPACE/NAME")]
     WaypointName(String),
+    #[error(transparent)]
+    Connect(#[from] culvert_kube::ConnectError),
+    #[error("certificate authority: {0}")]
+    Authority(#[from] crate::authority::AuthorityError),
+    #[error("making the first configuration: {0}")]
+    Engine(String),
 }
 
 /// A controller that has read its objects and listens.
@@ -79,7 +87,17 @@ pub struct App {
     /// Where its admin endpoint is.
     pub admin: SocketAddr,
     servers: Vec<tokio::task::JoinHandle<()>>,
-    writer: tokio::task::JoinHandle<()>,
+    /// What has something to write at the end.
+    last: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// What differs between a standalone mesh and Kubernetes, for those who are served.
+struct Served {
+    authenticator: Authenticator,
+    root: Root,
+    captures: Option<crate::status::kube::Captures>,
+    /// Addresses of our own that are not those that we listen on.
+    ips: Vec<IpAddr>,
 }
 
 impl App {
@@ -100,12 +118,44 @@ impl App {
         let root = Root::load_or_create(state, TrustDomain::new(engine.trust_domain())?)?;
         engine.set_roots(root.roots_pem()?);
         let (events, inbox) = mpsc::channel(EVENTS);
+        let served = Served {
+            authenticator: Authenticator::JoinTokens(TokenKey::load_or_create(state)?),
+            root,
+            captures: None,
+            ips: Vec::new(),
+        };
+        let writer =
+            Writer::new(status, memory).run(events.clone(), engine.events(), drain.clone());
         let ready = Ready::new();
+        let mut app = Self::serve(
+            config,
+            served,
+            engine,
+            (events.clone(), inbox),
+            ready,
+            drain,
+        )?;
+        watch(source, &events, drain);
+        app.last.push(task::spawn("status_writer", writer));
+        tracing::info!(dir = %dirs.config.display(), "watching");
+        Ok(app)
+    }
+
+    /// Listen, and let the engine run.
+    fn serve(
+        config: &Serve,
+        served: Served,
+        engine: Engine,
+        (events, inbox): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+        ready: Ready,
+        drain: &Drain,
+    ) -> Result<Self, AppError> {
         let context = Context {
-            authenticator: Arc::new(Authenticator::new(TokenKey::load_or_create(state)?)),
+            authenticator: Arc::new(served.authenticator),
             snapshots: engine.snapshots(),
             events: events.clone(),
-            root: Arc::new(root),
+            captures: served.captures,
+            root: Arc::new(served.root),
             drain: drain.clone(),
         };
         let listeners = config
@@ -123,9 +173,8 @@ impl App {
                 source,
             }
         })?;
-        let acceptor = Arc::new(Acceptor::new((*context.root).clone(), names(&addresses))?);
-        let writer =
-            Writer::new(status, memory).run(events.clone(), engine.events(), drain.clone());
+        let names = names(&addresses, &served.ips);
+        let acceptor = Arc::new(Acceptor::new((*context.root).clone(), names)?);
         task::spawn("engine", engine.run(inbox));
         let server = |listener| {
             task::spawn(
@@ -134,14 +183,12 @@ impl App {
             )
         };
         let servers = listeners.into_iter().map(server).collect();
-        watch(source, &events, drain);
-        let writer = task::spawn("status_writer", writer);
-        tracing::info!(?addresses, %admin, dir = %dirs.config.display(), "serving");
+        tracing::info!(?addresses, %admin, "serving");
         Ok(Self {
             addresses,
             admin,
             servers,
-            writer,
+            last: Vec::new(),
         })
     }
 
@@ -152,7 +199,9 @@ impl App {
                 // A server that panicked has ended too.
                 let _ = server.await;
             }
-            let _ = self.writer.await;
+            for writer in self.last {
+                let _ = writer.await;
+            }
         };
         if tokio::time::timeout(DRAIN, all).await.is_err() {
             tracing::warn!("streams are still open after {DRAIN:?}");
@@ -160,7 +209,7 @@ impl App {
     }
 }
 
-fn watch(source: Watched, events: &mpsc::Sender<Event>, drain: &Drain) {
+fn watch(source: impl Source, events: &mpsc::Sender<Event>, drain: &Drain) {
     let (batches, mut inbox) = mpsc::channel(1);
     task::spawn("source", source.run(batches, drain.clone()));
     let events = events.clone();
@@ -179,7 +228,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
 }
 
 /// What the controller's certificate says: as Istio's clients and those of a Service know it, and where it listens.
-fn names(addresses: &[SocketAddr]) -> ServerNames {
+fn names(addresses: &[SocketAddr], own: &[IpAddr]) -> ServerNames {
     let dns = [
         "culvert-controller.culvert-system.svc",
         "istiod.istio-system.svc",
@@ -193,7 +242,8 @@ fn names(addresses: &[SocketAddr]) -> ServerNames {
         .iter()
         .map(SocketAddr::ip)
         .filter(|ip| !ip.is_unspecified());
-    let ips: BTreeSet<IpAddr> = loopback.into_iter().chain(listening).collect();
+    let own = own.iter().copied();
+    let ips: BTreeSet<IpAddr> = loopback.into_iter().chain(listening).chain(own).collect();
     ServerNames {
         dns: dns.map(str::to_owned).into(),
         ips: ips.into_iter().collect(),

@@ -1,6 +1,6 @@
 //! What the operator says on the command line.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -15,6 +15,12 @@ pub struct Cli {
     /// The directory of YAML that configures the mesh.
     #[arg(long, env = "CULVERT_CONFIG", value_name = "DIR", global = true)]
     config: Option<PathBuf>,
+    /// Read the objects of a Kubernetes cluster instead of a directory.
+    #[arg(long, conflicts_with_all = ["config", "state"])]
+    pub kubernetes: bool,
+    /// Which cluster, and as whom.
+    #[command(flatten)]
+    pub cluster: Kubernetes,
     /// Where the root certificate, its key and the key of join tokens are. DIR/.state if left out.
     #[arg(long, env = "CULVERT_STATE", value_name = "DIR", global = true)]
     state: Option<PathBuf>,
@@ -46,6 +52,44 @@ impl Cli {
     }
 }
 
+/// Which cluster, and as whom.
+#[derive(Clone, Debug, Args)]
+pub struct Kubernetes {
+    /// How to reach the API server. Left out: by the service account of the pod that this is.
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace of the control plane.
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAME",
+        default_value = "culvert-system"
+    )]
+    pub namespace: String,
+    /// The name of this replica.
+    #[arg(
+        long,
+        env = "POD_NAME",
+        default_value = "culvert-controller",
+        hide = true
+    )]
+    pub pod_name: String,
+    /// Addresses of this replica, for its certificate.
+    #[arg(long, env = "POD_IPS", value_delimiter = ',', hide = true)]
+    pub pod_ips: Vec<IpAddr>,
+    /// The image of waypoints. Without it none are deployed.
+    #[arg(long, env = "CULVERT_WAYPOINT_IMAGE", value_name = "IMAGE")]
+    pub waypoint_image: Option<String>,
+    /// When it is pulled.
+    #[arg(
+        long,
+        env = "CULVERT_IMAGE_PULL_POLICY",
+        value_name = "POLICY",
+        default_value = "IfNotPresent"
+    )]
+    pub image_pull_policy: String,
+}
+
 /// Where objects and state are.
 #[derive(Clone, Debug)]
 pub struct Dirs {
@@ -62,6 +106,12 @@ pub struct Dirs {
 pub enum Command {
     /// Print the join token of a node or waypoint.
     Token(Token),
+    /// Print the CustomResourceDefinitions of Culvert's kinds.
+    Crds {
+        /// Write each into a file of this directory instead.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// How to serve.
@@ -75,6 +125,14 @@ pub struct Serve {
     #[arg(long, env = "CULVERT_ADMIN", value_name = "IP:PORT",
           default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 15014)))]
     pub admin: SocketAddr,
+    /// Where a cluster's probes and Prometheus find metrics; on Kubernetes only.
+    #[arg(long, env = "CULVERT_STATS", value_name = "IP:PORT",
+          default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15020)))]
+    pub stats: SocketAddr,
+    /// Where a cluster's probes find readiness; on Kubernetes only.
+    #[arg(long, env = "CULVERT_READY", value_name = "IP:PORT",
+          default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15021)))]
+    pub ready: SocketAddr,
     /// How to log: text or json.
     #[arg(long, env = "CULVERT_LOG_FORMAT", default_value = "text")]
     pub log_format: Format,
@@ -132,6 +190,17 @@ mod tests {
         ]);
         assert_eq!(cli.serve.listen.len(), 2);
         assert!(parse(&[]).dirs().is_err());
+        let cli = parse(&["--kubernetes", "--kubeconfig", "/k"]);
+        assert!(cli.kubernetes);
+        assert_eq!(cli.cluster.namespace, "culvert-system");
+        assert_eq!(cli.cluster.kubeconfig, Some(PathBuf::from("/k")));
+        for wrong in [
+            ["--kubernetes", "--config", "/c"].as_slice(),
+            &["--kubeconfig", "/k"],
+        ] {
+            let arguments = [&["culvert-controller"], wrong].concat();
+            assert!(Cli::try_parse_from(arguments).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,13 @@ pub const USE_WAYPOINT_NAMESPACE: &str = "culvert.dev/use-waypoint-namespace";
 /// Label of Gateway: `service`, `workload` or `all`.
 pub const WAYPOINT_FOR: &str = "culvert.dev/waypoint-for";
 
+/// Annotation that the source puts on a Gateway whose waypoint was ever programmed. Nobody else can.
+pub const PROGRAMMED: &str = "culvert.dev/programmed";
+/// Label of the Gateway API on all that was made for a Gateway: its name.
+pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// Annotation of Gateway: how many instances of the waypoint there are; left out, one, or as whoever scales it says.
+pub const WAYPOINT_REPLICAS: &str = "culvert.dev/waypoint-replicas";
+
 /// Annotation of Pod: path of its network namespace.
 pub const NETNS: &str = "culvert.dev/netns";
 /// Annotation of Pod: ports of its own that are not captured.

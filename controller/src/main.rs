@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use clap::Parser as _;
 use culvert_controller::app::{self, App};
-use culvert_controller::config::{Cli, Command, Dirs, Serve};
+use culvert_controller::config::{Cli, Command, Dirs, Kubernetes, Serve};
+use culvert_controller::crd;
 use culvert_runtime::{drain, signal, trace};
 
 #[global_allocator]
@@ -11,23 +12,62 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    if let Some(Command::Crds { dir }) = &cli.command {
+        return crds(dir.as_deref());
+    }
+    if cli.kubernetes && cli.command.is_none() {
+        return serve_kubernetes(&cli.serve, &cli.cluster);
+    }
     let dirs = cli.dirs().unwrap_or_else(|error| error.exit());
     match cli.command {
         Some(Command::Token(token)) => {
             println!("{}", app::token(&token, &dirs)?);
             Ok(())
         }
-        None => serve(&cli.serve, &dirs),
+        Some(Command::Crds { .. }) | None => serve(&cli.serve, &dirs),
     }
 }
 
-fn serve(config: &Serve, dirs: &Dirs) -> anyhow::Result<()> {
+/// Print or write the definitions of our kinds.
+fn crds(dir: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let definitions = crd::files()?;
+    let Some(dir) = dir else {
+        let texts: Vec<_> = definitions.iter().map(|(_, text)| text.as_str()).collect();
+        print!("{}", texts.join("---\n"));
+        return Ok(());
+    };
+    for (name, text) in &definitions {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn runtime(config: &Serve) -> anyhow::Result<tokio::runtime::Runtime> {
     trace::init(config.log_format, "info")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("starting the runtime")?;
-    runtime.block_on(async {
+        .context("starting the runtime")
+}
+
+fn serve_kubernetes(config: &Serve, cluster: &Kubernetes) -> anyhow::Result<()> {
+    runtime(config)?.block_on(async {
+        let (trigger, drain) = drain::channel();
+        let ending = tokio::spawn(async move {
+            signal::shutdown().await;
+            trigger.start();
+        });
+        if let Some(app) = App::start_on_kubernetes(config, cluster, &drain).await? {
+            ending.await?;
+            app.finished().await;
+        }
+        Ok(())
+    })
+}
+
+fn serve(config: &Serve, dirs: &Dirs) -> anyhow::Result<()> {
+    runtime(config)?.block_on(async {
         let (trigger, drain) = drain::channel();
         let app = App::start(config, dirs, &drain)?;
         signal::shutdown().await;

@@ -28,6 +28,7 @@ use crate::path::{FieldPath, Issue, Issues};
 
 pub(crate) use authorization::{blocks, needs_http};
 pub use names::{address, dns_label, dns_subdomain};
+pub use pod::{CAPTURE_LOST, CAPTURED};
 pub(crate) use traffic::{per_ten_thousand, retry_on};
 
 /// Why something is no object of the mesh.

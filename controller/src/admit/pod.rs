@@ -11,6 +11,12 @@ use crate::keys;
 use crate::model::{CaptureOptions, Owner, Pod};
 use crate::path::{FieldPath, Issues};
 
+/// The condition by which the controller's replicas tell each other, and people, that a pod is captured.
+pub const CAPTURED: &str = "culvert.dev/Captured";
+
+/// Why it is False of a pod that was captured before: its peers go on using HBONE.
+pub const CAPTURE_LOST: &str = "Lost";
+
 pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
     let spec = pod.spec.clone().unwrap_or_default();
     let status = pod.status.clone().unwrap_or_default();
@@ -38,6 +44,10 @@ pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
     let not_ready = conditions
         .clone()
         .any(|condition| condition.type_ == "Ready" && condition.status != "True");
+    let captured = conditions
+        .clone()
+        .filter(|condition| condition.type_ == CAPTURED)
+        .any(|c| c.status == "True" || c.reason.as_deref() == Some(CAPTURE_LOST));
     Pod {
         node: node.into(),
         service_account,
@@ -45,6 +55,7 @@ pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
         host_network: spec.host_network.unwrap_or_default(),
         netns: netns(pod, issues),
         ended: matches!(phase, "Succeeded" | "Failed"),
+        captured,
         ready: !not_ready && pod.metadata.deletion_timestamp.is_none(),
         owner: owner(pod),
         ports: ports(&spec, issues),

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::Scope;
 use crate::model::{NsName, Object};
 use crate::source::Batch;
-use crate::status::Document;
+use crate::status::{Document, Verdicts};
 use crate::translate::Type;
 
 /// Who speaks to the controller, by its token.
@@ -90,6 +90,8 @@ pub enum Event {
     Programmed(NsName, Arc<Scope>),
     /// Someone asks for the status.
     Status(oneshot::Sender<Document>),
+    /// Someone asks what became of each object.
+    Verdicts(oneshot::Sender<Verdicts>),
     /// Someone asks for the cache.
     Dump(oneshot::Sender<Vec<Object>>),
 }

@@ -135,7 +135,10 @@ impl Engine {
             let Some(event) = event else { return };
             dirty.extend(self.take(event));
             // A flood of events does not keep what changed from being published.
-            if !dirty.is_empty() && (events.is_empty() || dirty.len() > MOST) && Instant::now() >= next {
+            if !dirty.is_empty()
+                && (events.is_empty() || dirty.len() > MOST)
+                && Instant::now() >= next
+            {
                 self.refresh(std::mem::take(&mut dirty));
                 next = Instant::now() + GATHER;
             }
@@ -144,7 +147,10 @@ impl Engine {
 
     /// Change the world; what may be different now.
     pub(crate) fn take(&mut self, event: Event) -> Affected {
-        if !matches!(event, Event::Status(_) | Event::Dump(_)) {
+        if !matches!(
+            event,
+            Event::Status(_) | Event::Verdicts(_) | Event::Dump(_)
+        ) {
             self.events.send_modify(|events| *events += 1);
         }
         match event {
@@ -187,6 +193,10 @@ impl Engine {
                 let _ = reply.send(self.status());
                 Affected::new()
             }
+            Event::Verdicts(reply) => {
+                let _ = reply.send(crate::status::verdicts(&self.view()));
+                Affected::new()
+            }
             Event::Dump(reply) => {
                 let objects = Kind::ALL
                     .into_iter()
@@ -220,14 +230,19 @@ impl Engine {
 
     /// The state of everything, for people.
     fn status(&self) -> Document {
-        crate::status::document(&crate::status::View {
+        crate::status::document(&self.view())
+    }
+
+    /// What the state of everything is told from.
+    fn view(&self) -> crate::status::View<'_> {
+        crate::status::View {
             world: &self.world,
             components: &self.components,
             findings: self.findings.values().flatten().collect(),
             origins: &self.origins,
             problems: &self.problems,
             wanted: &self.facts.wanted,
-        })
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Pod {
     pub netns: String,
     /// All its containers have ended for good.
     pub ended: bool,
+    /// A replica of the controller was told that it is captured, and wrote it down.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub captured: bool,
     /// It takes traffic.
     pub ready: bool,
     /// What made it.

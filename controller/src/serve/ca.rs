@@ -102,7 +102,11 @@ impl IstioCertificateService for Service {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let client = self.0.authenticator.client(request.metadata(), "ca")?;
+        let client = self
+            .0
+            .authenticator
+            .client(request.metadata(), "ca")
+            .await?;
         let signed = self.sign(&client, request.get_ref());
         let outcome = if signed.is_ok() { "issued" } else { "refused" };
         metrics::CERTIFICATES.with_label_values(&[outcome]).inc();

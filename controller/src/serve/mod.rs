@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 
-pub use auth::Authenticator;
+pub use auth::{AUDIENCE, Authenticator, Reviewer};
 
 use crate::engine::{Event, Snapshot};
 
@@ -37,6 +37,8 @@ pub struct Context {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Who is told of it.
     pub events: mpsc::Sender<Event>,
+    /// Who writes down what agents say of their pods, where there is a Kubernetes.
+    pub captures: Option<crate::status::kube::Captures>,
     /// Who signs.
     pub root: Arc<Root>,
     /// When to end.

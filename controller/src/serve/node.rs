@@ -5,7 +5,7 @@ use culvert_proto::node::{Report, ReportReply};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
-use crate::engine::{Component, Event};
+use crate::engine::{Client, Component, Event};
 
 /// The node service.
 #[derive(Debug)]
@@ -23,7 +23,11 @@ impl NodeService for Service {
         &self,
         request: Request<Streaming<Report>>,
     ) -> Result<Response<ReportReply>, Status> {
-        let client = self.0.authenticator.client(request.metadata(), "node")?;
+        let client = self
+            .0
+            .authenticator
+            .client(request.metadata(), "node")
+            .await?;
         let mut reports = request.into_inner();
         let gone = |_| Status::unavailable("the controller is ending");
         let mut component: Option<Component> = None;
@@ -40,6 +44,11 @@ impl NodeService for Service {
                     if !known {
                         let event = Event::ReportOpened(client.clone(), component);
                         self.0.events.send(event).await.map_err(gone)?;
+                    }
+                    if let (Some(captures), Client::Node(node), Component::Agent) =
+                        (&self.0.captures, &client, component)
+                    {
+                        captures.said((node, &report.pods));
                     }
                     let event = Event::Report(client.clone(), component, Box::new(report));
                     self.0.events.send(event).await.map_err(gone)?;

@@ -50,6 +50,8 @@ impl Mesh {
         let serve = Serve {
             listen: vec![loopback],
             admin: loopback,
+            stats: loopback,
+            ready: loopback,
             log_format: Default::default(),
         };
         let (trigger, drain) = drain::channel();

@@ -4,6 +4,7 @@
 //! that [`crate::admit`] made.
 
 pub mod dir;
+pub mod kube;
 
 use std::future::Future;
 use std::path::Path;

@@ -105,24 +105,76 @@ struct Waypoint {
 }
 
 #[derive(Debug, Serialize)]
-struct Object {
-    kind: Kind,
-    namespace: String,
-    name: String,
+pub(super) struct Object {
+    pub(super) kind: Kind,
+    pub(super) namespace: String,
+    pub(super) name: String,
     file: String,
     line: u32,
-    conditions: Vec<Condition>,
+    pub(super) conditions: Vec<Condition>,
 }
 
 #[derive(Debug, Serialize)]
-struct Condition {
+pub(super) struct Condition {
     #[serde(rename = "type")]
-    kind: &'static str,
-    status: &'static str,
-    reason: &'static str,
-    message: String,
-    field: String,
+    pub(super) kind: &'static str,
+    pub(super) status: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) field: String,
     line: u32,
+}
+
+#[cfg(test)]
+impl Condition {
+    pub(super) fn new(
+        kind: &'static str,
+        status: &'static str,
+        reason: &'static str,
+        message: String,
+        field: String,
+    ) -> Self {
+        let line = 0;
+        Self {
+            kind,
+            status,
+            reason,
+            message,
+            field,
+            line,
+        }
+    }
+}
+
+/// What became of each object, for the objects themselves.
+#[derive(Debug)]
+pub struct Verdicts {
+    pub(super) objects: Vec<Object>,
+    /// By the object's key as text.
+    pub(super) rejected: BTreeMap<String, Vec<crate::source::Rejection>>,
+    /// Pods that are said to be captured and are not in the mesh.
+    pub(super) outsiders: Vec<NsName>,
+}
+
+/// What became of each object now.
+#[must_use]
+pub fn verdicts(view: &View<'_>) -> Verdicts {
+    let mut rejected: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for problem in view.problems.iter() {
+        let rejection = &problem.rejection;
+        if rejection.effect != crate::source::Effect::FailClosed {
+            let list = rejected.entry(rejection.object.clone()).or_default();
+            list.push(rejection.clone());
+        }
+    }
+    let pods = view.world.cache.pods.iter();
+    let outsiders =
+        pods.filter(|pod| pod.spec.captured && !enrolment::is_enrolled(view.world, pod));
+    Verdicts {
+        objects: objects(view),
+        rejected,
+        outsiders: outsiders.map(|pod| pod.meta.name.clone()).collect(),
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -2,10 +2,11 @@
 
 mod components;
 mod document;
+pub mod kube;
 mod memory;
 mod writer;
 
 pub use components::Components;
-pub use document::{Document, View, document};
+pub use document::{Document, Verdicts, View, document, verdicts};
 pub use memory::{Memory, MemoryError};
 pub use writer::Writer;

@@ -29,10 +29,7 @@ pub fn addresses(world: &World, pod: &Obj<Pod>) -> Vec<IpAddr> {
     }
     let own = |address: &&IpAddr| {
         pod.spec.host_network
-            || (world
-                .index
-                .pods_at(**address)
-                .all(|name| *name == pod.meta.name)
+            || (world.holder(**address) == Some(&pod.meta.name)
                 && world.index.gateways_at(**address).next().is_none())
     };
     pod.spec.addresses.iter().filter(own).copied().collect()

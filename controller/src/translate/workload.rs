@@ -64,7 +64,8 @@ pub fn of_pod(world: &World, pod: &Obj<Pod>) -> Translated {
         policies.extend(guard.as_ref().map(Guard::name));
     }
     let (workload_name, workload_type) = origin(&meta.name.name, spec.owner.as_ref());
-    let hbone = enrolled && world.capture.is_hbone(&meta.name);
+    let hbone =
+        waypoint::is_instance(world, pod) || (enrolled && world.capture.is_hbone(&meta.name));
     let labelled = |keys: &[&str]| {
         keys.iter()
             .find_map(|key| meta.label(key))
@@ -163,6 +164,9 @@ fn shared_addresses(world: &World, pod: &Obj<Pod>) -> Vec<Finding> {
         return Vec::new();
     }
     for address in &pod.spec.addresses {
+        if world.holder(*address).is_some() {
+            continue;
+        }
         if let Some(other) = world
             .index
             .pods_at(*address)

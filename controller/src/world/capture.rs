@@ -65,7 +65,8 @@ impl Capture {
                 ..PodCapture::default()
             };
         }
-        known.hbone = enrolled && (known.hbone || known.said.capture == CAPTURED);
+        known.hbone =
+            enrolled && (known.hbone || known.said.capture == CAPTURED || pod.spec.captured);
     }
 
     /// The pod is gone.
@@ -141,6 +142,24 @@ mod tests {
         capture.said(&name, state("captured"));
         capture.settle(&pod, true);
         assert!(capture.is_hbone(&name));
+    }
+
+    #[test]
+    fn another_replica_was_told() {
+        let mut capture = Capture::default();
+        let mut pod = (*testing::pod("demo", "web", "")).clone();
+        pod.spec.captured = true;
+        capture.settle(&pod, false);
+        assert!(!capture.is_hbone(&pod.meta.name));
+        capture.settle(&pod, true);
+        assert!(capture.is_hbone(&pod.meta.name));
+        // What it wrote is gone again, by whosever mistake: as long as the pod is enrolled, nothing changes.
+        pod.spec.captured = false;
+        capture.settle(&pod, true);
+        assert!(capture.is_hbone(&pod.meta.name));
+        pod.meta.uid = "another".into();
+        capture.settle(&pod, true);
+        assert!(!capture.is_hbone(&pod.meta.name));
     }
 
     #[test]

@@ -11,7 +11,10 @@ pub use index::Index;
 pub use settings::Settings;
 pub use waypoints::{Consumer, Remembered, Waypoints};
 
+use std::net::IpAddr;
+
 use crate::cache::Cache;
+use crate::keys;
 use crate::model::{Key, Kind, NsName, Object};
 
 /// All that the translation looks at.
@@ -37,6 +40,10 @@ impl World {
             self.index.remove(before);
         }
         self.index.add(object);
+        if let Object::Gateway(gateway) = object {
+            let programmed = gateway.meta.annotations.contains_key(keys::PROGRAMMED);
+            self.waypoints.announce(&gateway.meta.name, programmed);
+        }
         if object.kind() == Kind::MeshConfig {
             self.refresh_settings();
         }
@@ -47,10 +54,31 @@ impl World {
     pub fn remove(&mut self, key: &Key) -> Option<Object> {
         let removed = self.cache.remove(key)?;
         self.index.remove(&removed);
+        if key.kind == Kind::Gateway {
+            self.waypoints.announce(&key.name, false);
+        }
         if key.kind == Kind::MeshConfig {
             self.refresh_settings();
         }
         Some(removed)
+    }
+
+    /// The pod that has an address. Of several, one that is being deleted has it no more, and of the others the one that
+    /// was made last, since the network gives an address to a new pod when an old one has left it. None where that does
+    /// not tell.
+    #[must_use]
+    pub fn holder(&self, address: IpAddr) -> Option<&NsName> {
+        let pods = self.index.pods_at(address);
+        let mut rank: Vec<_> = pods
+            .filter_map(|name| self.cache.pods.get(name))
+            .map(|pod| ((!pod.meta.deleting, pod.meta.created), &pod.meta.name))
+            .collect();
+        rank.sort();
+        match rank.as_slice() {
+            [.., (second, _), (first, _)] if second == first => None,
+            [.., (_, name)] => Some(name),
+            [] => None,
+        }
     }
 
     fn refresh_settings(&mut self) {

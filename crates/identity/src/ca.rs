@@ -5,6 +5,7 @@
 //! that the caller authorised, never those of the request.
 
 mod issue;
+mod pem;
 
 use crate::file::{self, SecretFileError};
 use crate::{SpiffeId, TrustDomain, csr, x509};
@@ -15,6 +16,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+pub use pem::{PemError, Pems};
 
 const KEY_FILE: &str = "root.key";
 const CERTIFICATE_FILE: &str = "root.pem";
@@ -55,6 +58,10 @@ pub struct Root {
     trust_domain: TrustDomain,
     key: PKey<Private>,
     certificate: X509,
+    /// From the signer's up to a root, that one too; none of a root that signs itself.
+    above: Vec<X509>,
+    /// What everybody trusts.
+    roots: Vec<X509>,
     not_after: SystemTime,
 }
 
@@ -123,6 +130,8 @@ impl Root {
         Ok(Self {
             trust_domain,
             key,
+            above: Vec::new(),
+            roots: vec![certificate.clone()],
             certificate,
             not_after,
         })
@@ -149,7 +158,10 @@ impl Root {
             ttl,
         };
         let leaf = issue::leaf(self, &leaf)?;
-        Ok(vec![x509::pem(&leaf)?, x509::pem(&self.certificate)?])
+        let chain = [&leaf, &self.certificate].into_iter().chain(&self.above);
+        Ok(chain
+            .map(|certificate| x509::pem(certificate))
+            .collect::<Result<_, _>>()?)
     }
 
     /// A new key and certificate for the controller's own servers.
@@ -177,19 +189,26 @@ impl Root {
         let not_after = x509::system_time(leaf.not_after())?;
         Ok(ServerCertificate {
             key,
-            chain: vec![leaf, self.certificate.clone()],
+            chain: [leaf, self.certificate.clone()]
+                .into_iter()
+                .chain(self.above.iter().cloned())
+                .collect(),
             not_after,
         })
     }
 
     /// The certificates that everybody trusts, PEM, one an element.
     pub fn roots_pem(&self) -> Result<Vec<String>, RootError> {
-        Ok(vec![x509::pem(&self.certificate)?])
+        Ok(self
+            .roots
+            .iter()
+            .map(|root| x509::pem(root))
+            .collect::<Result<_, _>>()?)
     }
 
     /// SHA-256 of the root certificate's DER in lower-case hexadecimal, as join tokens carry it.
     pub fn root_hash(&self) -> Result<String, RootError> {
-        Ok(x509::hex(&boring::sha::sha256(&self.certificate.to_der()?)))
+        Ok(x509::hex(&boring::sha::sha256(&self.roots[0].to_der()?)))
     }
 }
 

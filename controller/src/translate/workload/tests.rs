@@ -162,6 +162,35 @@ fn two_pods_of_one_address_are_served_under_none() {
 }
 
 #[test]
+fn an_address_that_is_used_again_belongs_to_its_new_pod() {
+    let made = |name: &str, second: u8| {
+        let mut pod = pod_value("demo", name, "10.0.0.1");
+        pod["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
+        pod
+    };
+    let (mut old, new) = (made("old", 1), made("new", 2));
+    let mut world = world(&[old.clone()]);
+    assert!(translated(&world, "old").resource.is_some());
+    // The one before has not been taken out of the API yet, or not even begun to be.
+    world.put(&testing::object(&new));
+    for deleting in [false, true] {
+        if deleting {
+            old["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:03Z");
+            world.put(&testing::object(&old));
+        }
+        let (old, new) = (translated(&world, "old"), translated(&world, "new"));
+        assert!(
+            old.resource.is_none() && new.resource.is_some(),
+            "{deleting}"
+        );
+        assert!(old.findings.is_empty() && new.findings.is_empty());
+    }
+    // Of two that were made in one second, the one that is being deleted gives way.
+    world.put(&testing::object(&made("new", 1)));
+    assert!(translated(&world, "new").resource.is_some());
+}
+
+#[test]
 fn the_names_of_telemetry() {
     let owned = |kind: &str, name: &str| {
         let mut pod = pod_value("demo", "web", "10.0.0.1");

@@ -79,6 +79,24 @@ pub(super) fn root(
     Ok(builder.build())
 }
 
+/// An authority below `root`, for tests.
+#[cfg(test)]
+pub(super) fn intermediate(root: &Root, key: &PKey<Private>) -> Result<X509, ErrorStack> {
+    let now = SystemTime::now();
+    let mut builder = builder(now - BACKDATE, now + Duration::from_secs(3600))?;
+    let mut name = X509NameBuilder::new()?;
+    name.append_entry_by_nid(Nid::COMMONNAME, "Culvert intermediate")?;
+    builder.set_subject_name(&name.build())?;
+    builder.set_issuer_name(root.certificate.subject_name())?;
+    builder.set_pubkey(key)?;
+    builder.append_extension(&*BasicConstraints::new().critical().ca().build()?)?;
+    builder.append_extension(&*KeyUsage::new().critical().key_cert_sign().build()?)?;
+    let key_identifier = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
+    builder.append_extension(&key_identifier)?;
+    builder.sign(&root.key, MessageDigest::sha256())?;
+    Ok(builder.build())
+}
+
 /// A leaf of `root`.
 pub(super) fn leaf(root: &Root, leaf: &Leaf<'_>) -> Result<X509, RootError> {
     let now = SystemTime::now();

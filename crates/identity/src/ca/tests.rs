@@ -27,6 +27,53 @@ fn a_root_is_made_once() {
 }
 
 #[test]
+fn an_intermediate_signs_for_its_root() {
+    let domain = || TrustDomain::new("cluster.local").unwrap();
+    let top = Root::from_pems(&Root::generate(&domain()).unwrap(), domain()).unwrap();
+    let key = csr::new_key().unwrap();
+    let intermediate = issue::intermediate(&top, &key).unwrap();
+    let pem = |certificate: &X509| x509::pem(certificate).unwrap();
+    let key = String::from_utf8(key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    for (chain, roots) in [
+        (pem(&intermediate), Some(pem(&top.certificate))),
+        (pem(&intermediate) + &pem(&top.certificate), None),
+        (
+            pem(&intermediate) + &pem(&top.certificate),
+            Some(pem(&top.certificate)),
+        ),
+    ] {
+        let key = key.clone();
+        let below = Root::from_pems(&Pems { key, chain, roots }, domain()).unwrap();
+        let request = csr::new_request(&id(A)).unwrap();
+        let signed = below.sign_csr(&request.pem, &id(A), Duration::from_secs(60));
+        let signed = signed.unwrap();
+        assert_eq!(signed[1..], [pem(&intermediate), pem(&top.certificate)]);
+        assert_eq!(below.roots_pem().unwrap(), [pem(&top.certificate)]);
+        assert_eq!(below.root_hash().unwrap(), top.root_hash().unwrap());
+    }
+    // Without its root it is trusted by nobody, and a leaf is no authority.
+    let alone = Pems {
+        key,
+        chain: pem(&intermediate),
+        roots: None,
+    };
+    let error = Root::from_pems(&alone, domain()).unwrap_err();
+    assert!(matches!(error, PemError::Untrusted(_)), "{error}");
+    let names = ServerNames {
+        dns: vec![],
+        ips: vec![],
+    };
+    let leaf = top.sign_server(&names, Duration::from_secs(60)).unwrap();
+    let pems = Pems {
+        key: String::from_utf8(leaf.key.private_key_to_pem_pkcs8().unwrap()).unwrap(),
+        chain: pem(&leaf.chain[0]),
+        roots: Some(pem(&top.certificate)),
+    };
+    let error = Root::from_pems(&pems, domain()).unwrap_err();
+    assert!(matches!(error, PemError::Untrusted(_)), "{error}");
+}
+
+#[test]
 fn key_and_certificate_must_belong_together() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     new_root(one.path());

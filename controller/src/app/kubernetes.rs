@@ -1,0 +1,135 @@
+//! The controller on Kubernetes: all caches first, then the authority, then clients; whoever leads also writes.
+
+use culvert_identity::TrustDomain;
+use culvert_kube::{Access, connect};
+use culvert_runtime::drain::Drain;
+use culvert_runtime::ready::Ready;
+use culvert_runtime::task;
+use kube::Client;
+use tokio::sync::mpsc;
+
+use super::{App, AppError, EVENTS, Served, check_mesh_config, watch};
+use crate::config::{Kubernetes, Serve};
+use crate::engine::Engine;
+use crate::leader::Candidate;
+use crate::serve::{Authenticator, Reviewer};
+use crate::source::kube::{self as source, Kube};
+use crate::status::kube::{Captures, Statuses};
+use crate::world::World;
+use crate::{admin, authority, deploy};
+
+/// Where components connect, in our own namespace.
+const SERVICE: (&str, u16) = ("culvert-controller", 15012);
+/// How often it is seen to that the root certificate is where clients mount it.
+const PUBLISH: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl App {
+    /// Read the objects of a cluster, then serve until the drain. None when the drain came first.
+    pub async fn start_on_kubernetes(
+        config: &Serve,
+        kubernetes: &Kubernetes,
+        drain: &Drain,
+    ) -> Result<Option<Self>, AppError> {
+        let namespace = kubernetes.namespace.clone();
+        let access = kubernetes
+            .kubeconfig
+            .clone()
+            .map_or(Access::InCluster, Access::Kubeconfig);
+        let client = connect(&access).await?;
+        let ready = Ready::new();
+        let syncing = ready.task("objects");
+        let unreachable = source::health(client.clone(), drain.clone());
+        admin::probes(config.stats, config.ready, &ready, unreachable, drain)
+            .map_err(|(address, source)| AppError::Listen { address, source })?;
+        let (mut source, book) = Kube::begin(&client);
+        let Some(batch) = source.first(drain).await else {
+            return Ok(None);
+        };
+        check_mesh_config(&batch)?;
+        tracing::info!(objects = batch.changes.len(), "all kinds are listed");
+        let made = tokio::task::spawn_blocking(move || Engine::new(World::default(), batch)).await;
+        let mut engine = made.map_err(|error| AppError::Engine(error.to_string()))?;
+        let domain = TrustDomain::new(engine.trust_domain())?;
+        let root = authority::load(&client, &namespace, domain).await?;
+        let roots = root.roots_pem()?;
+        engine.set_roots(roots.clone());
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let captures = Captures::default();
+        let identity = identity(kubernetes);
+        let reviewer = Reviewer::new(client.clone(), namespace.clone());
+        let changes = engine.events();
+        let served = Served {
+            authenticator: Authenticator::Reviews(Box::new(reviewer)),
+            root,
+            captures: Some(captures.clone()),
+            ips: kubernetes.pod_ips.clone(),
+        };
+        let mut app = Self::serve(
+            config,
+            served,
+            engine,
+            (events.clone(), inbox),
+            ready,
+            drain,
+        )?;
+        syncing.done();
+        watch(source, &events, drain);
+        let (candidate, leadership) = Candidate::new(client.clone(), &namespace, identity.clone());
+        // It gives the lease back at the end.
+        app.last
+            .push(task::spawn("leader", candidate.run(drain.clone())));
+        let capturing = captures.clone().run(
+            client.clone(),
+            book.clone(),
+            identity.clone(),
+            drain.clone(),
+        );
+        task::spawn("capture_status", capturing);
+        let statuses = Statuses::new(client.clone(), book, captures, &identity);
+        let statuses = statuses.run(events, changes, leadership.clone(), drain.clone());
+        task::spawn("status", statuses);
+        task::spawn(
+            "publish_root",
+            publish(
+                client.clone(),
+                namespace.clone(),
+                roots.concat(),
+                drain.clone(),
+            ),
+        );
+        if let Some(image) = &kubernetes.waypoint_image {
+            let settings = deploy::Settings {
+                image: image.clone(),
+                pull_policy: kubernetes.image_pull_policy.clone(),
+                namespace,
+                service: SERVICE.0.into(),
+                port: SERVICE.1,
+            };
+            let deployer = deploy::Deployer::new(client, settings);
+            task::spawn("deploy", deployer.run(leadership, drain.clone()));
+        }
+        Ok(Some(app))
+    }
+}
+
+/// The name of this replica, which no other has: the next process in the same pod neither.
+fn identity(kubernetes: &Kubernetes) -> String {
+    let mut random = [0; 8];
+    // Without randomness the process id tells most of them apart.
+    let _ = boring::rand::rand_bytes(&mut random);
+    let random = u64::from_be_bytes(random) ^ u64::from(std::process::id());
+    format!("{}_{random:016x}", kubernetes.pod_name)
+}
+
+/// Any replica puts back what somebody took away.
+async fn publish(client: Client, namespace: String, roots: String, drain: Drain) {
+    loop {
+        if let Err(error) = authority::publish(&client, &namespace, &roots).await {
+            tracing::warn!(%error, "the root certificate was not published");
+        }
+        tokio::select! {
+            () = drain.signaled() => return,
+            () = tokio::time::sleep(PUBLISH) => {}
+        }
+    }
+}
