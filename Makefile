@@ -1,5 +1,5 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor images manifests clean
+.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor perf-scale images manifests clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -47,8 +47,13 @@ perf-floor: build ## throughput, CPU and memory beside a stock ztunnel (ZTUNNEL=
 images: ## container images of all programs in target/images, without a daemon (ARCH=arm64 crosses)
 	manifests/images/build
 
-manifests: ## render manifests/culvert.yaml from the chart (with the test cluster's helm, or yours)
+manifests: ## write manifests/crds from the Rust types, render manifests/culvert.yaml from the chart (with the test cluster's helm, or yours)
+	$(CARGO) run --release -q -p culvert-controller -- crds --dir manifests/crds
 	manifests/render
+
+perf-scale: build ## a large mesh under churn on a real API server (SCALE_ARGS="--pods 50000")
+	@test -x target/cluster/bin/kube-apiserver || tests/cluster/cluster build
+	target/release/culvert-perf scale $(SCALE_ARGS)
 
 clean:
 	$(CARGO) clean
