@@ -20,6 +20,7 @@ use culvert_xds::state::Settings;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
+use crate::asking::Asking;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::control::{self, Shutdown};
@@ -81,6 +82,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
     let source = Arc::new(CaClient::new(controller.clone(), CERTIFICATE_TTL));
     let node = Arc::new(Node {
         store: Store::new(Settings::default()),
+        asking: Asking::new(config.on_demand),
         certificates: Certificates::new(SecretManager::new(
             source,
             trusted,
@@ -102,7 +104,8 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
 
     let (_end, ended) = drain::channel();
     control::follow(&node, &pods, trust, xds_ready);
-    let client = xds(&config, controller.clone(), node.store.clone());
+    let client =
+        xds(&config, controller.clone(), node.store.clone()).on_demand(node.asking.demand());
     task::spawn("xds", {
         let controller = controller.clone();
         async move {

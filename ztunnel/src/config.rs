@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Threads that move bytes [default: the machine's processors, at most 4].
     #[arg(long, env = "CULVERT_DATA_CORES")]
     data_cores: Option<String>,
+    /// Take of the mesh only what this node's pods talk to, each when it is first talked to, rather than all of it.
+    #[arg(long, env = "CULVERT_ON_DEMAND")]
+    on_demand: bool,
     /// Address of the admin server: dumps, log level, drain.
     #[arg(long, env = "CULVERT_ADMIN", default_value = "127.0.0.1:15000")]
     admin: String,
@@ -89,6 +92,7 @@ pub(crate) struct Config {
     pub(crate) run_dir: PathBuf,
     pub(crate) zds: PathBuf,
     pub(crate) data_cores: usize,
+    pub(crate) on_demand: bool,
     pub(crate) admin: SocketAddr,
     pub(crate) stats: SocketAddr,
     pub(crate) ready: SocketAddr,
@@ -126,6 +130,7 @@ impl Config {
             auth: errors.auth(&token_file, args.root_file.as_deref(), &node),
             zds: args.zds.unwrap_or_else(|| run_dir.join("ztunnel.sock")),
             data_cores: cores.unwrap_or_else(default_cores),
+            on_demand: args.on_demand,
             admin: errors.address("admin", &args.admin),
             stats: errors.address("stats", &args.stats),
             ready: errors.address("ready", &args.ready),

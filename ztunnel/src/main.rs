@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod app;
+mod asking;
 mod certificates;
 mod config;
 mod control;

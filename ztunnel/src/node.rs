@@ -6,6 +6,7 @@ use culvert_hbone::TunnelConfig;
 use culvert_runtime::limits::Limits;
 use culvert_xds::Store;
 
+use crate::asking::Asking;
 use crate::certificates::Certificates;
 use crate::proxy::connections::Quota;
 use crate::proxy::cores::DataCores;
@@ -16,6 +17,8 @@ use crate::proxy::load::Load;
 pub(crate) struct Node {
     /// The mesh as the controller tells it.
     pub(crate) store: Store,
+    /// What of it is asked for.
+    pub(crate) asking: Asking,
     /// Certificates of the service accounts of this node's pods.
     pub(crate) certificates: Certificates,
     /// Where bytes move.

@@ -18,6 +18,7 @@ use culvert_xds::state::{Settings, Snapshot};
 use culvert_xds::{Handler as _, Resource, Store, Update};
 use prost::Message as _;
 
+use crate::asking::Asking;
 use crate::certificates::Certificates;
 use crate::node::Node;
 use crate::proxy::connections::Quota;
@@ -287,6 +288,11 @@ pub(crate) fn authority() -> Root {
 
 /// A node that knows `mesh`, and whose pods get certificates of `root`. To be called inside a tokio runtime.
 pub(crate) fn node(mesh: &Mesh, root: Root) -> Arc<Node> {
+    node_asking(mesh, root, Asking::default())
+}
+
+/// One that asks for what it needs.
+pub(crate) fn node_asking(mesh: &Mesh, root: Root, asking: Asking) -> Arc<Node> {
     let source = LocalSource::new(root, Duration::from_secs(3600));
     let (_trust, trusted) = bundle::channel();
     let manager = SecretManager::new(Arc::new(source), trusted, SecretOptions::default());
@@ -295,6 +301,7 @@ pub(crate) fn node(mesh: &Mesh, root: Root) -> Arc<Node> {
     let tunnel = TunnelConfig::default();
     Arc::new(Node {
         store: mesh.0.clone(),
+        asking,
         certificates,
         cores: DataCores::start(2, &tunnel).unwrap(),
         limits: Limits {

@@ -7,9 +7,11 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use culvert_runtime::drain::Drain;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use crate::inpod::Pod;
 use crate::node::Node;
@@ -25,6 +27,9 @@ pub(crate) use tcp::serve as serve_tcp;
 pub(crate) use udp::serve as serve_udp;
 
 use message::{Decision, Transport};
+
+/// How long the controller may take to say what a name is; after that the resolver is asked.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What the questions of one pod share. Lives on the pod's core.
 #[derive(Debug)]
@@ -47,11 +52,39 @@ impl Dns {
         })
     }
 
+    /// What to do with a question by what is known now.
     fn decide(&self, packet: &[u8], transport: Transport) -> Decision {
         metrics::question();
-        message::decide(packet, transport, |name| {
-            names::lookup(&self.node.store.snapshot(), name)
-        })
+        self.look(packet, transport).0
+    }
+
+    /// The same for a question that was to be handed on: if the controller is asked for its name, with what it says.
+    async fn decide_later(&self, packet: &[u8], transport: Transport) -> Decision {
+        if !self.node.asking.is_on() {
+            return Decision::Forward;
+        }
+        let deadline = Instant::now() + ANSWER;
+        let mut changed = self.node.store.changed();
+        loop {
+            changed.borrow_and_update();
+            let (decision, is_asked) = self.look(packet, transport);
+            if !is_asked || !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+                return decision;
+            }
+        }
+    }
+
+    /// A decision, and whether the controller is being asked for the name.
+    fn look(&self, packet: &[u8], transport: Transport) -> (Decision, bool) {
+        let mut is_asked = false;
+        let decision = message::decide(packet, transport, |name| {
+            let snapshot = self.node.store.snapshot();
+            is_asked = !self.node.asking.knows_hostname(snapshot.settings(), name);
+            (!is_asked)
+                .then(|| names::lookup(&snapshot, name))
+                .flatten()
+        });
+        (decision, is_asked)
     }
 
     /// Whether asking `resolver` would be asking ourselves.

@@ -43,7 +43,11 @@ async fn converse(dns: &Dns, mut client: TcpStream) -> io::Result<()> {
         return net::set_reset_on_close(&client);
     }
     while let Some(question) = within(dns, read_message(&mut client)).await? {
-        let answer = match dns.decide(&question, Transport::Tcp) {
+        let mut decision = dns.decide(&question, Transport::Tcp);
+        if decision == Decision::Forward {
+            decision = dns.decide_later(&question, Transport::Tcp).await;
+        }
+        let answer = match decision {
             Decision::Answer(bytes) | Decision::Malformed(bytes) => bytes,
             Decision::Forward => match ask(dns, resolver, &question).await {
                 Ok(answer) => answer,

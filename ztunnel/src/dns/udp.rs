@@ -89,6 +89,9 @@ fn hand_on(dns: Rc<Dns>, reply: Arc<ReplySocket>, question: Question) {
         let Ok(_permit) = dns.in_flight.try_acquire() else {
             return metrics::dropped("limit");
         };
+        if let Decision::Answer(answer) = dns.decide_later(&question.packet, Transport::Udp).await {
+            return send(&reply, &answer, question.client);
+        }
         metrics::handed_on();
         let started = Instant::now();
         let patience = dns.node.limits.dns_timeout;

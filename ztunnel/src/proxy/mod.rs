@@ -73,10 +73,13 @@ impl Context {
         ask: impl FnOnce(&Arc<Snapshot>, &Arc<Workload>) -> Result<T, DenyReason>,
     ) -> Result<T, DenyReason> {
         let snapshot = self.node.store.snapshot();
-        let workload = self
-            .pod
-            .workload(&snapshot)
-            .ok_or(DenyReason::WorkloadUnknown)?;
+        let Some(workload) = self.pod.workload(&snapshot) else {
+            for ip in self.pod.addresses() {
+                // Its address is asked for, unless that comes of itself.
+                self.node.asking.knows_address("", *ip);
+            }
+            return Err(DenyReason::WorkloadUnknown);
+        };
         ask(&snapshot, workload)
     }
 }

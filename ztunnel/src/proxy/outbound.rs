@@ -90,14 +90,17 @@ async fn identify_and_route(
 ) -> Result<(Arc<Workload>, Route), DenyReason> {
     let (source, route) = cx
         .settled(|snapshot, source| {
-            match route(
-                &View {
-                    snapshot,
-                    source,
-                    load: &cx.node.load,
-                },
-                dst,
-            ) {
+            let view = View {
+                snapshot,
+                source,
+                load: &cx.node.load,
+            };
+            match route(&view, dst) {
+                // Whatever else is known.
+                route @ Route::Refuse(DenyReason::SelfCall) => Ok((source.clone(), route)),
+                _ if !cx.node.asking.knows_address(source.network(), dst.ip()) => {
+                    Err(DenyReason::DestinationUnknown)
+                }
                 Route::Refuse(DenyReason::DestinationUnknown) => {
                     Err(DenyReason::DestinationUnknown)
                 }

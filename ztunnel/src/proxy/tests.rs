@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_identity::ca::Root;
+use culvert_proto::ads;
 use culvert_proto::istio::security::{Action, Authorization, Clause, Match, Rule, Scope};
 use culvert_runtime::netns::Netns;
 use culvert_xds::{Handler as _, Update};
 use culvert_zds::WorkloadInfo;
 
+use crate::asking::Asking;
 use crate::inpod::Pods;
+use crate::node::Node;
 use crate::proxy::revoke;
 use crate::testing::{
-    Mesh, authority, fresh_netns, in_world, node, script, service, uid, workload,
+    Mesh, authority, fresh_netns, in_world, node, node_asking, script, service, uid, workload,
 };
 
 const CLIENT: &str = "10.0.0.1";
@@ -30,6 +33,7 @@ struct World {
     client: Netns,
     server: Netns,
     pods: [Arc<Pods>; 2],
+    root: Root,
 }
 
 impl World {
@@ -67,6 +71,7 @@ impl World {
             client,
             server,
             pods,
+            root,
         }
     }
 
@@ -134,7 +139,11 @@ END"
 }
 
 fn join(mesh: &Mesh, root: &Root, netns: &Netns, name: &str, ip: &str) -> Arc<Pods> {
-    let pods = Arc::new(Pods::new(node(mesh, root.clone())));
+    join_on(&node(mesh, root.clone()), mesh, netns, name, ip)
+}
+
+fn join_on(node: &Arc<Node>, mesh: &Mesh, netns: &Netns, name: &str, ip: &str) -> Arc<Pods> {
+    let pods = Arc::new(Pods::new(node.clone()));
     let info = WorkloadInfo {
         name: name.into(),
         namespace: "demo".into(),
@@ -229,6 +238,68 @@ fn bytes_arrive_from_the_clients_address_over_hbone_by_address_service_and_to_on
                     SERVER.parse::<IpAddr>().unwrap(),
                     "a pod that calls itself"
                 );
+            })
+            .await;
+        },
+    );
+}
+
+/// A controller that says of each name that is asked for, but one, that there is nothing of it besides what is known.
+fn answer(mesh: &Mesh, demand: culvert_xds::Demand, but: &'static str) {
+    let types = culvert_xds::Store::TYPES;
+    let mut machine =
+        culvert_xds::protocol::Machine::new(ads::Node::default(), types).on_demand(demand);
+    let mut store = mesh.0.clone();
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let Some(request) = machine.ask() else {
+                continue;
+            };
+            let names = request.resource_names_subscribe.into_iter();
+            let response = ads::DeltaDiscoveryResponse {
+                type_url: request.type_url,
+                nonce: "1".into(),
+                removed_resources: names.filter(|name| name != but).collect(),
+                ..Default::default()
+            };
+            machine.receive(response, &mut store).unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_is_asked_for_is_waited_for_and_nothing_is_concluded_before() {
+    in_world(
+        "proxy::tests::what_is_asked_for_is_waited_for_and_nothing_is_concluded_before",
+        async || {
+            let world = World::new();
+            let asking = Asking::new(true);
+            let demand = asking.demand().unwrap();
+            let asks = node_asking(&world.mesh, world.root.clone(), asking);
+            // In the place of the client's first ztunnel.
+            world.pods[0].remove(&uid("demo", "client"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _pods = join_on(&asks, &world.mesh, &world.client, "client", CLIENT);
+            let mesh = Mesh(world.mesh.0.clone());
+            beside(move || {
+                let reset = |addr: &str| {
+                    let stream = world.dial(addr);
+                    is_reset(stream.and_then(|mut stream| stream.read(&mut [0; 1])))
+                };
+                // Nobody answers: not even what is known counts, and what lies outside is not taken for outside.
+                assert!(reset("10.96.0.1:80") && reset("192.0.2.1:80"));
+                assert!(!demand.is_answered("/10.96.0.1"));
+                answer(&mesh, demand.clone(), "/192.0.2.2");
+                let mut stream = world.dial("10.96.0.1:80").unwrap();
+                talk(&mut stream).unwrap();
+                assert!(demand.is_answered("/10.96.0.1"));
+                assert!(
+                    reset("10.9.9.9:80"),
+                    "nobody's, inside the cluster's ranges"
+                );
+                assert!(demand.is_answered("/10.9.9.9"));
+                assert!(reset("192.0.2.2:80"), "not answered");
             })
             .await;
         },
