@@ -9,17 +9,25 @@ use culvert_proto::{
     type_url,
 };
 use culvert_runtime::{drain::Drain, task};
-use culvert_xds::{Client, Handler, Rejected, Store, Update};
+use culvert_xds::{Client, Demand, Handler, Rejected, Store, Update};
 use prost::Message as _;
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::watch;
 
 /// The name in the controller's certificate.
 const SERVER: &str = "culvert-controller.culvert-system.svc";
+
+/// A node's proxy: who it is, and what it asks for, if not for all of the mesh.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxy {
+    pub(crate) node: String,
+    pub(crate) token: PathBuf,
+    pub(crate) names: Option<Vec<String>>,
+}
 
 /// Where the controller is and how it is known.
 #[derive(Clone, Debug)]
@@ -30,15 +38,11 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// A client for a node, not running yet.
-    pub(crate) fn client<H: Handler>(
-        &self,
-        node: &str,
-        token: &Path,
-        handler: H,
-    ) -> Result<Client<H>> {
+    pub(crate) fn client<H: Handler>(&self, proxy: &Proxy, handler: H) -> Result<Client<H>> {
+        let Proxy { node, token, names } = proxy;
         let auth = Auth::Mounted {
             root_path: self.root.clone(),
-            token_path: token.to_owned(),
+            token_path: token.clone(),
             server_name: SERVER.to_owned(),
         };
         let controller = Controller::new(self.address, auth)?;
@@ -49,7 +53,16 @@ impl Endpoint {
             "culvert-system",
             &[("NODE_NAME", node)],
         );
-        Ok(Client::new(controller, introduction, Store::TYPES, handler))
+        let client = Client::new(controller, introduction, Store::TYPES, handler);
+        let demand = names.as_ref().map(|names| {
+            let demand = Demand::new();
+            for name in names {
+                // It is asked for; the answer comes to the handler.
+                let _answered = demand.want(name);
+            }
+            demand
+        });
+        Ok(client.on_demand(demand))
     }
 }
 
@@ -64,8 +77,7 @@ impl Node {
     /// Begins to follow the controller.
     pub(crate) fn start(
         endpoint: &Endpoint,
-        node: &str,
-        token: &Path,
+        proxy: &Proxy,
         marks: Marks,
         drain: Drain,
     ) -> Result<Self> {
@@ -75,7 +87,7 @@ impl Node {
             seen: seen.clone(),
             synced: tell,
         };
-        let client = endpoint.client(node, token, decoder)?;
+        let client = endpoint.client(proxy, decoder)?;
         task::spawn("scale_client", client.run(drain));
         Ok(Self { seen, synced })
     }

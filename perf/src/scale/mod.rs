@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use api::Api;
 use churn::Churn;
 use clap::Args as ClapArgs;
-use clients::{Endpoint, Node};
+use clients::{Endpoint, Node, Proxy};
 use culvert_lab::Process;
 use culvert_runtime::drain::{self, Drain};
 use load::Writer;
@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Seconds of churn.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Each client asks for so many services, rather than for all of the mesh.
+    #[arg(long, value_name = "SERVICES")]
+    on_demand: Option<usize>,
     /// Directory of etcd, kube-apiserver and kubectl.
     #[arg(long, default_value = "target/cluster/bin")]
     programs: PathBuf,
@@ -133,14 +136,13 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
     let (_trigger, drain) = drain::channel();
     let marks = Marks::new();
     let began = Instant::now();
-    let mut watcher = Watcher::start(
-        &mesh.endpoint,
-        &size.node(0),
-        token(&tokens, 0)?,
-        &dir.join("watch.log"),
-    )?;
+    let proxies = proxies(args, size, tokens);
+    let first = proxies
+        .first()
+        .context("without a client there is nothing to see")?;
+    let mut watcher = Watcher::start(&mesh.endpoint, first, &dir.join("watch.log"))?;
     watcher.account()?;
-    let nodes = start_clients(&mesh, size, &tokens, &marks, &drain).await?;
+    let nodes = start_clients(&mesh, &proxies, &marks, &drain).await?;
     let clients_synced_seconds = began.elapsed().as_secs_f64();
     eprintln!(
         "{} clients synced in {clients_synced_seconds:.1} s",
@@ -176,12 +178,7 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
         .map(|(name, pid)| Ok((*name, usage::memory(*pid)?)))
         .collect::<Result<BTreeMap<_, _>>>()?;
     let store = watcher.account()?;
-    let mut fresh = Watcher::start(
-        &mesh.endpoint,
-        &size.node(0),
-        token(&tokens, 0)?,
-        &dir.join("fresh.log"),
-    )?;
+    let mut fresh = Watcher::start(&mesh.endpoint, first, &dir.join("fresh.log"))?;
     let fresh = fresh.account()?;
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let each = |after: u64, before: u64, of: usize| (after - before) as f64 / of as f64;
@@ -192,7 +189,7 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
         services: size.all_services(),
         nodes: size.nodes,
         clients: nodes.len(),
-        on_demand: None,
+        on_demand: args.on_demand,
         rate: args.churn,
         churn: outcome,
         controller_ready_seconds,
@@ -257,8 +254,20 @@ async fn populate(client: &Writer, size: Size, clients: usize, dir: &Path) -> Re
     Ok(tokens)
 }
 
-fn token(tokens: &[PathBuf], client: usize) -> Result<&Path> {
-    tokens.get(client).map(PathBuf::as_path).context("no token")
+/// The clients, each with what it asks for.
+fn proxies(args: &Args, size: Size, tokens: Vec<PathBuf>) -> Vec<Proxy> {
+    let proxy = |(node, token): (usize, PathBuf)| {
+        let services = |count: usize| {
+            let spread = |n: usize| (node * 37 + n * 131) % size.all_services();
+            (0..count).map(|n| size.service_key(spread(n))).collect()
+        };
+        Proxy {
+            node: size.node(node),
+            token,
+            names: args.on_demand.map(services),
+        }
+    };
+    tokens.into_iter().enumerate().map(proxy).collect()
 }
 
 async fn start_controller(args: &Args, api: Api, dir: &Path) -> Result<(Mesh, f64)> {
@@ -322,20 +331,17 @@ async fn start_controller(args: &Args, api: Api, dir: &Path) -> Result<(Mesh, f6
 
 async fn start_clients(
     mesh: &Mesh,
-    size: Size,
-    tokens: &[PathBuf],
+    proxies: &[Proxy],
     marks: &Marks,
     drain: &Drain,
 ) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
-    for (first, some) in tokens.chunks(SYNC_AT_ONCE).enumerate() {
+    for some in proxies.chunks(SYNC_AT_ONCE) {
         let from = nodes.len();
-        for (offset, token) in some.iter().enumerate() {
-            let node = size.node(first * SYNC_AT_ONCE + offset);
+        for proxy in some {
             nodes.push(Node::start(
                 &mesh.endpoint,
-                &node,
-                token,
+                proxy,
                 marks.clone(),
                 drain.clone(),
             )?);

@@ -62,6 +62,12 @@ impl Size {
         format!("svc-{:02}", service % self.services_each())
     }
 
+    /// The name of its resource.
+    pub(crate) fn service_key(self, service: usize) -> String {
+        let (name, namespace) = (self.service_name(service), self.service_namespace(service));
+        format!("{namespace}/{name}.{namespace}.svc.cluster.local")
+    }
+
     pub(crate) fn service_namespace(self, service: usize) -> String {
         namespace(service / self.services_each())
     }

@@ -1,7 +1,10 @@
 //! A process that does nothing but keep the mesh's state as a ztunnel does: what it weighs is what the state weighs, and
 //! two of them that know the same say the same.
 
-use super::{clients::Endpoint, usage};
+use super::{
+    clients::{Endpoint, Proxy},
+    usage,
+};
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use culvert_runtime::{drain, task};
@@ -25,6 +28,9 @@ pub(crate) struct Args {
     token_file: PathBuf,
     #[arg(long)]
     node: String,
+    /// What to ask for, instead of all of the mesh.
+    #[arg(long, value_delimiter = ',')]
+    names: Option<Vec<String>>,
 }
 
 /// What it knows and weighs.
@@ -61,7 +67,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         root: args.root_file.clone(),
     };
     runtime.block_on(async {
-        let client = endpoint.client(&args.node, &args.token_file, store.clone())?;
+        let proxy = Proxy {
+            node: args.node.clone(),
+            token: args.token_file.clone(),
+            names: args.names.clone(),
+        };
+        let client = endpoint.client(&proxy, store.clone())?;
         task::spawn("watch", client.run(drain));
         store.wait_synced(Store::TYPES).await;
         anyhow::Ok(())
@@ -109,13 +120,19 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    pub(crate) fn start(endpoint: &Endpoint, node: &str, token: &Path, log: &Path) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+    pub(crate) fn start(endpoint: &Endpoint, proxy: &Proxy, log: &Path) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let names = proxy
+            .names
+            .iter()
+            .map(|names| format!("--names={}", names.join(",")));
+        let mut child = command
             .arg("watch")
             .arg(format!("--controller={}", endpoint.address))
             .arg(format!("--root-file={}", endpoint.root.display()))
-            .arg(format!("--token-file={}", token.display()))
-            .arg(format!("--node={node}"))
+            .arg(format!("--token-file={}", proxy.token.display()))
+            .arg(format!("--node={}", proxy.node))
+            .args(names)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(log)?)

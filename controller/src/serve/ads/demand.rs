@@ -57,7 +57,9 @@ impl Demand {
             demand.add_waypoint(snapshot, all, pod);
             for service in &pod.services {
                 demand.keys.insert(service.clone());
-                let Some(service) = all.get(service) else { continue };
+                let Some(service) = all.get(service) else {
+                    continue;
+                };
                 demand.keep(service);
                 demand.add_waypoint(snapshot, all, service);
             }

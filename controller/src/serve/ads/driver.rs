@@ -161,7 +161,8 @@ impl Driver {
             metrics::NACKS.with_label_values(&[&kind.to_string()]).inc();
             tracing::error!(client = %self.client, component = component.as_str(), %kind, error, "configuration refused");
             self.refused.insert(kind);
-        } else if !self.refused.remove(&kind) && self.told.is_some_and(|told| told.elapsed() < NEWS) {
+        } else if !self.refused.remove(&kind) && self.told.is_some_and(|told| told.elapsed() < NEWS)
+        {
             return;
         }
         self.told = Some(Instant::now());

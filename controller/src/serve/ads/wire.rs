@@ -55,7 +55,10 @@ impl Response {
             let frame = self.frame_of();
             let mut out = BytesMut::with_capacity(frame.len() + resources_len);
             out.put(frame);
-            self.delta.resources.iter().for_each(|r| out.put_slice(&r.field));
+            self.delta
+                .resources
+                .iter()
+                .for_each(|r| out.put_slice(&r.field));
             out.freeze()
         };
         self.delta.encoded.get_or_init(encode).clone()

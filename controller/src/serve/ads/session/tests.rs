@@ -401,13 +401,20 @@ fn who_asks_for_what_it_needs_gets_its_own_pods_and_waypoints_too() {
     let scope = snapshot(&engine).waypoints[&gate].clone();
     engine.step(Event::Programmed(gate, scope));
     let ask = |names: &[&str]| DeltaDiscoveryRequest {
-        resource_names_subscribe: [&["*"], names].concat().iter().map(ToString::to_string).collect(),
+        resource_names_subscribe: [&["*"], names]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         resource_names_unsubscribe: vec!["*".into()],
         ..subscribe(Type::Address)
     };
     let mut session = Session::new(Client::Node("n1".into()));
     let (_, first) = session
-        .request(&snapshot(&engine), ask(&["demo/web.demo.svc.cluster.local"]))
+        .request(
+            &snapshot(&engine),
+            ask(&["demo/web.demo.svc.cluster.local"]),
+        )
         .unwrap();
     let first = first.unwrap();
     let own = "+Kubernetes//Pod/demo/a";
@@ -427,7 +434,10 @@ fn who_asks_for_what_it_needs_gets_its_own_pods_and_waypoints_too() {
     let mut stranger = pod_value("demo", "c", "10.0.0.3");
     stranger["spec"]["nodeName"] = json!("n2");
     engine.step(Event::Batch(batch(&[stranger.clone()])));
-    assert_eq!(pushed(&mut session, &snapshot(&engine)), Vec::<String>::new());
+    assert_eq!(
+        pushed(&mut session, &snapshot(&engine)),
+        Vec::<String>::new()
+    );
     // An endpoint more of what it asked for is.
     stranger["metadata"]["labels"]["app"] = json!("b");
     engine.step(Event::Batch(batch(&[stranger])));
@@ -438,7 +448,7 @@ fn who_asks_for_what_it_needs_gets_its_own_pods_and_waypoints_too() {
     engine.step(remove(&pod_value("demo", "a", "10.0.0.1")));
     assert_eq!(
         pushed(&mut session, &snapshot(&engine)),
-        ["Address -Kubernetes//Pod/demo/a"]
+        ["Address -Kubernetes//Pod/demo/a -demo/a.demo.svc.cluster.local"]
     );
 }
 
@@ -446,7 +456,9 @@ fn who_asks_for_what_it_needs_gets_its_own_pods_and_waypoints_too() {
 fn istios_client_that_comes_back_goes_on_with_what_it_has() {
     let engine = engine(&demo());
     let uid = "Kubernetes//Pod/demo/a";
-    let version = snapshot(&engine).all(Type::Address)[uid].version.to_string();
+    let version = snapshot(&engine).all(Type::Address)[uid]
+        .version
+        .to_string();
     let request = DeltaDiscoveryRequest {
         resource_names_subscribe: vec!["*".into()],
         resource_names_unsubscribe: vec!["*".into()],
@@ -462,8 +474,7 @@ fn istios_client_that_comes_back_goes_on_with_what_it_has() {
 fn clients_that_go_the_same_way_share_what_they_are_sent() {
     let mut engine = engine(&demo());
     let clients = ["n1", "n2", "n3"].map(|name| Client::Node(name.into()));
-    let mut sessions =
-        clients.map(|client| settled(client, &snapshot(&engine), &[Type::Address]));
+    let mut sessions = clients.map(|client| settled(client, &snapshot(&engine), &[Type::Address]));
     engine.step(Event::Batch(batch(&[pod_value("demo", "b", "10.0.0.2")])));
     let snapshot = snapshot(&engine);
     let sent = sessions.each_mut().map(|session| session.push(&snapshot));
