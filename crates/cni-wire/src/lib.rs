@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -18,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 /// The agent's socket, in the run directory.
 pub const SOCKET: &str = "cni.sock";
-/// What the plugin asks the API with when no agent answers, in the run directory.
-pub const CREDENTIALS: &str = "cni-api.json";
+/// What the plugin asks the API with when no agent answers.
+const CREDENTIALS: &str = "api.json";
 /// The longest message.
 pub const LONGEST: usize = 16 * 1024;
 
@@ -77,6 +78,14 @@ impl std::fmt::Debug for Credentials {
             .field("server", &self.server)
             .finish_non_exhaustive()
     }
+}
+
+/// Where the credentials are: beside the run directory, which ztunnel sees.
+#[must_use]
+pub fn credentials(run_dir: &Path) -> PathBuf {
+    let mut directory = run_dir.as_os_str().to_owned();
+    directory.push("-cni");
+    Path::new(&directory).join(CREDENTIALS)
 }
 
 /// A message as it is sent.

@@ -27,10 +27,12 @@ pub type Map = BTreeMap<String, String>;
 pub struct Pod<'a> {
     /// Its namespace.
     pub namespace: &'a str,
-    /// Its namespace's labels.
-    pub namespace_labels: &'a Map,
-    /// Its own labels.
-    pub labels: &'a Map,
+    /// Its namespace's label [`keys::DATAPLANE_MODE`].
+    pub namespace_mode: Option<&'a str>,
+    /// Its own label [`keys::DATAPLANE_MODE`].
+    pub mode: Option<&'a str>,
+    /// Its own label [`keys::GATEWAY_CLASS`].
+    pub gateway_class: Option<&'a str>,
     /// The mesh whose mark it carries, see [`foreign::mark`].
     pub foreign: Option<Mesh>,
     /// It shares its node's network.
@@ -58,14 +60,10 @@ pub enum Outside {
 
 /// Whether the pod's traffic belongs in the mesh; otherwise why not.
 pub fn decide(pod: &Pod<'_>) -> Result<(), Outside> {
-    let own = pod.labels.get(keys::DATAPLANE_MODE);
-    let mode = own.or_else(|| pod.namespace_labels.get(keys::DATAPLANE_MODE));
-    let is_waypoint =
-        pod.labels.get(keys::GATEWAY_CLASS).map(String::as_str) == Some(WAYPOINT_CLASS);
     match pod.foreign {
-        _ if mode.map(String::as_str) != Some("ambient") => Err(Outside::NotAsked),
+        _ if pod.mode.or(pod.namespace_mode) != Some("ambient") => Err(Outside::NotAsked),
         _ if pod.namespace == SYSTEM_NAMESPACE => Err(Outside::System),
-        _ if is_waypoint => Err(Outside::Waypoint),
+        _ if pod.gateway_class == Some(WAYPOINT_CLASS) => Err(Outside::Waypoint),
         _ if pod.host_network => Err(Outside::HostNetwork),
         _ if pod.ended => Err(Outside::Ended),
         Some(mesh) => Err(Outside::Foreign(mesh)),
@@ -90,21 +88,16 @@ impl fmt::Display for Outside {
 mod tests {
     use super::*;
 
-    fn map(pairs: &[(&str, &str)]) -> Map {
-        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        pairs.iter().map(owned).collect()
-    }
-
     fn decided(
-        namespace: &[(&str, &str)],
-        pod: &[(&str, &str)],
+        namespace_mode: Option<&str>,
+        mode: Option<&str>,
         change: impl Fn(&mut Pod<'_>),
     ) -> Result<(), Outside> {
-        let (namespace_labels, labels) = (map(namespace), map(pod));
         let mut pod = Pod {
             namespace: "demo",
-            namespace_labels: &namespace_labels,
-            labels: &labels,
+            namespace_mode,
+            mode,
+            gateway_class: None,
             foreign: None,
             host_network: false,
             ended: false,
@@ -113,22 +106,18 @@ mod tests {
         decide(&pod)
     }
 
-    const AMBIENT: &[(&str, &str)] = &[(keys::DATAPLANE_MODE, "ambient")];
-    const NONE: &[(&str, &str)] = &[(keys::DATAPLANE_MODE, "none")];
+    const AMBIENT: Option<&str> = Some("ambient");
+    const NONE: Option<&str> = Some("none");
 
     #[test]
     fn the_pods_word_counts_before_the_namespaces() {
         for (namespace, pod, expected) in [
-            (&[] as &[_], &[] as &[_], Err(Outside::NotAsked)),
-            (AMBIENT, &[], Ok(())),
+            (None, None, Err(Outside::NotAsked)),
+            (AMBIENT, None, Ok(())),
             (AMBIENT, NONE, Err(Outside::NotAsked)),
             (NONE, AMBIENT, Ok(())),
-            (&[], AMBIENT, Ok(())),
-            (
-                &[(keys::DATAPLANE_MODE, "Ambient")],
-                &[],
-                Err(Outside::NotAsked),
-            ),
+            (None, AMBIENT, Ok(())),
+            (Some("Ambient"), None, Err(Outside::NotAsked)),
         ] {
             assert_eq!(
                 decided(namespace, pod, |_| ()),
@@ -141,8 +130,12 @@ mod tests {
     #[test]
     fn some_never_are_whatever_they_ask() {
         type Change = fn(&mut Pod<'_>);
-        let changes: [(Change, Outside); 4] = [
+        let changes: [(Change, Outside); 5] = [
             (|pod| pod.namespace = SYSTEM_NAMESPACE, Outside::System),
+            (
+                |pod| pod.gateway_class = Some(WAYPOINT_CLASS),
+                Outside::Waypoint,
+            ),
             (|pod| pod.host_network = true, Outside::HostNetwork),
             (|pod| pod.ended = true, Outside::Ended),
             (
@@ -153,17 +146,13 @@ mod tests {
         for (change, expected) in changes {
             assert_eq!(decided(AMBIENT, AMBIENT, change), Err(expected));
         }
-        let waypoint = [AMBIENT, &[(keys::GATEWAY_CLASS, WAYPOINT_CLASS)]].concat();
-        assert_eq!(decided(AMBIENT, &waypoint, |_| ()), Err(Outside::Waypoint));
-        let ingress = [(keys::GATEWAY_CLASS, "nginx")];
-        assert_eq!(decided(AMBIENT, &ingress, |_| ()), Ok(()));
+        let ingress = |pod: &mut Pod<'_>| pod.gateway_class = Some("nginx");
+        assert_eq!(decided(AMBIENT, None, ingress), Ok(()));
     }
 
     #[test]
     fn a_namespace_of_the_cluster_itself_may_join() {
-        assert_eq!(
-            decided(AMBIENT, &[], |pod| pod.namespace = "kube-system"),
-            Ok(())
-        );
+        let system = |pod: &mut Pod<'_>| pod.namespace = "kube-system";
+        assert_eq!(decided(AMBIENT, None, system), Ok(()));
     }
 }

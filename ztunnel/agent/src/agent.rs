@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use culvert_enrolment::SYSTEM_NAMESPACE;
 use culvert_identity::controller::{self, Access, AccessError, Controller, ControllerError};
 use culvert_identity::token::TokenKind;
 use culvert_proto::type_url;
@@ -22,8 +23,12 @@ use culvert_zds::Server;
 use http::Method;
 use tokio::sync::mpsc;
 
-use crate::capture::tools::{ToolError, Tools};
-use crate::config::Config;
+use crate::capture::command::ToolError;
+use crate::capture::tools::{Choice, Tools};
+use crate::cni::directory::DirectoryError;
+use crate::cni::install::Plugin;
+use crate::config::{Command, Config};
+use crate::kubernetes::{self, KubernetesError};
 use crate::manager::Manager;
 use crate::report;
 use crate::source::XdsPods;
@@ -38,8 +43,6 @@ const ADMIN_SOCKET: &str = "agent-admin.sock";
 const ACK_DEADLINE: Duration = Duration::from_secs(10);
 /// Between two looks whether another agent has gone.
 const LOCK_RETRY: Duration = Duration::from_millis(500);
-/// The namespace that the mesh's own parts run in.
-const NAMESPACE: &str = "culvert-system";
 
 /// Why the agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +69,15 @@ pub enum AgentError {
     /// The controller cannot be talked to with this token.
     #[error(transparent)]
     Controller(#[from] ControllerError),
-    /// No usable iptables.
+    /// Nothing to make rules with.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// The Kubernetes API.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
+    /// The CNI plugin could not be removed.
+    #[error(transparent)]
+    Cni(#[from] DirectoryError),
     /// Rules could not be removed.
     #[error("{0}")]
     Cleanup(String),
@@ -99,13 +108,13 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let Some(lock) = own(run_dir, &drain).await? else {
         return Ok(());
     };
-    let tools = detect(run_dir).await?;
-    tracing::info!(
-        iptables = tools.name(),
-        ipv6 = tools.ipv6(),
-        "capture backend"
-    );
+    let tools = detect(run_dir, config.rules).await?;
+    tracing::info!(rules = tools.name(), ipv6 = tools.ipv6(), "capture backend");
     let store = Store::load(run_dir, lock).map_err(file(run_dir))?;
+    let kubernetes = &config.kubernetes;
+    if kubernetes.enabled {
+        kubernetes::find_again(&store, &kubernetes.proc);
+    }
     let cx = Arc::new(Context::new(tools, store, statuses, config.audit_interval));
     let manager = Manager::resume(Arc::clone(&cx), drain.clone());
 
@@ -116,12 +125,24 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     owner.done();
 
     let (events, told) = mpsc::unbounded_channel();
-    let local = local_address(address);
-    let metadata = [("NODE_NAME", config.node.as_str())];
-    let node = culvert_xds::node("agent", local, &config.node, NAMESPACE, &metadata);
-    let pods = XdsPods::new(events);
-    let xds = culvert_xds::Client::new(controller.clone(), node, &[type_url::POD], pods);
-    task::spawn("xds", xds.run(drain.clone()));
+    if kubernetes.enabled {
+        let client = kubernetes::connect(kubernetes).await?;
+        let parts = kubernetes::Parts {
+            config: kubernetes.clone(),
+            name: config.node.clone(),
+            run_dir: run_dir.to_owned(),
+            context: Arc::clone(&cx),
+            ready: ready.clone(),
+        };
+        kubernetes::start(parts, client, events, drain.clone()).await?;
+    } else {
+        let local = local_address(address);
+        let metadata = [("NODE_NAME", config.node.as_str())];
+        let node = culvert_xds::node("agent", local, &config.node, SYSTEM_NAMESPACE, &metadata);
+        let pods = XdsPods::new(events);
+        let xds = culvert_xds::Client::new(controller.clone(), node, &[type_url::POD], pods);
+        task::spawn("xds", xds.run(drain.clone()));
+    }
     let statuses = cx.statuses.clone();
     task::spawn(
         "report",
@@ -131,12 +152,22 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Remove every rule that the agent of `run_dir` made.
-pub async fn cleanup(run_dir: PathBuf) -> Result<(), AgentError> {
+/// Undo what the agent of a run directory did: its CNI plugin and its rules.
+pub async fn cleanup(command: Command) -> Result<(), AgentError> {
+    let Command::Cleanup {
+        run_dir,
+        proc,
+        cni_conf_dir,
+        cni_bin_dir,
+    } = command;
     let lock = Lock::take(&run_dir).map_err(file(&run_dir))?;
     let running = || AgentError::Cleanup("an agent is running; stop it first".to_owned());
     let store = Store::load(&run_dir, lock.ok_or_else(running)?).map_err(file(&run_dir))?;
-    let tools = detect(&run_dir).await?;
+    if let Some(conf_dir) = cni_conf_dir {
+        Plugin::remove(&conf_dir, cni_bin_dir.as_deref())?;
+    }
+    kubernetes::find_again(&store, &proc);
+    let tools = detect(&run_dir, Choice::Auto).await?;
     let cleaned = tokio::task::spawn_blocking(move || crate::cleanup::all(&tools, &store)).await;
     let failures = cleaned.unwrap_or_else(|error| vec![error.to_string()]);
     if failures.is_empty() {
@@ -170,9 +201,9 @@ async fn own(run_dir: &Path, drain: &Drain) -> Result<Option<Lock>, AgentError> 
     }
 }
 
-async fn detect(run_dir: &Path) -> Result<Tools, AgentError> {
+async fn detect(run_dir: &Path, choice: Choice) -> Result<Tools, AgentError> {
     let lock = run_dir.join("xtables.lock");
-    let detected = tokio::task::spawn_blocking(move || Tools::detect(&lock)).await;
+    let detected = tokio::task::spawn_blocking(move || Tools::detect(choice, &lock)).await;
     let panicked = |error: tokio::task::JoinError| ToolError::Scratch(error.into());
     Ok(detected.map_err(panicked)??)
 }

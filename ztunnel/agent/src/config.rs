@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use culvert_runtime::trace::Format;
 
+use crate::capture::tools::Choice;
+
 /// Captures the traffic of a node's pods for its ztunnel.
 #[derive(Debug, Parser)]
 #[command(
@@ -70,6 +72,9 @@ pub struct Config {
     /// Serve the admin interface here too, not only on a unix socket in the run directory.
     #[arg(long, env = "CULVERT_AGENT_ADMIN")]
     pub admin: Option<SocketAddr>,
+    /// What keeps the rules in the pods' namespaces: auto, iptables or nftables.
+    #[arg(long, env = "CULVERT_RULES", default_value = "auto")]
+    pub rules: Choice,
     /// Seconds between two audits of a pod's rules.
     #[arg(long, default_value = "5", value_parser = seconds)]
     pub audit_interval: Duration,
@@ -100,6 +105,9 @@ pub struct Kubernetes {
     /// The node's CNI plugins.
     #[arg(long, env = "CULVERT_CNI_BIN_DIR")]
     pub cni_bin_dir: Option<PathBuf>,
+    /// The run directory as the node has it, for the CNI plugin, which runs there [default: RUN_DIR].
+    #[arg(long, env = "CULVERT_HOST_RUN_DIR")]
+    pub host_run_dir: Option<PathBuf>,
     /// The plugin to install [default: culvert-cni beside this program].
     #[arg(long, env = "CULVERT_CNI_PLUGIN")]
     pub cni_plugin: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use culvert_agent::agent;
-use culvert_agent::config::{Cli, Command};
+use culvert_agent::config::Cli;
 use culvert_runtime::trace;
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match (cli.command, cli.config) {
-        (Some(Command::Cleanup { run_dir, .. }), _) => agent::cleanup(run_dir).await,
+        (Some(command), _) => agent::cleanup(command).await,
         (None, Some(config)) => agent::run(config).await,
         (None, None) => Cli::command()
             .error(

@@ -72,6 +72,7 @@ impl Manager {
                 }
                 Some(PodEvent::Upsert(pod)) => self.want(pod.uid, Desired::Released),
                 Some(PodEvent::Removed(uid)) => self.want(uid, Desired::Gone),
+                Some(PodEvent::Deleted(uid)) => self.want(uid, Desired::Deleted),
                 Some(PodEvent::Synced) => synced = None,
                 None => break,
             }
@@ -103,7 +104,7 @@ impl Manager {
     /// Let a worker go that has nothing left to do, unless something is wanted of it by now.
     fn end(&mut self, uid: &str) {
         let idle = |handle: &Handle| match *handle.desired.borrow() {
-            Desired::Gone | Desired::AsRecorded => true,
+            Desired::Gone | Desired::Deleted | Desired::AsRecorded => true,
             Desired::Captured(_) | Desired::Released => false,
         };
         if self.workers.get(uid).is_some_and(idle) {

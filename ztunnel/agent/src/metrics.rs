@@ -26,10 +26,17 @@ static REPAIRS: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &[],
     )
 });
+static CNI_REPAIRS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    int_counter_vec(
+        "culvert_agent_cni_repairs_total",
+        "Times that the CNI plugin's entry was found gone and was put back.",
+        &[],
+    )
+});
 static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     int_counter_vec(
         "culvert_agent_failures_total",
-        "Failures, by what failed: capture, release, store, zds, report.",
+        "Failures, by what failed: capture, release, store, zds, report, cni, probes.",
         &["stage"],
     )
 });
@@ -54,6 +61,11 @@ pub(crate) fn ztunnels((ours, stock): (usize, usize)) {
 /// Count a repair.
 pub(crate) fn repair() {
     REPAIRS.with_label_values(&[] as &[&str]).inc();
+}
+
+/// Count a repair of the CNI configuration.
+pub(crate) fn cni_repair() {
+    CNI_REPAIRS.with_label_values(&[] as &[&str]).inc();
 }
 
 /// Count a failure.

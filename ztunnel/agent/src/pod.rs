@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use culvert_proto::node as proto;
 use culvert_zds::WorkloadInfo;
@@ -13,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::rules::{DNS_PORT, HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
+use crate::place::Place;
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub struct Pod {
     pub service_account: String,
     /// Its own addresses; none before the network is set up.
     pub addresses: Vec<IpAddr>,
-    /// Path of its network namespace; empty before there is one.
-    pub netns: PathBuf,
+    /// Its network namespace, once there is one.
+    pub netns: Place,
     /// Its traffic is to be captured.
     pub enrolled: bool,
     /// How.

@@ -16,8 +16,10 @@ use crate::pod::Pod;
 pub enum PodEvent {
     /// A pod is there, or changed.
     Upsert(Box<Pod>),
-    /// The pod of this uid is gone.
+    /// The pod of this uid is no longer told of; what is left of it is as if it never was in the mesh.
     Removed(String),
+    /// The pod of this uid has been deleted. Should anything of it still run, it is not let out in the clear.
+    Deleted(String),
     /// Everything that existed when the source connected was told.
     Synced,
 }

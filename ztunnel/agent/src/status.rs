@@ -109,6 +109,13 @@ impl Statuses {
         self.lock().get(uid).map(|status| status.capture)
     }
 
+    /// Whether a pod is captured, and that in this network namespace.
+    #[must_use]
+    pub fn is_captured_in(&self, uid: &str, inode: u64) -> bool {
+        let is = |status: &Status| status.capture == Capture::Captured && status.netns == inode;
+        self.lock().get(uid).is_some_and(is)
+    }
+
     /// All of them.
     #[must_use]
     pub fn all(&self) -> BTreeMap<String, Status> {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capture::connections::Connection;
 use crate::capture::rules::Spec;
+use crate::place::Place;
 use crate::pod::Pod;
 
 const FILE: &str = "pods.json";
@@ -111,6 +112,13 @@ impl Store {
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Say where a pod's namespace is found now, which is nothing to remember.
+    pub fn place(&self, uid: &str, netns: Place) {
+        if let Some(record) = self.lock().get_mut(uid) {
+            record.pod.netns = netns;
+        }
     }
 
     /// Add or replace a record. It is on disk when this returns.

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::capture::CaptureError;
+use crate::capture::probes::{KUBELET, Probes};
 use crate::capture::rules::{Flavour, Mark};
 use crate::capture::tools::Tools;
 use crate::claims::Claims;
@@ -34,8 +35,10 @@ const CONCURRENT: usize = 2;
 /// What all workers share.
 #[derive(Debug)]
 pub struct Context {
-    /// iptables.
+    /// What makes the rules.
     pub tools: Tools,
+    /// Those of the node itself.
+    pub probes: Probes,
     /// What an agent remembers.
     pub store: Store,
     /// Who serves the pods.
@@ -58,8 +61,10 @@ pub enum Desired {
     Captured(Box<Pod>),
     /// It is there and not to be captured.
     Released,
-    /// It is gone.
+    /// It is gone, and its rules are to go.
     Gone,
+    /// It is gone, and its namespace is to go with its rules.
+    Deleted,
 }
 
 /// When to look again.
@@ -86,7 +91,10 @@ impl Context {
     /// Of these parts.
     #[must_use]
     pub fn new(tools: Tools, store: Store, statuses: Statuses, audit_interval: Duration) -> Self {
+        let records = store.records();
+        let recorded = records.iter().map(|record| &record.pod);
         Self {
+            probes: Probes::new(&tools, KUBELET, recorded),
             tools,
             store,
             statuses,
@@ -169,6 +177,7 @@ impl Worker {
             },
             Desired::Released => self.leave(Next::Nothing).await,
             Desired::Gone => self.leave(Next::End).await,
+            Desired::Deleted => self.abandon().await,
         }
     }
 
@@ -234,8 +243,11 @@ impl Worker {
     /// Nothing of the pod is left in any namespace: forget its record, and what it claimed.
     async fn forget(&mut self) -> Result<(), CaptureError> {
         let uid = self.uid.clone();
-        self.blocking(move |cx| cx.store.remove(&uid).map_err(stored))
-            .await?;
+        self.blocking(move |cx| {
+            cx.probes.forget(&uid)?;
+            cx.store.remove(&uid).map_err(stored)
+        })
+        .await?;
         self.record = None;
         self.in_force = false;
         self.verified = None;

@@ -7,7 +7,6 @@
 mod peer;
 mod state;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::capture::rules::Flavour;
 use crate::metrics;
+use crate::place::Place;
 use state::State;
 
 /// How long after the agent's start a ztunnel that held pods before has time to come back, before pods
@@ -33,9 +33,9 @@ const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 pub struct Offer {
     /// The pod.
     pub workload: Workload,
-    /// Path of its network namespace.
-    pub netns: PathBuf,
-    /// What the path led to when the offer was made.
+    /// Where its network namespace is.
+    pub netns: Place,
+    /// Which it was when the offer was made.
     pub id: NetnsId,
 }
 

@@ -148,7 +148,8 @@ impl Pod {
         self.addresses.contains(&ip)
     }
 
-    /// The workload that it is, known by the agent's name for it or by its address, if it runs as whom the agent says.
+    /// The workload that it is, known by the agent's name for it, by its own name or by its address, if it runs as whom
+    /// the agent says. On Kubernetes the agent's name for it is the object's uid, which no workload has.
     pub(crate) fn workload<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Workload>> {
         let is_this = |workload: &&'a Arc<Workload>| {
             **workload.namespace() == *self.info.namespace
@@ -160,9 +161,21 @@ impl Pod {
                 .iter()
                 .find_map(|&ip| snapshot.workload_by_ip(ip).filter(is_this))
         };
+        // A pod that follows another of its name has other addresses until the controller has told of it.
+        let is_here = |workload: &&'a Arc<Workload>| {
+            let addresses = workload.addresses();
+            addresses.is_empty() || addresses.iter().any(|ip| self.owns(*ip))
+        };
+        let by_name = || {
+            let (namespace, name) = (&self.info.namespace, &self.info.name);
+            let cluster = &snapshot.settings().cluster_id;
+            let uid = format!("{cluster}//Pod/{namespace}/{name}");
+            snapshot.workload(&uid).filter(is_this).filter(is_here)
+        };
         snapshot
             .workload(&self.uid)
             .filter(is_this)
+            .or_else(by_name)
             .or_else(by_address)
     }
 

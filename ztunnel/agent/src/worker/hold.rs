@@ -49,6 +49,8 @@ impl Worker {
         let answer = self.cx.ztunnels.answer(&self.uid);
         let same_mark = |record: &Record| record.spec.mark == wanted.mark;
         let marked = self.in_force && self.record.as_ref().is_some_and(same_mark);
+        let joins = matches!(answer, Answer::Accepted) || self.record.is_some();
+        let unprobed = if joins { self.let_probes(pod).await } else { None };
         let message = match (&self.record, answer) {
             // Sockets come before rules, and sockets of a new mark before rules for it.
             (_, Answer::Accepted) => {
@@ -67,12 +69,12 @@ impl Worker {
             (_, answer) => return Err(Held::Pending(waiting_for(answer))),
         };
         self.recount(&site).await?;
-        Ok(message)
+        Ok(unprobed.unwrap_or(message))
     }
 
     /// The pod's namespace, checked; without one there is nothing to hold.
     async fn site(&mut self, pod: &Pod) -> Result<Arc<Site>, Held> {
-        let missing = match (pod.netns.as_os_str().is_empty(), pod.addresses.is_empty()) {
+        let missing = match (pod.netns.is_unknown(), pod.addresses.is_empty()) {
             (true, _) => Some("the pod has no network namespace yet"),
             (_, true) => Some("the pod has no address yet"),
             _ => None,
@@ -95,7 +97,7 @@ impl Worker {
     fn claim(&self, pod: &Pod, id: NetnsId) -> Result<(), CaptureError> {
         let claimed = self.cx.claims.claim(id, &self.uid);
         claimed.map_err(|owner| CaptureError::Shared {
-            path: pod.netns.clone(),
+            path: pod.netns.name(),
             owner,
         })
     }
@@ -107,7 +109,7 @@ impl Worker {
             return Ok(false);
         }
         let site = Arc::clone(site);
-        Ok(self.blocking(move |_| site.carried()).await? > 0)
+        Ok(self.blocking(move |cx| site.carried(&cx.tools)).await? > 0)
     }
 
     /// The rules that the pod is to have: those it has, as far as nothing speaks against them.
@@ -167,6 +169,16 @@ impl Worker {
         self.ensure(site, spec, new || !self.in_force).await?;
         self.in_force = true;
         Ok(())
+    }
+
+    /// The node's own probes come in a way that the pod's rules know, before these are in force. Where that
+    /// fails STRICT refuses them, which is no reason not to capture the pod.
+    async fn let_probes(&self, pod: &Pod) -> Option<String> {
+        let pod = pod.clone();
+        let set = self.blocking(move |cx| Ok(cx.probes.set(&pod)?)).await;
+        let error = set.err()?;
+        metrics::failure("probes");
+        Some(format!("the kubelet's probes are not let past: {error}"))
     }
 
     /// Let connections from before go on. Where that fails they are reset instead, which is no reason

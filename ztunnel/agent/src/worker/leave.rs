@@ -41,6 +41,23 @@ impl Worker {
         }
     }
 
+    /// Let go of a deleted pod. Its namespace is being taken away, and the rules in it go with it: as long as a process
+    /// lingers there, what it sends is refused.
+    pub(super) async fn abandon(&mut self) -> Next {
+        self.cx.ztunnels.withdraw(&self.uid);
+        if !self.cx.ztunnels.is_withdrawn(&self.uid) {
+            return Next::Ztunnels;
+        }
+        match self.forget().await {
+            Ok(()) => Next::End,
+            Err(error) => {
+                metrics::failure("release");
+                self.tell(Capture::Failed, format!("cannot be forgotten: {error}"));
+                Next::Audit
+            }
+        }
+    }
+
     async fn try_leave(&mut self) -> Result<Left, CaptureError> {
         let site = match self.record.clone() {
             Some(record) => self.find(record).await?,
@@ -54,7 +71,7 @@ impl Worker {
             return Ok(Left::Served);
         }
         if let Some(site) = site.clone() {
-            let carried = self.blocking(move |_| site.carried()).await?;
+            let carried = self.blocking(move |cx| site.carried(&cx.tools)).await?;
             if carried > 0 {
                 return Ok(Left::Connections(carried));
             }

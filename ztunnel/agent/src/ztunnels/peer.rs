@@ -113,10 +113,10 @@ async fn add(joined: &Joined, peer: &mut Peer, offer: &Offer) -> Result<(), ZdsE
 
 /// Open the namespace; one that took its place at the path is not it.
 fn open(offer: &Offer) -> io::Result<Netns> {
-    let netns = Netns::open(&offer.netns)?;
+    let netns = offer.netns.open()?;
     if netns.id() != offer.id {
-        let path = offer.netns.display();
-        let replaced = format!("network namespace {path} was replaced");
+        let name = offer.netns.name();
+        let replaced = format!("network namespace {} was replaced", name.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, replaced));
     }
     Ok(netns)

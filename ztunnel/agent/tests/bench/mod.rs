@@ -12,8 +12,9 @@ pub(crate) mod ztunnel;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use culvert_agent::capture::Site;
+use culvert_agent::capture::backend::Kind;
 use culvert_agent::capture::plan::Step;
 use culvert_agent::capture::rules::{Flavour, Mark, Spec};
 use culvert_agent::capture::tools::Tools;
@@ -43,7 +44,7 @@ pub(crate) fn told(pod: &culvert_lab::Pod) -> Pod {
         namespace: pod.namespace.clone(),
         service_account: pod.service_account.clone(),
         addresses: pod.ips(),
-        netns: pod.net.path().to_owned(),
+        netns: pod.net.path().into(),
         enrolled: true,
         options: CaptureOptions {
             dns_capture: true,
@@ -55,14 +56,14 @@ pub(crate) fn told(pod: &culvert_lab::Pod) -> Pod {
 impl Bench {
     /// With the node's own iptables; nothing is captured yet.
     pub(crate) fn new(lab: &Lab) -> Result<Self> {
-        Self::with(lab, &["", "-nft", "-legacy"])
+        Self::with(lab, Kind::Iptables)
     }
 
-    /// With one of these variants of iptables.
-    pub(crate) fn with(lab: &Lab, variants: &[&'static str]) -> Result<Self> {
+    /// With this backend.
+    pub(crate) fn with(lab: &Lab, kind: Kind) -> Result<Self> {
         let pod = lab.pod("n1", "shop", "cart", "cart")?;
         let client = lab.pod("n1", "shop", "client", "client")?;
-        let tools = Tools::first_of(variants, &lab.dir().join("xtables.lock"))?;
+        let tools = Tools::first_of(&[kind], &lab.dir().join("xtables.lock"))?;
         let told = told(&pod);
         let spec = Spec {
             mark: Mark::random(),
@@ -97,17 +98,56 @@ impl Bench {
 
     /// The rules of both families, and the routing half, as the system's own tools print them.
     pub(crate) fn rules(&self) -> Result<String> {
-        let variant = self.tools.name();
+        let variant = self.variant();
         let saved = self.pod.net.script(&format!(
             "for table in raw mangle nat filter; do
-                 iptables-{variant}-save -t $table; ip6tables-{variant}-save -t $table
+                 iptables{variant}-save -t $table; ip6tables{variant}-save -t $table
              done
              ip rule; ip -6 rule
              ip route show table all | grep 'table 100' || true
              ip -6 route show table all | grep 'table 100' || true"
         ))?;
-        Ok(canonical(&saved))
+        let nft = self
+            .pod
+            .net
+            .script("nft list table inet culvert 2>&1 || true")?;
+        let none = nft.contains("No such file or directory");
+        let nft = if none { "" } else { &nft };
+        Ok(canonical(&saved) + nft)
     }
+
+    /// What stands after `iptables` where others' rules are made beside ours.
+    pub(crate) fn variant(&self) -> &'static str {
+        match self.tools.name() {
+            "iptables-legacy" => "-legacy",
+            _ => "-nft",
+        }
+    }
+
+    /// Flush this table of both families, as somebody does who means ours or knows nothing of them.
+    pub(crate) fn flush(&self, table: &str) -> Result<()> {
+        let variant = self.variant();
+        let script = match self.tools.name() {
+            "nftables" => format!(
+                "nft list table inet culvert | sed -n 's/.*chain \\({table}_[a-z]*\\) .*/\\1/p' |
+                 while read chain; do nft flush chain inet culvert $chain; done"
+            ),
+            _ => format!("iptables{variant} -t {table} -F; ip6tables{variant} -t {table} -F"),
+        };
+        self.pod.net.script(&script)?;
+        Ok(())
+    }
+}
+
+/// Each backend, in a pod of its own.
+pub(crate) fn each_backend(lab: &Lab, body: impl Fn(&Bench) -> Result<()>) -> Result<()> {
+    for kind in [Kind::IptablesNft, Kind::IptablesLegacy, Kind::Nftables] {
+        let bench = Bench::with(lab, kind)?;
+        body(&bench).with_context(|| format!("with {}", bench.tools.name()))?;
+        lab.remove_pod(&bench.pod)?;
+        lab.remove_pod(&bench.client)?;
+    }
+    Ok(())
 }
 
 /// Without what says nothing: comments, counters, and built-in chains that are empty.
