@@ -6,7 +6,7 @@ mod cluster;
 mod leave;
 mod manifest;
 mod rollout;
-mod skew;
+pub(crate) mod skew;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use cluster::{Cluster, NAMESPACE, Outcome, title};
 use culvert_runtime::yaml;
 use kube::api::ListParams;
 use manifest::{Choices, Objects, VERSION};
-use rollout::Deadline;
+use rollout::{Deadline, GaveUp};
 use serde_json::Value;
 use skew::Version;
 
@@ -111,7 +111,14 @@ fn block_on(future: impl Future<Output = Result<()>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(future).map(|()| ExitCode::SUCCESS)
+    match runtime.block_on(future) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.is::<GaveUp>() => {
+            eprintln!("culvert: {error:#}");
+            Ok(ExitCode::from(1))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// `culvert install`

@@ -104,17 +104,14 @@ impl Cluster {
     pub(crate) async fn apply(&self, object: &Value) -> Result<Outcome> {
         let api = self.api_of(object).await?;
         let name = name(object);
-        let version = |metadata: &kube::api::ObjectMeta| metadata.resource_version.clone();
         let context = || format!("applying {}", title(object));
-        let before = api.get_metadata_opt(name).await.with_context(context)?;
+        let before = api.get_opt(name).await.with_context(context)?;
         let params = PatchParams::apply(MANAGER).force();
         let after = api.patch(name, &params, &Patch::Apply(object)).await;
         let after = after.with_context(context)?;
         Ok(match before {
             None => Outcome::Created,
-            Some(before) if version(&before.metadata) == version(&after.metadata) => {
-                Outcome::Unchanged
-            }
+            Some(before) if substance(&before)? == substance(&after)? => Outcome::Unchanged,
             Some(_) => Outcome::Configured,
         })
     }
@@ -197,6 +194,18 @@ impl Cluster {
             Err(error) => Err(error).with_context(|| format!("pod {namespace}/{pod}")),
         }
     }
+}
+
+/// An object without the accounts that the API server keeps of it and what others report on it.
+fn substance(object: &DynamicObject) -> Result<Value> {
+    let mut value = serde_json::to_value(object)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = value["metadata"].as_object_mut() {
+        metadata.retain(|key, _| !["managedFields", "resourceVersion"].contains(&key.as_str()));
+    }
+    Ok(value)
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {

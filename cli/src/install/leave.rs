@@ -4,13 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, NAMESPACE, title};
 use super::manifest::{self, Choices, Objects};
-use super::rollout::Deadline;
+use super::rollout::{Deadline, GaveUp};
 
 /// While this ConfigMap is there, agents release their pods, take the CNI plugin away and write `NODE: released` into it.
 const ORDER: &str = "culvert-uninstall";
@@ -35,10 +35,14 @@ pub(crate) async fn prepare(cluster: &Cluster, deadline: Deadline, force: bool) 
     match released {
         Ok(()) => println!("every node is released"),
         Err(error) if force => println!("going on although {error:#}"),
-        Err(error) => bail!(
-            "{error:#}. Open connections of these nodes' pods may go on for long, or the nodes are down; \
-             wait, or say --force and restart the pods there"
-        ),
+        Err(error) => return Err(match error.downcast::<GaveUp>() {
+            Ok(GaveUp(what)) => GaveUp(format!(
+                "{what}. Open connections of these nodes' pods may go on for long, or the nodes are down; wait, or say \
+                 --force and restart the pods there"
+            ))
+            .into(),
+            Err(error) => error,
+        }),
     }
     conditions(cluster, Deadline::within(10)).await
 }

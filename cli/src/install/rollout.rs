@@ -3,12 +3,18 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use kube::api::ListParams;
 use serde_json::Value;
 
-use super::cluster::{Cluster, title};
+use super::cluster::{Cluster, NAMESPACE, title};
 
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The time was over before what was waited for had come.
+#[derive(Debug, thiserror::Error)]
+#[error("gave up waiting: {0}")]
+pub(crate) struct GaveUp(pub(crate) String);
 
 /// Until when.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +37,7 @@ impl Deadline {
                 return Ok(());
             };
             if Instant::now() > self.0 {
-                bail!("gave up waiting: {waiting}");
+                return Err(GaveUp(waiting).into());
             }
             if waiting != said {
                 println!("waiting: {waiting}");
@@ -44,7 +50,7 @@ impl Deadline {
 
 /// Wait until all of these are there and ready.
 pub(crate) async fn ready(cluster: &Cluster, objects: &[&Value], deadline: Deadline) -> Result<()> {
-    deadline
+    let waited = deadline
         .wait(|| async {
             let mut pending = Vec::new();
             for object in objects {
@@ -56,7 +62,48 @@ pub(crate) async fn ready(cluster: &Cluster, objects: &[&Value], deadline: Deadl
             }
             Ok((!pending.is_empty()).then(|| pending.join("; ")))
         })
-        .await
+        .await;
+    if waited.is_err() {
+        for line in reasons(
+            &cluster
+                .list("v1", "Pod", Some(NAMESPACE), ListParams::default())
+                .await?,
+        ) {
+            eprintln!("{line}");
+        }
+    }
+    waited
+}
+
+/// Why pods are not ready, as far as their status says.
+fn reasons(pods: &[Value]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for pod in pods {
+        let containers = pod
+            .pointer("/status/containerStatuses")
+            .and_then(Value::as_array);
+        for container in containers
+            .into_iter()
+            .flatten()
+            .filter(|it| it["ready"] != true)
+        {
+            let state = &container["state"];
+            let last = &container["lastState"]["terminated"];
+            for state in [&state["waiting"], &state["terminated"], last] {
+                let text =
+                    |field: &str| state[field].as_str().unwrap_or_default().trim().to_owned();
+                if !text("reason").is_empty() {
+                    lines.push(format!(
+                        "{}: {} {}",
+                        title(pod),
+                        text("reason"),
+                        text("message")
+                    ));
+                }
+            }
+        }
+    }
+    lines
 }
 
 /// What an object still lacks.
@@ -126,6 +173,18 @@ mod tests {
         assert_eq!(pending_of(&object).unwrap(), "1 of 3 updated");
         let crd = json!({"kind": "CustomResourceDefinition", "status": {"conditions": []}});
         assert!(pending_of(&crd).is_some());
+    }
+
+    #[test]
+    fn a_pod_that_is_not_ready_says_why() {
+        let pod = |ready: bool| {
+            json!({"kind": "Pod", "metadata": {"name": "p", "namespace": NAMESPACE}, "status": {"containerStatuses": [
+                {"ready": ready, "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}})
+        };
+        assert_eq!(
+            reasons(&[pod(true), pod(false)]),
+            ["pod/p: ImagePullBackOff no such image"]
+        );
     }
 
     #[tokio::test]
