@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const BINARIES: [&str; 7] = [
+const BINARIES: [&str; 8] = [
     "culvert",
     "culvert-agent",
+    "culvert-cni",
     "culvert-controller",
     "culvert-echo",
     "culvert-perf",
