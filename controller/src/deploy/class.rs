@@ -26,7 +26,7 @@ pub(super) async fn reconcile(client: &Client, class: &DynamicObject) -> Result<
         return Ok(());
     };
     let before = class.data.get("status");
-    let now = crate::clock::now().to_string();
+    let now = status::now();
     let status = status::class(class.metadata.generation, before, &now);
     if before.is_some_and(|before| before["conditions"] == status["conditions"]) {
         return Ok(());

@@ -204,7 +204,7 @@ impl Deployer {
     /// Write the Gateway's status, if it says something else.
     async fn tell(&self, object: &DynamicObject, progress: &Progress) -> Result<(), DeployError> {
         let before = object.data.get("status");
-        let now = crate::clock::now().to_string();
+        let now = status::now();
         let listeners = gateway::listeners(object);
         let generation = object.metadata.generation;
         let status = status::of(generation, before, &listeners, progress, &now);

@@ -23,7 +23,7 @@ pub(super) enum Progress {
 }
 
 /// One instance at least was ready once; none is now. From then on traffic is refused rather than let past it.
-pub(crate) const NO_READY_INSTANCE: &str = "NoReadyInstance";
+const NO_READY_INSTANCE: &str = "NoReadyInstance";
 
 /// The whole status, given the one before.
 pub(super) fn of(
@@ -35,7 +35,7 @@ pub(super) fn of(
 ) -> Value {
     let before = before.cloned().unwrap_or(json!({}));
     let old = |pointer: &str| before.pointer(pointer).and_then(Value::as_array);
-    let words = words(progress, was_programmed(&before));
+    let words = words(progress, &before);
     let make = |kind: &str, (status, reason, message): &Word, old: Option<&Vec<Value>>| {
         condition(kind, *status, reason, message, generation, old, now)
     };
@@ -84,7 +84,8 @@ struct Words {
     addresses: Vec<String>,
 }
 
-fn words(progress: &Progress, was_programmed: bool) -> Words {
+fn words(progress: &Progress, before: &Value) -> Words {
+    let was_programmed = was_programmed(before);
     let word = |status, reason: &str, message: String| (status, reason.to_owned(), message);
     let good = |reason: &str| word(true, reason, String::new());
     let pending = |reason: &str, message: String| {
@@ -97,15 +98,17 @@ fn words(progress: &Progress, was_programmed: bool) -> Words {
         }
     };
     let (accepted, programmed, addresses) = match progress {
+        // What was deployed before stays as it is.
         Progress::Refused(Refused(reason, message)) => (
             word(false, reason, message.clone()),
-            pending("Invalid", "the Gateway is not accepted".into()),
-            Vec::new(),
+            said(before)
+                .unwrap_or_else(|| pending("Invalid", "the Gateway is not accepted".into())),
+            addresses(before),
         ),
         Progress::Conflict(message) => (
             good("Accepted"),
             pending("Conflict", message.clone()),
-            Vec::new(),
+            addresses(before),
         ),
         Progress::Deployed {
             addresses,
@@ -129,8 +132,29 @@ fn words(progress: &Progress, was_programmed: bool) -> Words {
     }
 }
 
+/// The condition as it stands.
+fn said(before: &Value) -> Option<Word> {
+    let conditions = before.get("conditions").and_then(Value::as_array)?;
+    let condition = conditions.iter().find(|c| c["type"] == "Programmed")?;
+    let text = |key: &str| condition[key].as_str().map(str::to_owned);
+    Some((
+        condition["status"] == "True",
+        text("reason")?,
+        text("message")?,
+    ))
+}
+
+/// Addresses as they stand.
+fn addresses(before: &Value) -> Vec<String> {
+    let addresses = before.get("addresses").and_then(Value::as_array);
+    let values = addresses.into_iter().flatten();
+    values
+        .filter_map(|a| a["value"].as_str().map(str::to_owned))
+        .collect()
+}
+
 /// Whether an instance was ever ready, by what was written of it. That outlives every controller.
-pub(crate) fn was_programmed(status: &Value) -> bool {
+fn was_programmed(status: &Value) -> bool {
     let conditions = status.get("conditions").and_then(Value::as_array);
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|c| {
@@ -163,6 +187,14 @@ fn condition(
         condition["observedGeneration"] = generation.into();
     }
     condition
+}
+
+/// The time of a change, to the second as Kubernetes has it.
+pub(super) fn now() -> String {
+    let now = crate::clock::now().as_second();
+    k8s_openapi::jiff::Timestamp::from_second(now)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// That a class of ours is known.
@@ -214,6 +246,7 @@ mod tests {
         let refused = Progress::Refused(Refused("Invalid", "x".into()));
         let fourth = of(Some(3), Some(&third), &mesh, &refused, "t4");
         assert_eq!(word(&fourth, "Accepted"), ("False", "Invalid", "t4"));
+        assert_eq!(fourth["addresses"], third["addresses"]);
         assert!(was_programmed(&fourth));
         // Nothing new is nothing new.
         assert_eq!(of(Some(3), Some(&fourth), &mesh, &refused, "t5"), fourth);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::target::Target;
+use crate::keys;
 use crate::model::{Endpoint, EndpointSlice, Gateway, NsName, Obj, Object, Pod, Service};
 use crate::world::{Consumer, World};
 
@@ -140,9 +141,21 @@ fn of_pod(world: &World, pod: &Obj<Pod>, affected: &mut Affected) {
     }
 }
 
+/// Pods that say that they are instances of a waypoint.
+fn instances<'a>(world: &'a World, gateway: &'a NsName) -> impl Iterator<Item = &'a Obj<Pod>> {
+    let pods = world.cache.pods.of(&gateway.namespace);
+    pods.filter(|pod| pod.meta.label(keys::GATEWAY_NAME) == Some(&*gateway.name))
+        .map(|pod| &**pod)
+}
+
 fn of_service(world: &World, facts: &Facts, service: &Obj<Service>, affected: &mut Affected) {
     let name = &service.meta.name;
     affected.insert(Target::Service(name.clone()));
+    if let Some(gateway) = world.cache.gateways.get(name) {
+        // It may be the Service of this waypoint.
+        of_gateway(world, facts, gateway, affected);
+        affected.extend(routes(world, &name.namespace));
+    }
     if !world.index.has_slices(name) {
         affected.extend(selected(world, service));
     }
@@ -204,6 +217,9 @@ fn of_gateway(world: &World, facts: &Facts, gateway: &Obj<Gateway>, affected: &m
         affected.extend(world.index.pods_at(*address).cloned().map(Target::Pod));
         let slices = world.index.slices_listing(*address);
         affected.extend(slices.map(|slice| Target::Endpoint(slice.namespace.clone(), *address)));
+    }
+    for pod in instances(world, name) {
+        of_pod(world, pod, affected);
     }
     affected.extend(targeting(world, Some(&name.namespace)));
     for consumer in facts.wanted.get(name).into_iter().flatten() {

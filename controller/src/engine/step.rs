@@ -108,13 +108,19 @@ impl Engine {
 
     pub(super) fn take_programmed(&mut self, waypoint: &NsName, scope: &Scope) -> Affected {
         let mut news = false;
+        // Of one that the controller deployed a pod must be ready, too, which the Gateway's status says.
+        let ready = self.world.waypoints.is_programmed(waypoint)
+            || !waypoint::is_deployed(&self.world, waypoint);
         let uses = self.facts.uses.get(waypoint);
         for consumer in scope
             .consumers
             .iter()
             .filter(|c| uses.is_some_and(|uses| uses.contains(c)))
         {
-            news |= self.world.waypoints.program(waypoint, consumer);
+            news |= self.world.waypoints.acknowledge(waypoint, consumer);
+            if ready {
+                news |= self.world.waypoints.program(waypoint, consumer);
+            }
         }
         if news {
             tracing::info!(%waypoint, consumers = scope.consumers.len(), "waypoint programmed");

@@ -5,11 +5,12 @@ use culvert_proto::istio::workload::{TunnelProtocol, Workload, WorkloadType};
 use super::finding::{ConditionType, Finding, Findings};
 use super::resource::Resource;
 use super::{names, workload};
-use crate::model::{Gateway, Key, Kind, Obj};
+use crate::model::{Gateway, Key, Kind, NsName, Obj};
 use crate::path::FieldPath;
 use crate::world::World;
 
-/// The record of a waypoint; none of another gateway, or without an address.
+/// The record of a waypoint that runs where its Gateway says; none of another gateway, or without an address. The
+/// instances of one that the controller deployed are pods, and have their own.
 #[must_use]
 pub fn of(world: &World, gateway: &Obj<Gateway>) -> (Option<Resource>, Vec<Finding>) {
     let name = &gateway.meta.name;
@@ -20,6 +21,9 @@ pub fn of(world: &World, gateway: &Obj<Gateway>) -> (Option<Resource>, Vec<Findi
         kind: Kind::Gateway,
         name: name.clone(),
     });
+    if super::waypoint::is_deployed(world, name) {
+        return (None, deployed(world, name, findings));
+    }
     let mut addresses = Vec::new();
     for (i, address) in waypoint.addresses.iter().enumerate() {
         // Of several the first by name has it.
@@ -74,4 +78,18 @@ pub fn of(world: &World, gateway: &Obj<Gateway>) -> (Option<Resource>, Vec<Findi
     };
     let record = (!addresses.is_empty()).then(|| workload::resource(record, &addresses));
     (record, findings.into_vec())
+}
+
+/// What is still missing of one that the controller deployed.
+fn deployed(world: &World, name: &NsName, mut findings: Findings) -> Vec<Finding> {
+    if !world.waypoints.is_programmed(name) {
+        let message = "no instance is ready yet";
+        findings.note(
+            ConditionType::Programmed,
+            "Pending",
+            FieldPath::root(),
+            message,
+        );
+    }
+    findings.into_vec()
 }

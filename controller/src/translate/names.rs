@@ -86,7 +86,8 @@ pub fn address_bytes(address: IpAddr) -> Bytes {
 #[must_use]
 pub fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 /// An address of the cluster's own network.
@@ -105,6 +106,19 @@ pub fn gateway_address(address: IpAddr, port: u16) -> GatewayAddress {
     GatewayAddress {
         destination: Some(Destination::Address(network_address(address))),
         hbone_mtls_port: port.into(),
+    }
+}
+
+/// A waypoint whose instances are the endpoints of its own Service.
+#[must_use]
+pub fn service_gateway(settings: &Settings, gateway: &NsName) -> GatewayAddress {
+    let hostname = NamespacedHostname {
+        namespace: gateway.namespace.to_string(),
+        hostname: hostname(settings, gateway),
+    };
+    GatewayAddress {
+        destination: Some(Destination::Hostname(hostname)),
+        hbone_mtls_port: 15008,
     }
 }
 

@@ -1,13 +1,11 @@
 //! Which waypoint a service or pod asks for, and whether its traffic goes there.
 
-use std::net::IpAddr;
-
 use culvert_proto::istio::workload::GatewayAddress;
 
 use super::finding::{ConditionType, Finding, Findings};
 use super::names;
 use crate::keys;
-use crate::model::{Key, Kind, Meta, NsName, Waypoint};
+use crate::model::{Key, Kind, Meta, NsName, Obj, Pod, Waypoint};
 use crate::path::FieldPath;
 use crate::world::{Consumer, World};
 
@@ -64,6 +62,10 @@ pub fn wanted(world: &World, kind: Kind, meta: &Meta) -> Option<Wanted> {
         kind,
         name: meta.name.clone(),
     };
+    if part_of(world, meta).is_some() {
+        // Its traffic would come back to itself.
+        return None;
+    }
     let namespace = &meta.name.namespace;
     let (by, labels) = if meta.label(keys::USE_WAYPOINT).is_some() {
         (own, meta)
@@ -88,12 +90,37 @@ pub fn wanted(world: &World, kind: Kind, meta: &Meta) -> Option<Wanted> {
     })
 }
 
+/// Whether the controller deployed the waypoint: its instances are endpoints of its own Service then.
+#[must_use]
+pub fn is_deployed(world: &World, gateway: &NsName) -> bool {
+    let service = world.cache.services.get(gateway);
+    service.is_some_and(|service| service.meta.label(keys::GATEWAY_NAME) == Some(&*gateway.name))
+}
+
+/// The waypoint that a Service, or a pod, is itself a part of.
+#[must_use]
+pub fn part_of(world: &World, meta: &Meta) -> Option<NsName> {
+    let name = meta.label(keys::GATEWAY_NAME)?;
+    let gateway = NsName::new(meta.name.namespace.clone(), name);
+    let object = world.cache.gateways.get(&gateway)?;
+    object.spec.waypoint.is_some().then_some(gateway)
+}
+
+/// Whether a pod is an instance of a waypoint that the controller deployed. It takes HBONE by itself.
+#[must_use]
+pub fn is_instance(world: &World, pod: &Obj<Pod>) -> bool {
+    let gateway = part_of(world, &pod.meta);
+    gateway.is_some_and(|gateway| {
+        *pod.spec.service_account == *gateway.name && is_deployed(world, &gateway)
+    })
+}
+
 /// The waypoint's record and address, if objects of `namespace` may use it.
 pub fn usable<'a>(
     world: &'a World,
     gateway: &NsName,
     namespace: &str,
-) -> Result<(&'a Waypoint, IpAddr), Unusable> {
+) -> Result<(&'a Waypoint, GatewayAddress), Unusable> {
     let object = world.cache.gateways.get(gateway);
     let waypoint = object
         .and_then(|o| o.spec.waypoint.as_ref())
@@ -109,8 +136,12 @@ pub fn usable<'a>(
     {
         return Err(Unusable::NotAllowed);
     }
+    if is_deployed(world, gateway) {
+        // By its Service's name, which has every instance, in both families.
+        return Ok((waypoint, names::service_gateway(&world.settings, gateway)));
+    }
     let address = waypoint.addresses.first().ok_or(Unusable::NoAddress)?;
-    Ok((waypoint, *address))
+    Ok((waypoint, names::gateway_address(*address, waypoint.port)))
 }
 
 /// The waypoint that a service or pod asks for, if it may use it and it is for this kind of traffic.
@@ -135,10 +166,7 @@ pub fn of(world: &World, consumer: &Consumer) -> (Use, Option<Finding>) {
     let mandatory = world.waypoints.is_mandatory(&gateway, consumer);
     match usable(world, &gateway, &meta.name.namespace) {
         Ok((waypoint, _)) if !is_for(waypoint, consumer) => (Use::None, None),
-        Ok((waypoint, address)) if mandatory => (
-            Use::Through(gateway, names::gateway_address(address, waypoint.port)),
-            None,
-        ),
+        Ok((_, address)) if mandatory => (Use::Through(gateway, address), None),
         Ok(_) => (Use::Pending(gateway), None),
         // Nothing says that a waypoint which is not there would be for pods.
         Err(_) if matches!(consumer, Consumer::Pod(_)) && !mandatory => (Use::None, None),

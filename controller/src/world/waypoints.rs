@@ -39,6 +39,10 @@ impl Serialize for Consumer {
 pub struct Waypoints {
     connected: BTreeMap<NsName, usize>,
     programmed: BTreeMap<NsName, BTreeSet<Consumer>>,
+    /// Programmed by another replica's word.
+    announced: BTreeSet<NsName>,
+    /// For whom a connected one has taken everything, whether or not any instance is ready for traffic.
+    acknowledged: BTreeMap<NsName, BTreeSet<Consumer>>,
 }
 
 /// What is remembered of one waypoint.
@@ -60,6 +64,7 @@ impl Waypoints {
             *streams -= 1;
             if *streams == 0 {
                 self.connected.remove(waypoint);
+                self.acknowledged.remove(waypoint);
             }
         }
     }
@@ -70,19 +75,46 @@ impl Waypoints {
         self.connected.contains_key(waypoint)
     }
 
+    /// Another replica says, or no longer says, that it is programmed.
+    pub fn announce(&mut self, waypoint: &NsName, programmed: bool) {
+        if programmed {
+            self.announced.insert(waypoint.clone());
+        } else {
+            self.announced.remove(waypoint);
+        }
+    }
+
     /// Whether it was ever programmed for someone who still asks for it.
     #[must_use]
     pub fn is_programmed(&self, waypoint: &NsName) -> bool {
-        self.programmed.contains_key(waypoint)
+        self.programmed.contains_key(waypoint) || self.announced.contains(waypoint)
     }
 
     /// Whether it is mandatory for this consumer. For one that is new to it, a programmed waypoint that is connected must
     /// first say that it knows the consumer; from one that is away no such word will come.
     #[must_use]
     pub fn is_mandatory(&self, waypoint: &NsName, consumer: &Consumer) -> bool {
-        self.programmed
-            .get(waypoint)
-            .is_some_and(|consumers| consumers.contains(consumer) || !self.is_connected(waypoint))
+        let consumers = self.programmed.get(waypoint);
+        consumers.is_some_and(|consumers| consumers.contains(consumer))
+            || (self.is_programmed(waypoint)
+                && (!self.is_connected(waypoint) || self.has_acknowledged(waypoint, consumer)))
+    }
+
+    /// An instance has taken all that concerns the consumer. Before one is ready for traffic it is not yet programmed.
+    pub fn acknowledge(&mut self, waypoint: &NsName, consumer: &Consumer) -> bool {
+        let consumers = self.acknowledged.entry(waypoint.clone()).or_default();
+        consumers.insert(consumer.clone())
+    }
+
+    fn has_acknowledged(&self, waypoint: &NsName, consumer: &Consumer) -> bool {
+        let consumers = self.acknowledged.get(waypoint);
+        consumers.is_some_and(|consumers| consumers.contains(consumer))
+    }
+
+    /// How many instances are connected to this replica.
+    #[must_use]
+    pub fn instances(&self, waypoint: &NsName) -> usize {
+        self.connected.get(waypoint).copied().unwrap_or_default()
     }
 
     /// For whom it is programmed.
@@ -100,6 +132,11 @@ impl Waypoints {
     /// programmed for nobody now.
     pub fn keep_only(&mut self, wanted: Option<&NsName>, consumer: &Consumer) -> Vec<NsName> {
         let mut idle = Vec::new();
+        for (waypoint, consumers) in &mut self.acknowledged {
+            if Some(waypoint) != wanted {
+                consumers.remove(consumer);
+            }
+        }
         self.programmed.retain(|waypoint, consumers| {
             if Some(waypoint) != wanted && consumers.remove(consumer) && consumers.is_empty() {
                 idle.push(waypoint.clone());
