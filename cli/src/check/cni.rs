@@ -9,7 +9,12 @@ const CILIUM: &str = "ConfigMap kube-system/cilium-config";
 
 pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
     let mut findings = cilium(mesh);
-    findings.extend(mesh.facts.others("FelixConfiguration").iter().filter_map(calico));
+    findings.extend(
+        mesh.facts
+            .others("FelixConfiguration")
+            .iter()
+            .filter_map(calico),
+    );
     findings.extend(multus(mesh));
     findings.extend(directories(mesh));
     findings
@@ -19,7 +24,11 @@ fn cilium(mesh: &Mesh<'_>) -> Vec<Finding> {
     let Some(settings) = &mesh.facts.cilium else {
         return Vec::new();
     };
-    let is = |key: &str, value: &str| settings.get(key).is_some_and(|it| it.eq_ignore_ascii_case(value));
+    let is = |key: &str, value: &str| {
+        settings
+            .get(key)
+            .is_some_and(|it| it.eq_ignore_ascii_case(value))
+    };
     let mut findings = Vec::new();
     // Cilium's own default is to be alone.
     if !is("cni-exclusive", "false") {
@@ -31,7 +40,9 @@ fn cilium(mesh: &Mesh<'_>) -> Vec<Finding> {
             "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set cni.exclusive=false",
         ));
     }
-    let translates = is("bpf-lb-sock", "true") || is("kube-proxy-replacement", "true") || is("kube-proxy-replacement", "strict");
+    let translates = is("bpf-lb-sock", "true")
+        || is("kube-proxy-replacement", "true")
+        || is("kube-proxy-replacement", "strict");
     if translates && !is("bpf-lb-sock-hostns-only", "true") {
         findings.push(Finding::new(
             Severity::Error,
@@ -64,14 +75,21 @@ fn calico(felix: &Value) -> Option<Finding> {
 
 fn multus(mesh: &Mesh<'_>) -> Option<Finding> {
     let found = mesh.facts.daemon_sets.iter().find(|it| {
-        it.metadata.name.as_ref().is_some_and(|name| name.contains("multus"))
+        it.metadata
+            .name
+            .as_ref()
+            .is_some_and(|name| name.contains("multus"))
     })?;
     let metadata = &found.metadata;
     let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
     Some(Finding::new(
         Severity::Warning,
         "cni-order",
-        format!("DaemonSet {}/{}", namespace.unwrap_or_default(), name.unwrap_or_default()),
+        format!(
+            "DaemonSet {}/{}",
+            namespace.unwrap_or_default(),
+            name.unwrap_or_default()
+        ),
         "Multus stands first in the nodes' CNI configuration and calls the cluster's own plugins by a copy of theirs",
         "let Multus read the cluster's configuration from its file (--multus-master-cni-file-name), and see that this file \
          is the one that culvert-cni is in: grep -l culvert-cni /etc/cni/net.d/*",
@@ -80,17 +98,32 @@ fn multus(mesh: &Mesh<'_>) -> Option<Finding> {
 
 /// Distributions that keep CNI files elsewhere than the chart's defaults say.
 fn directories(mesh: &Mesh<'_>) -> Option<Finding> {
-    let agent = mesh.facts.daemon_sets.iter().find(|it| it.metadata.name.as_deref() == Some("culvert-agent"));
-    let spec = agent.and_then(|it| it.spec.as_ref()).and_then(|it| it.template.spec.as_ref());
-    let volumes = spec.and_then(|it| it.volumes.as_deref()).unwrap_or_default();
-    let configured = volumes.iter().filter_map(|it| it.host_path.as_ref()).any(|it| it.path.contains("rancher/k3s"));
+    let agent = mesh
+        .facts
+        .daemon_sets
+        .iter()
+        .find(|it| it.metadata.name.as_deref() == Some("culvert-agent"));
+    let spec = agent
+        .and_then(|it| it.spec.as_ref())
+        .and_then(|it| it.template.spec.as_ref());
+    let volumes = spec
+        .and_then(|it| it.volumes.as_deref())
+        .unwrap_or_default();
+    let configured = volumes
+        .iter()
+        .filter_map(|it| it.host_path.as_ref())
+        .any(|it| it.path.contains("rancher/k3s"));
     let k3s = mesh.facts.nodes.iter().find(|it| {
         let info = it.status.as_ref().and_then(|it| it.node_info.as_ref());
         info.is_some_and(|it| it.kubelet_version.contains("+k3s"))
     })?;
     (!configured).then(|| {
         Finding::new(
-            if agent.is_some() { Severity::Error } else { Severity::Warning },
+            if agent.is_some() {
+                Severity::Error
+            } else {
+                Severity::Warning
+            },
             "cni-directories",
             format!("Node {}", k3s.metadata.name.as_deref().unwrap_or_default()),
             "K3s keeps its CNI files elsewhere than others do",
@@ -118,10 +151,23 @@ mod tests {
             (&[] as &[_], vec![exclusive]),
             (&[("cni-exclusive", "true")], vec![exclusive]),
             (&[("cni-exclusive", "false")], vec![]),
-            (&[("cni-exclusive", "false"), ("bpf-lb-sock", "true")], vec![socket]),
-            (&[("cni-exclusive", "false"), ("kube-proxy-replacement", "true")], vec![socket]),
             (
-                &[("cni-exclusive", "false"), ("kube-proxy-replacement", "true"), ("bpf-lb-sock-hostns-only", "true")],
+                &[("cni-exclusive", "false"), ("bpf-lb-sock", "true")],
+                vec![socket],
+            ),
+            (
+                &[
+                    ("cni-exclusive", "false"),
+                    ("kube-proxy-replacement", "true"),
+                ],
+                vec![socket],
+            ),
+            (
+                &[
+                    ("cni-exclusive", "false"),
+                    ("kube-proxy-replacement", "true"),
+                    ("bpf-lb-sock-hostns-only", "true"),
+                ],
                 vec![],
             ),
         ] {
@@ -137,12 +183,19 @@ mod tests {
         for (spec, blocked) in [
             (json!({}), false),
             (json!({"bpfEnabled": true}), true),
-            (json!({"bpfEnabled": true, "bpfConnectTimeLoadBalancing": "TCP"}), true),
-            (json!({"bpfEnabled": true, "bpfConnectTimeLoadBalancing": "Disabled"}), false),
+            (
+                json!({"bpfEnabled": true, "bpfConnectTimeLoadBalancing": "TCP"}),
+                true,
+            ),
+            (
+                json!({"bpfEnabled": true, "bpfConnectTimeLoadBalancing": "Disabled"}),
+                false,
+            ),
         ] {
             let felix = json!({"metadata": {"name": "default"}, "spec": spec});
             facts.others.insert("FelixConfiguration", vec![felix]);
-            let expected = blocked.then_some("error socket-load-balancing FelixConfiguration default");
+            let expected =
+                blocked.then_some("error socket-load-balancing FelixConfiguration default");
             assert_eq!(found(&facts, None, check), expected.as_slice(), "{spec}");
         }
     }
@@ -150,8 +203,13 @@ mod tests {
     #[test]
     fn plugins_before_ours_and_files_elsewhere() {
         let mut facts = facts();
-        facts.daemon_sets = vec![object(json!({"metadata": {"namespace": "kube-system", "name": "kube-multus-ds"}}))];
-        assert_eq!(found(&facts, None, check), ["warning cni-order DaemonSet kube-system/kube-multus-ds"]);
+        facts.daemon_sets = vec![object(
+            json!({"metadata": {"namespace": "kube-system", "name": "kube-multus-ds"}}),
+        )];
+        assert_eq!(
+            found(&facts, None, check),
+            ["warning cni-order DaemonSet kube-system/kube-multus-ds"]
+        );
         let node = |version: &str| {
             object(json!({"metadata": {"name": "n"}, "status": {"nodeInfo": {
                 "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "", "kubeProxyVersion": "",
@@ -162,10 +220,15 @@ mod tests {
         facts.nodes = vec![node("v1.36.3")];
         assert_eq!(found(&facts, None, check), NONE);
         facts.nodes = vec![node("v1.36.3+k3s1")];
-        assert_eq!(found(&facts, None, check), ["warning cni-directories Node n"]);
+        assert_eq!(
+            found(&facts, None, check),
+            ["warning cni-directories Node n"]
+        );
         let agent = |path: &str| {
-            object(json!({"metadata": {"name": "culvert-agent"}, "spec": {"selector": {}, "template": {"spec": {
-                "containers": [], "volumes": [{"name": "cni-conf", "hostPath": {"path": path}}]}}}}))
+            object(
+                json!({"metadata": {"name": "culvert-agent"}, "spec": {"selector": {}, "template": {"spec": {
+                "containers": [], "volumes": [{"name": "cni-conf", "hostPath": {"path": path}}]}}}}),
+            )
         };
         facts.daemon_sets = vec![agent("/etc/cni/net.d")];
         assert_eq!(found(&facts, None, check), ["error cni-directories Node n"]);

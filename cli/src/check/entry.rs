@@ -29,35 +29,68 @@ pub(crate) struct Backend {
 pub(crate) fn all(facts: &Facts) -> Vec<Entry> {
     let mut entries: Vec<_> = facts.ingresses.iter().map(ingress).collect();
     for kind in ["HTTPRoute", "GRPCRoute"] {
-        entries.extend(facts.others(kind).iter().flat_map(|it| routes(facts, kind, it)));
+        entries.extend(
+            facts
+                .others(kind)
+                .iter()
+                .flat_map(|it| routes(facts, kind, it)),
+        );
     }
     entries
 }
 
 fn ingress(ingress: &Ingress) -> Entry {
     let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
-    let rules = ingress.spec.as_ref().and_then(|it| it.rules.as_deref()).unwrap_or_default();
-    let paths = rules.iter().filter_map(|it| it.http.as_ref()).flat_map(|it| &it.paths);
-    let default = ingress.spec.as_ref().and_then(|it| it.default_backend.as_ref());
+    let rules = ingress
+        .spec
+        .as_ref()
+        .and_then(|it| it.rules.as_deref())
+        .unwrap_or_default();
+    let paths = rules
+        .iter()
+        .filter_map(|it| it.http.as_ref())
+        .flat_map(|it| &it.paths);
+    let default = ingress
+        .spec
+        .as_ref()
+        .and_then(|it| it.default_backend.as_ref());
     let backend = |it: &IngressBackend| {
         let service = it.service.as_ref()?;
-        let port = service.port.as_ref().and_then(|it| match (&it.name, it.number) {
-            (Some(name), _) => Some(IntOrString::String(name.clone())),
-            (None, number) => number.map(IntOrString::Int),
-        });
-        Some(Backend { namespace: namespace.to_owned(), service: service.name.clone(), port })
+        let port = service
+            .port
+            .as_ref()
+            .and_then(|it| match (&it.name, it.number) {
+                (Some(name), _) => Some(IntOrString::String(name.clone())),
+                (None, number) => number.map(IntOrString::Int),
+            });
+        Some(Backend {
+            namespace: namespace.to_owned(),
+            service: service.name.clone(),
+            port,
+        })
     };
     Entry {
-        object: format!("Ingress {namespace}/{}", ingress.metadata.name.as_deref().unwrap_or_default()),
+        object: format!(
+            "Ingress {namespace}/{}",
+            ingress.metadata.name.as_deref().unwrap_or_default()
+        ),
         gateway: None,
-        backends: paths.map(|it| &it.backend).chain(default).filter_map(backend).collect(),
+        backends: paths
+            .map(|it| &it.backend)
+            .chain(default)
+            .filter_map(backend)
+            .collect(),
     }
 }
 
 fn routes(facts: &Facts, kind: &str, route: &Value) -> Vec<Entry> {
-    let (namespace, name) = (word(&route["metadata"]["namespace"]), word(&route["metadata"]["name"]));
+    let (namespace, name) = (
+        word(&route["metadata"]["namespace"]),
+        word(&route["metadata"]["name"]),
+    );
     let object = format!("{kind} {namespace}/{name}");
-    let parents = items(&route["spec"]["parentRefs"]).filter(|it| it["kind"].as_str().unwrap_or("Gateway") == "Gateway");
+    let parents = items(&route["spec"]["parentRefs"])
+        .filter(|it| it["kind"].as_str().unwrap_or("Gateway") == "Gateway");
     let entry = |parent: &Value| {
         let place = parent["namespace"].as_str().unwrap_or(namespace).to_owned();
         let gateway = word(&parent["name"]).to_owned();
@@ -68,7 +101,10 @@ fn routes(facts: &Facts, kind: &str, route: &Value) -> Vec<Entry> {
         let backend = |it: &Value| Backend {
             namespace: it["namespace"].as_str().unwrap_or(namespace).to_owned(),
             service: word(&it["name"]).to_owned(),
-            port: it["port"].as_i64().and_then(|it| i32::try_from(it).ok()).map(IntOrString::Int),
+            port: it["port"]
+                .as_i64()
+                .and_then(|it| i32::try_from(it).ok())
+                .map(IntOrString::Int),
         };
         let refs = items(&route["spec"]["rules"]).flat_map(|it| items(&it["backendRefs"]));
         let refs = refs.filter(|it| it["kind"].as_str().unwrap_or("Service") == "Service");

@@ -71,17 +71,25 @@ impl<'a> Mesh<'a> {
 
     /// All pods in the mesh.
     pub(crate) fn members(&self) -> impl Iterator<Item = &'a Pod> {
-        self.pods.iter().filter(|(_, it)| it.is_ok()).map(|(pod, _)| *pod)
+        self.pods
+            .iter()
+            .filter(|(_, it)| it.is_ok())
+            .map(|(pod, _)| *pod)
     }
 
     /// The pods that findings are wanted of, with what is decided over each.
     pub(crate) fn concerned(&self) -> impl Iterator<Item = (&'a Pod, Result<(), Outside>)> {
-        self.pods.iter().copied().filter(|(pod, _)| self.concerns(namespace(pod)))
+        self.pods
+            .iter()
+            .copied()
+            .filter(|(pod, _)| self.concerns(namespace(pod)))
     }
 
     /// Those of them that are in the mesh.
     pub(crate) fn concerned_members(&self) -> impl Iterator<Item = &'a Pod> {
-        self.concerned().filter(|(_, it)| it.is_ok()).map(|(pod, _)| pod)
+        self.concerned()
+            .filter(|(_, it)| it.is_ok())
+            .map(|(pod, _)| pod)
     }
 
     /// Whether findings of this namespace are wanted.
@@ -96,7 +104,10 @@ impl<'a> Mesh<'a> {
 
     /// Whether this namespace's pods are in the mesh if they say nothing else.
     pub(crate) fn enrolled(&self, namespace: &str) -> bool {
-        let mode = self.namespaces.get(namespace).and_then(|it| it.get(keys::DATAPLANE_MODE));
+        let mode = self
+            .namespaces
+            .get(namespace)
+            .and_then(|it| it.get(keys::DATAPLANE_MODE));
         mode.map(String::as_str) == Some("ambient")
     }
 
@@ -117,7 +128,10 @@ fn decide(pod: &Pod, namespaces: &BTreeMap<&str, Map>) -> Result<(), Outside> {
         mode: own(keys::DATAPLANE_MODE),
         gateway_class: own(keys::GATEWAY_CLASS),
         foreign: foreign::mark(annotations(pod)),
-        host_network: pod.spec.as_ref().is_some_and(|it| it.host_network == Some(true)),
+        host_network: pod
+            .spec
+            .as_ref()
+            .is_some_and(|it| it.host_network == Some(true)),
         ended: matches!(phase, Some("Succeeded" | "Failed")),
     })
 }
@@ -141,7 +155,10 @@ pub(crate) fn workload(pod: &Pod) -> String {
     let namespace = namespace(pod);
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     let Some(owner) = owners.iter().find(|it| it.controller == Some(true)) else {
-        return format!("Pod {namespace}/{}", pod.metadata.name.as_deref().unwrap_or_default());
+        return format!(
+            "Pod {namespace}/{}",
+            pod.metadata.name.as_deref().unwrap_or_default()
+        );
     };
     let hash = labels(pod).get("pod-template-hash");
     let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str()));
@@ -169,7 +186,10 @@ mod tests {
             )
         };
         assert_eq!(names(None), (vec!["b".into()], vec!["b".into()]));
-        assert_eq!(names(Some("plain")), (vec!["a".into(), "b".into()], vec!["a".into()]));
+        assert_eq!(
+            names(Some("plain")),
+            (vec!["a".into(), "b".into()], vec!["a".into()])
+        );
     }
 
     #[test]

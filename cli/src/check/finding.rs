@@ -91,7 +91,12 @@ pub(crate) fn text(findings: &[Finding]) -> String {
     let mut remedies = BTreeMap::<&str, &str>::new();
     for it in findings {
         let severity = it.severity.as_str().to_owned();
-        table.row([severity, it.check.to_owned(), it.object.clone(), it.message.clone()]);
+        table.row([
+            severity,
+            it.check.to_owned(),
+            it.object.clone(),
+            it.message.clone(),
+        ]);
         if !it.remedy.is_empty() {
             remedies.insert(&it.remedy, it.check);
         }
@@ -109,7 +114,10 @@ pub(crate) fn text(findings: &[Finding]) -> String {
         }
         text += &format!("{todo}\n");
     }
-    let (errors, warnings) = (count(findings, Severity::Error), count(findings, Severity::Warning));
+    let (errors, warnings) = (
+        count(findings, Severity::Error),
+        count(findings, Severity::Warning),
+    );
     text + &format!("{errors} errors, {warnings} warnings\n")
 }
 
@@ -125,13 +133,19 @@ mod tests {
     fn what_is_wrong_counts_and_what_is_worth_knowing_does_not() {
         let finding = |severity| Finding::new(severity, "c", "Pod a/b", "is so", "do that");
         assert!(!wrong(&[]) && !wrong(&[finding(Severity::Info)]));
-        assert!(wrong(&[finding(Severity::Info), finding(Severity::Warning)]));
+        assert!(wrong(&[
+            finding(Severity::Info),
+            finding(Severity::Warning)
+        ]));
         assert!(wrong(&[finding(Severity::Error)]));
         let found = [finding(Severity::Error), finding(Severity::Error)];
         let text = text(&found);
         assert_eq!(text.matches("do that").count(), 1, "{text}");
         assert!(text.ends_with("2 errors, 0 warnings\n"), "{text}");
         let value = value(&found, &Facts::default());
-        assert_eq!((&value["errors"], &value["findings"][0]["severity"]), (&json!(2), &json!("error")));
+        assert_eq!(
+            (&value["errors"], &value["findings"][0]["severity"]),
+            (&json!(2), &json!("error"))
+        );
     }
 }

@@ -29,7 +29,9 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
     let mut workloads = BTreeMap::new();
     for (pod, decided) in mesh.concerned() {
         match decided {
-            Err(Outside::Foreign(other)) => workloads.insert(workload(pod), (true, other.to_string())),
+            Err(Outside::Foreign(other)) => {
+                workloads.insert(workload(pod), (true, other.to_string()))
+            }
             Ok(()) => match proxy(pod) {
                 Some(other) => workloads.insert(workload(pod), (false, other.to_owned())),
                 None => None,
@@ -39,12 +41,26 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
     }
     for (object, (outside, other)) in workloads {
         let (severity, message) = if outside {
-            (Severity::Warning, format!("{other} has its pods; Culvert leaves them alone"))
+            (
+                Severity::Warning,
+                format!("{other} has its pods; Culvert leaves them alone"),
+            )
         } else {
-            (Severity::Error, format!("its pods carry a proxy of {other} and are taken into Culvert as well"))
+            (
+                Severity::Error,
+                format!("its pods carry a proxy of {other} and are taken into Culvert as well"),
+            )
         };
-        let remedy = format!("take it out of {other} and restart it, or set culvert.dev/dataplane-mode: none on its pods");
-        findings.push(Finding::new(severity, "other-mesh", object, message, remedy));
+        let remedy = format!(
+            "take it out of {other} and restart it, or set culvert.dev/dataplane-mode: none on its pods"
+        );
+        findings.push(Finding::new(
+            severity,
+            "other-mesh",
+            object,
+            message,
+            remedy,
+        ));
     }
     for namespace in &mesh.facts.namespaces {
         let name = namespace.metadata.name.as_deref().unwrap_or_default();
@@ -54,10 +70,17 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
         let metadata = &namespace.metadata;
         let says = |key: &str, value: &str| {
             let maps = [metadata.labels.as_ref(), metadata.annotations.as_ref()];
-            maps.into_iter().flatten().any(|it| it.get(key).is_some_and(|it| it == value))
+            maps.into_iter()
+                .flatten()
+                .any(|it| it.get(key).is_some_and(|it| it == value))
         };
-        let revision = metadata.labels.as_ref().is_some_and(|it| it.contains_key("istio.io/rev"));
-        let injected = INJECTION.into_iter().filter(|(key, value, _)| says(key, value));
+        let revision = metadata
+            .labels
+            .as_ref()
+            .is_some_and(|it| it.contains_key("istio.io/rev"));
+        let injected = INJECTION
+            .into_iter()
+            .filter(|(key, value, _)| says(key, value));
         let injected = injected.map(|(key, _, other)| (key, other));
         for (key, other) in injected.chain(revision.then_some(("istio.io/rev", "Istio"))) {
             findings.push(Finding::new(
@@ -75,8 +98,16 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
 /// Whose proxy is among the pod's containers.
 fn proxy(pod: &Pod) -> Option<&'static str> {
     let spec = pod.spec.as_ref()?;
-    let mut all = spec.containers.iter().chain(spec.init_containers.as_deref().unwrap_or_default());
-    all.find_map(|it| PROXIES.iter().find(|(name, _)| it.name == *name).map(|(_, mesh)| *mesh))
+    let mut all = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.as_deref().unwrap_or_default());
+    all.find_map(|it| {
+        PROXIES
+            .iter()
+            .find(|(name, _)| it.name == *name)
+            .map(|(_, mesh)| *mesh)
+    })
 }
 
 #[cfg(test)]
@@ -93,18 +124,34 @@ mod tests {
         let mut hidden = pod("meshed", "b", &[]);
         hidden.spec.as_mut().expect("a spec").containers[0].name = "linkerd-proxy".into();
         facts.pods = vec![sidecar, hidden, pod("meshed", "c", &[])];
-        assert_eq!(found(&facts, None, check), ["warning other-mesh Pod meshed/a", "error other-mesh Pod meshed/b"]);
+        assert_eq!(
+            found(&facts, None, check),
+            [
+                "warning other-mesh Pod meshed/a",
+                "error other-mesh Pod meshed/b"
+            ]
+        );
         assert_eq!(found(&facts, Some("plain"), check), Vec::<String>::new());
 
         facts.pods.clear();
         let labels = |facts: &mut crate::check::facts::Facts, n: usize| {
-            let labels = facts.namespaces[n].metadata.labels.as_mut().expect("labels");
+            let labels = facts.namespaces[n]
+                .metadata
+                .labels
+                .as_mut()
+                .expect("labels");
             labels.insert("istio-injection".into(), "enabled".into());
         };
         labels(&mut facts, 0);
         assert_eq!(found(&facts, None, check), Vec::<String>::new());
-        assert_eq!(found(&facts, Some("plain"), check), ["error other-mesh-injection Namespace plain"]);
+        assert_eq!(
+            found(&facts, Some("plain"), check),
+            ["error other-mesh-injection Namespace plain"]
+        );
         labels(&mut facts, 1);
-        assert_eq!(found(&facts, None, check), ["error other-mesh-injection Namespace meshed"]);
+        assert_eq!(
+            found(&facts, None, check),
+            ["error other-mesh-injection Namespace meshed"]
+        );
     }
 }

@@ -25,13 +25,17 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
                 "is missing: there can be no waypoints and no routes, only layer 4",
                 install,
             )),
-            Some(Some(version)) if number(version).is_some_and(|it| it < OLDEST) => findings.push(Finding::new(
-                Severity::Warning,
-                "gateway-api",
-                object,
-                format!("is of version {version}, and fields that routes use are missing in it"),
-                install,
-            )),
+            Some(Some(version)) if number(version).is_some_and(|it| it < OLDEST) => {
+                findings.push(Finding::new(
+                    Severity::Warning,
+                    "gateway-api",
+                    object,
+                    format!(
+                        "is of version {version}, and fields that routes use are missing in it"
+                    ),
+                    install,
+                ))
+            }
             Some(_) => {}
         }
     }
@@ -60,7 +64,10 @@ mod tests {
             "warning gateway-api CustomResourceDefinition httproutes.gateway.networking.k8s.io",
         ];
         assert_eq!(found(&facts, None, check), expected);
-        facts.definitions = NEEDED.into_iter().map(|it| (it.to_owned(), Some("v1.6.3".into()))).collect();
+        facts.definitions = NEEDED
+            .into_iter()
+            .map(|it| (it.to_owned(), Some("v1.6.3".into())))
+            .collect();
         assert_eq!(found(&facts, None, check), Vec::<String>::new());
     }
 

@@ -8,7 +8,9 @@ use super::facts::{Mesh, workload};
 use super::finding::{Finding, Severity};
 
 pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
-    let outside = mesh.concerned().filter(|(_, it)| *it == Err(Outside::HostNetwork));
+    let outside = mesh
+        .concerned()
+        .filter(|(_, it)| *it == Err(Outside::HostNetwork));
     let workloads: BTreeSet<_> = outside.map(|(pod, _)| workload(pod)).collect();
     let finding = |object| {
         Finding::new(
@@ -30,11 +32,18 @@ mod tests {
     #[test]
     fn only_those_of_the_mesh() {
         let mut facts = facts();
-        for (namespace, name, host) in [("meshed", "a", true), ("meshed", "b", false), ("plain", "c", true)] {
+        for (namespace, name, host) in [
+            ("meshed", "a", true),
+            ("meshed", "b", false),
+            ("plain", "c", true),
+        ] {
             let mut pod = pod(namespace, name, &[]);
             pod.spec.as_mut().expect("a spec").host_network = Some(host);
             facts.pods.push(pod);
         }
-        assert_eq!(found(&facts, None, check), ["info host-network Pod meshed/a"]);
+        assert_eq!(
+            found(&facts, None, check),
+            ["info host-network Pod meshed/a"]
+        );
     }
 }

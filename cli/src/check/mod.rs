@@ -60,19 +60,31 @@ const CHECKS: [fn(&Mesh<'_>) -> Vec<Finding>; 9] = [
 
 /// Prints what was found. Success if nothing is wrong.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let facts = runtime.block_on(async {
-        let access = options.kubeconfig.clone().map_or(Access::Infer, Access::Kubeconfig);
+        let access = options
+            .kubeconfig
+            .clone()
+            .map_or(Access::Infer, Access::Kubeconfig);
         let client = culvert_kube::connect(&access).await?;
         read::facts(&client).await
     })?;
     let findings = find(&facts, options.namespace.as_deref())?;
-    output::print(options.output, &finding::value(&findings, &facts), || Ok(finding::text(&findings)))?;
+    output::print(options.output, &finding::value(&findings, &facts), || {
+        Ok(finding::text(&findings))
+    })?;
     Ok(ExitCode::from(u8::from(finding::wrong(&findings))))
 }
 
 fn find(facts: &Facts, namespace: Option<&str>) -> Result<Vec<Finding>> {
-    let exists = |name: &str| facts.namespaces.iter().any(|it| it.metadata.name.as_deref() == Some(name));
+    let exists = |name: &str| {
+        facts
+            .namespaces
+            .iter()
+            .any(|it| it.metadata.name.as_deref() == Some(name))
+    };
     if let Some(name) = namespace.filter(|it| !exists(it)) {
         bail!("there is no namespace {name}");
     }
@@ -117,8 +129,15 @@ mod tests {
             let code = source.split("#[cfg(test)]").next().unwrap_or_default();
             for (at, _) in code.match_indices("Severity::") {
                 let quoted = code[at..].split('"').nth(1).unwrap_or_default();
-                if !quoted.is_empty() && quoted.bytes().all(|it| it.is_ascii_lowercase() || it == b'-') {
-                    assert!(docs.contains(&format!("`{quoted}`")), "docs/check.md lacks {quoted}");
+                if !quoted.is_empty()
+                    && quoted
+                        .bytes()
+                        .all(|it| it.is_ascii_lowercase() || it == b'-')
+                {
+                    assert!(
+                        docs.contains(&format!("`{quoted}`")),
+                        "docs/check.md lacks {quoted}"
+                    );
                     named += 1;
                 }
             }

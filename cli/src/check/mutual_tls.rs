@@ -34,9 +34,13 @@ enum Mode {
 impl MutualTls {
     pub(crate) fn of(facts: &Facts) -> Self {
         let mut objects: Vec<_> = facts.others("PeerAuthentication").iter().collect();
-        let text = |it: &Value, key: &str| it["metadata"][key].as_str().unwrap_or_default().to_owned();
+        let text =
+            |it: &Value, key: &str| it["metadata"][key].as_str().unwrap_or_default().to_owned();
         objects.sort_by_key(|it| (text(it, "creationTimestamp"), text(it, "name")));
-        let config = facts.others("MeshConfig").iter().find(|it| it["metadata"]["name"] == "default");
+        let config = facts
+            .others("MeshConfig")
+            .iter()
+            .find(|it| it["metadata"]["name"] == "default");
         let root = config.and_then(|it| it["spec"]["rootNamespace"].as_str());
         let all = objects.into_iter().map(|it| {
             let spec = &it["spec"];
@@ -45,10 +49,14 @@ impl MutualTls {
             Policy {
                 namespace: text(it, "namespace"),
                 selector: selector.map(|it| {
-                    it.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+                    it.iter()
+                        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                        .collect()
                 }),
                 mode: mode(&spec["mtls"]),
-                ports: ports.filter_map(|(port, it)| Some((port.parse().ok()?, mode(it)))).collect(),
+                ports: ports
+                    .filter_map(|(port, it)| Some((port.parse().ok()?, mode(it))))
+                    .collect(),
             }
         });
         Self {
@@ -64,9 +72,17 @@ impl MutualTls {
             return false;
         }
         let here = |it: &&Policy| it.namespace == namespace(pod);
-        let selects = |it: &&Policy| it.selector.as_ref().is_some_and(|it| includes(labels(pod), it));
+        let selects = |it: &&Policy| {
+            it.selector
+                .as_ref()
+                .is_some_and(|it| includes(labels(pod), it))
+        };
         let workload = self.all.iter().find(|it| here(it) && selects(it));
-        let wide = |place: &str| self.all.iter().find(|it| it.namespace == place && it.selector.is_none());
+        let wide = |place: &str| {
+            self.all
+                .iter()
+                .find(|it| it.namespace == place && it.selector.is_none())
+        };
         let words = [
             workload.and_then(|it| it.ports.get(&port).copied()),
             workload.map(|it| it.mode),
@@ -104,11 +120,29 @@ mod tests {
         for (all, port_8080, port_9090) in [
             (vec![], false, false),
             (vec![mesh()], true, true),
-            (vec![mesh(), policy("meshed", "n", &permissive)], false, false),
+            (
+                vec![mesh(), policy("meshed", "n", &permissive)],
+                false,
+                false,
+            ),
             (vec![mesh(), policy("plain", "n", &permissive)], true, true),
-            (vec![mesh(), policy("meshed", "n", &json!({"mtls": {"mode": "UNSET"}}))], true, true),
+            (
+                vec![
+                    mesh(),
+                    policy("meshed", "n", &json!({"mtls": {"mode": "UNSET"}})),
+                ],
+                true,
+                true,
+            ),
             (vec![mesh(), policy("meshed", "p", &port)], false, true),
-            (vec![policy("meshed", "a", &permissive), policy("meshed", "b", &strict)], false, false),
+            (
+                vec![
+                    policy("meshed", "a", &permissive),
+                    policy("meshed", "b", &strict),
+                ],
+                false,
+                false,
+            ),
         ] {
             let mut facts = facts();
             facts.others.insert("PeerAuthentication", all.clone());

@@ -44,12 +44,24 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
             .filter(|it| selects(it, target))
             .collect();
         for direction in [Direction::Ingress, Direction::Egress] {
-            let rules: Vec<_> = selecting.iter().flat_map(|it| rules(it, direction)).collect();
-            for rule in rules.iter().filter(|it| !lets_through(it, target, direction)) {
-                let open: Vec<_> = rules.iter().filter(|it| lets_through(it, target, direction)).collect();
+            let rules: Vec<_> = selecting
+                .iter()
+                .flat_map(|it| rules(it, direction))
+                .collect();
+            for rule in rules
+                .iter()
+                .filter(|it| !lets_through(it, target, direction))
+            {
+                let open: Vec<_> = rules
+                    .iter()
+                    .filter(|it| lets_through(it, target, direction))
+                    .collect();
                 if blocked(mesh, rule, &open, &shapes, direction, target_namespace) {
                     let name = rule.policy.metadata.name.as_deref().unwrap_or_default();
-                    let key = (format!("NetworkPolicy {target_namespace}/{name}"), direction == Direction::Egress);
+                    let key = (
+                        format!("NetworkPolicy {target_namespace}/{name}"),
+                        direction == Direction::Egress,
+                    );
                     found.entry(key).or_insert_with(|| workload(target));
                 }
             }
@@ -86,13 +98,27 @@ fn rules(policy: &NetworkPolicy, direction: Direction) -> Vec<Rule<'_>> {
     let Some(spec) = &policy.spec else {
         return Vec::new();
     };
-    let rule = |peers, ports| Rule { policy, peers, ports };
+    let rule = |peers, ports| Rule {
+        policy,
+        peers,
+        ports,
+    };
     match direction {
         Direction::Ingress => (spec.ingress.as_deref().unwrap_or_default().iter())
-            .map(|it| rule(it.from.as_deref().unwrap_or_default(), it.ports.as_deref().unwrap_or_default()))
+            .map(|it| {
+                rule(
+                    it.from.as_deref().unwrap_or_default(),
+                    it.ports.as_deref().unwrap_or_default(),
+                )
+            })
             .collect(),
         Direction::Egress => (spec.egress.as_deref().unwrap_or_default().iter())
-            .map(|it| rule(it.to.as_deref().unwrap_or_default(), it.ports.as_deref().unwrap_or_default()))
+            .map(|it| {
+                rule(
+                    it.to.as_deref().unwrap_or_default(),
+                    it.ports.as_deref().unwrap_or_default(),
+                )
+            })
             .collect(),
     }
 }
@@ -105,12 +131,16 @@ fn is_hbone(port: &NetworkPolicyPort, target: &Pod, direction: Direction) -> boo
     let tcp = port.protocol.as_deref().is_none_or(|it| it == "TCP");
     tcp && match &port.port {
         None => true,
-        Some(IntOrString::Int(first)) => (*first..=port.end_port.unwrap_or(*first)).contains(&HBONE),
+        Some(IntOrString::Int(first)) => {
+            (*first..=port.end_port.unwrap_or(*first)).contains(&HBONE)
+        }
         // A name is looked up in the pod that listens, which for egress is not this one.
         Some(IntOrString::String(name)) => {
             direction == Direction::Ingress && {
                 let containers = target.spec.as_ref().map_or(&[][..], |it| &it.containers);
-                let mut ports = containers.iter().flat_map(|it| it.ports.as_deref().unwrap_or_default());
+                let mut ports = containers
+                    .iter()
+                    .flat_map(|it| it.ports.as_deref().unwrap_or_default());
                 ports.any(|it| it.name.as_ref() == Some(name) && it.container_port == HBONE)
             }
         }
@@ -126,44 +156,77 @@ fn blocked(
     direction: Direction,
     home: &str,
 ) -> bool {
-    let only_udp = rule.ports.iter().all(|it| it.protocol.as_deref().is_some_and(|it| it != "TCP"));
-    let only_dns = rule.ports.iter().all(|it| it.port == Some(IntOrString::Int(DNS)));
-    if only_udp || (only_dns && direction == Direction::Egress) || open.iter().any(|it| it.peers.is_empty()) {
+    let only_udp = rule
+        .ports
+        .iter()
+        .all(|it| it.protocol.as_deref().is_some_and(|it| it != "TCP"));
+    let only_dns = rule
+        .ports
+        .iter()
+        .all(|it| it.port == Some(IntOrString::Int(DNS)));
+    if only_udp
+        || (only_dns && direction == Direction::Egress)
+        || open.iter().any(|it| it.peers.is_empty())
+    {
         return false;
     }
     let open: Vec<_> = open.iter().flat_map(|it| it.peers).collect();
-    let means = |peer: &NetworkPolicyPeer, shape: (&str, &Map), pod: &Pod| is_peer(mesh, peer, home, shape, pod);
+    let means = |peer: &NetworkPolicyPeer, shape: (&str, &Map), pod: &Pod| {
+        is_peer(mesh, peer, home, shape, pod)
+    };
     let passes = |shape, pod| open.iter().any(|it| means(it, shape, pod));
     if rule.peers.is_empty() {
         // Everybody: also who is not there yet.
         return true;
     }
     rule.peers.iter().any(|peer| {
-        let mut met = shapes.iter().filter(|(shape, pod)| means(peer, **shape, pod)).peekable();
+        let mut met = shapes
+            .iter()
+            .filter(|(shape, pod)| means(peer, **shape, pod))
+            .peekable();
         if met.peek().is_some() {
             return met.any(|(shape, pod)| !passes(*shape, pod));
         }
         // It means nobody of the mesh: somebody outside it, or nobody yet.
-        let anybody = (mesh.facts.pods.iter()).any(|it| means(peer, (namespace(it), labels(it)), it));
+        let anybody =
+            (mesh.facts.pods.iter()).any(|it| means(peer, (namespace(it), labels(it)), it));
         peer.ip_block.is_none() && !anybody && !open.contains(&peer)
     })
 }
 
-fn is_peer(mesh: &Mesh<'_>, peer: &NetworkPolicyPeer, home: &str, (place, labels): (&str, &Map), pod: &Pod) -> bool {
+fn is_peer(
+    mesh: &Mesh<'_>,
+    peer: &NetworkPolicyPeer,
+    home: &str,
+    (place, labels): (&str, &Map),
+    pod: &Pod,
+) -> bool {
     if let Some(block) = &peer.ip_block {
-        let ips = pod.status.as_ref().and_then(|it| it.pod_ips.as_deref()).unwrap_or_default();
+        let ips = pod
+            .status
+            .as_ref()
+            .and_then(|it| it.pod_ips.as_deref())
+            .unwrap_or_default();
         let within = |net: &str, ip: &str| {
             let (net, ip) = (net.parse::<ipnet::IpNet>(), ip.parse::<std::net::IpAddr>());
             net.is_ok_and(|net| ip.is_ok_and(|ip| net.contains(&ip)))
         };
         let except = block.except.as_deref().unwrap_or_default();
-        return ips.iter().any(|it| within(&block.cidr, &it.ip) && !except.iter().any(|net| within(net, &it.ip)));
+        return ips.iter().any(|it| {
+            within(&block.cidr, &it.ip) && !except.iter().any(|net| within(net, &it.ip))
+        });
     }
     let there = match &peer.namespace_selector {
         None => place == home,
-        Some(selector) => mesh.namespace_labels(place).is_some_and(|it| selector::matches(selector, it)),
+        Some(selector) => mesh
+            .namespace_labels(place)
+            .is_some_and(|it| selector::matches(selector, it)),
     };
-    there && peer.pod_selector.as_ref().is_none_or(|it| selector::matches(it, labels))
+    there
+        && peer
+            .pod_selector
+            .as_ref()
+            .is_none_or(|it| selector::matches(it, labels))
 }
 
 #[cfg(test)]

@@ -13,13 +13,19 @@ use super::selector;
 const SOURCE: &str = "169.254.7.127/32";
 
 pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
-    let probed: Vec<_> = mesh.concerned_members().filter(|it| is_probed(it)).collect();
+    let probed: Vec<_> = mesh
+        .concerned_members()
+        .filter(|it| is_probed(it))
+        .collect();
     if probed.is_empty() {
         return Vec::new();
     }
     let mut findings = Vec::new();
     if let Some(settings) = &mesh.facts.cilium {
-        if settings.get("enable-bpf-masquerade").is_some_and(|it| it == "true") {
+        if settings
+            .get("enable-bpf-masquerade")
+            .is_some_and(|it| it == "true")
+        {
             findings.push(Finding::new(
                 Severity::Error,
                 "probe-masquerade",
@@ -28,7 +34,12 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
                 "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set bpf.masquerade=false",
             ));
         }
-        if !mesh.facts.others("CiliumClusterwideNetworkPolicy").iter().any(admits) {
+        if !mesh
+            .facts
+            .others("CiliumClusterwideNetworkPolicy")
+            .iter()
+            .any(admits)
+        {
             findings.extend(isolated(mesh, &probed));
         }
     }
@@ -46,35 +57,62 @@ fn isolated(mesh: &Mesh<'_>, probed: &[&Pod]) -> Vec<Finding> {
             let types = spec.policy_types.as_deref();
             policy.metadata.namespace.as_deref() == Some(namespace(pod))
                 && types.is_none_or(|it| it.iter().any(|it| it == "Ingress"))
-                && spec.pod_selector.as_ref().is_none_or(|it| selector::matches(it, labels(pod)))
+                && spec
+                    .pod_selector
+                    .as_ref()
+                    .is_none_or(|it| selector::matches(it, labels(pod)))
         })
     };
-    let workloads: BTreeSet<_> = probed.iter().filter(|it| is_isolated(it)).map(|it| workload(it)).collect();
+    let workloads: BTreeSet<_> = probed
+        .iter()
+        .filter(|it| is_isolated(it))
+        .map(|it| workload(it))
+        .collect();
     let finding = |object| {
         Finding::new(
             Severity::Error,
             "probe-policy",
             object,
-            format!("a NetworkPolicy isolates it, and Cilium does not take probes from {SOURCE} for its node's"),
-            format!("add a CiliumClusterwideNetworkPolicy with ingress fromCIDR {SOURCE} for all endpoints"),
+            format!(
+                "a NetworkPolicy isolates it, and Cilium does not take probes from {SOURCE} for its node's"
+            ),
+            format!(
+                "add a CiliumClusterwideNetworkPolicy with ingress fromCIDR {SOURCE} for all endpoints"
+            ),
         )
     };
     workloads.into_iter().map(finding).collect()
 }
 
 fn admits(policy: &Value) -> bool {
-    let rules = policy["spec"]["ingress"].as_array().map_or(&[][..], Vec::as_slice);
-    let cidrs = rules.iter().filter_map(|it| it["fromCIDR"].as_array()).flatten();
+    let rules = policy["spec"]["ingress"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let cidrs = rules
+        .iter()
+        .filter_map(|it| it["fromCIDR"].as_array())
+        .flatten();
     cidrs.filter_map(Value::as_str).any(|it| it == SOURCE)
 }
 
 /// AWS' strict mode sends all that is a branch interface's pod's out of the node, probes too.
 fn aws(mesh: &Mesh<'_>) -> Option<Finding> {
-    let node = mesh.facts.daemon_sets.iter().find(|it| it.metadata.name.as_deref() == Some("aws-node"))?;
-    let spec = node.spec.as_ref().and_then(|it| it.template.spec.as_ref())?;
+    let node = mesh
+        .facts
+        .daemon_sets
+        .iter()
+        .find(|it| it.metadata.name.as_deref() == Some("aws-node"))?;
+    let spec = node
+        .spec
+        .as_ref()
+        .and_then(|it| it.template.spec.as_ref())?;
     let variable = |name: &str| {
-        let mut all = spec.containers.iter().flat_map(|it| it.env.as_deref().unwrap_or_default());
-        all.find(|it| it.name == name).and_then(|it| it.value.as_deref())
+        let mut all = spec
+            .containers
+            .iter()
+            .flat_map(|it| it.env.as_deref().unwrap_or_default());
+        all.find(|it| it.name == name)
+            .and_then(|it| it.value.as_deref())
     };
     let eni = variable("ENABLE_POD_ENI") == Some("true");
     (eni && variable("POD_SECURITY_GROUP_ENFORCING_MODE") != Some("standard")).then(|| {
@@ -93,8 +131,13 @@ fn is_probed(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else {
         return false;
     };
-    let all = spec.containers.iter().chain(spec.init_containers.as_deref().unwrap_or_default());
-    let mut probes = all.flat_map(|it| [&it.liveness_probe, &it.readiness_probe, &it.startup_probe]).flatten();
+    let all = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.as_deref().unwrap_or_default());
+    let mut probes = all
+        .flat_map(|it| [&it.liveness_probe, &it.readiness_probe, &it.startup_probe])
+        .flatten();
     probes.any(|it: &Probe| it.http_get.is_some() || it.tcp_socket.is_some() || it.grpc.is_some())
 }
 
@@ -126,7 +169,10 @@ mod tests {
         cilium(&mut facts, "false");
         assert_eq!(found(&facts, None, check), NONE);
         cilium(&mut facts, "true");
-        assert_eq!(found(&facts, None, check), ["error probe-masquerade ConfigMap kube-system/cilium-config"]);
+        assert_eq!(
+            found(&facts, None, check),
+            ["error probe-masquerade ConfigMap kube-system/cilium-config"]
+        );
         assert_eq!(found(&facts, Some("plain"), check), NONE);
         let mut facts = probed(json!({"exec": {"command": ["true"]}}));
         cilium(&mut facts, "true");
@@ -138,14 +184,22 @@ mod tests {
         let mut facts = probed(json!({"httpGet": {"port": 1}}));
         cilium(&mut facts, "false");
         let policy = |types: Value| {
-            object(json!({"metadata": {"namespace": "meshed", "name": "p"}, "spec": {"podSelector": {}, "policyTypes": types}}))
+            object(
+                json!({"metadata": {"namespace": "meshed", "name": "p"}, "spec": {"podSelector": {}, "policyTypes": types}}),
+            )
         };
         facts.network_policies = vec![policy(json!(["Egress"]))];
         assert_eq!(found(&facts, None, check), NONE);
         facts.network_policies = vec![policy(json!(["Ingress"]))];
-        assert_eq!(found(&facts, None, check), ["error probe-policy Pod meshed/web"]);
-        let admitting = json!({"spec": {"endpointSelector": {}, "ingress": [{"fromCIDR": [SOURCE]}]}});
-        facts.others.insert("CiliumClusterwideNetworkPolicy", vec![admitting]);
+        assert_eq!(
+            found(&facts, None, check),
+            ["error probe-policy Pod meshed/web"]
+        );
+        let admitting =
+            json!({"spec": {"endpointSelector": {}, "ingress": [{"fromCIDR": [SOURCE]}]}});
+        facts
+            .others
+            .insert("CiliumClusterwideNetworkPolicy", vec![admitting]);
         assert_eq!(found(&facts, None, check), NONE);
     }
 
@@ -160,9 +214,12 @@ mod tests {
                 false,
             ),
         ] {
-            facts.daemon_sets = vec![object(json!({"metadata": {"name": "aws-node", "namespace": "kube-system"},
-                "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "aws-node", "env": env}]}}}}))];
-            let expected = blocked.then_some("error probe-masquerade DaemonSet kube-system/aws-node");
+            facts.daemon_sets = vec![object(
+                json!({"metadata": {"name": "aws-node", "namespace": "kube-system"},
+                "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "aws-node", "env": env}]}}}}),
+            )];
+            let expected =
+                blocked.then_some("error probe-masquerade DaemonSet kube-system/aws-node");
             assert_eq!(found(&facts, None, check), expected.as_slice(), "{env}");
         }
     }

@@ -31,7 +31,10 @@ const OTHERS: [(&str, &str, &str); 7] = [
 
 /// Everything that checks look at.
 pub(crate) async fn facts(client: &Client) -> Result<Facts> {
-    let version = client.apiserver_version().await.context("the API server does not answer")?;
+    let version = client
+        .apiserver_version()
+        .await
+        .context("the API server does not answer")?;
     let mut facts = Facts {
         version: version.git_version,
         ..Facts::default()
@@ -50,7 +53,9 @@ pub(crate) async fn facts(client: &Client) -> Result<Facts> {
         .into_iter()
         .map(|it| {
             let annotations = it.metadata.annotations.unwrap_or_default();
-            let version = annotations.get("gateway.networking.k8s.io/bundle-version").cloned();
+            let version = annotations
+                .get("gateway.networking.k8s.io/bundle-version")
+                .cloned();
             (it.metadata.name.unwrap_or_default(), version)
         })
         .collect();
@@ -138,6 +143,9 @@ mod tests {
             ..Facts::default()
         };
         let found = unread(&facts);
-        assert_eq!((found[0].check, found[0].object.as_str()), ("unread", "Pod"));
+        assert_eq!(
+            (found[0].check, found[0].object.as_str()),
+            ("unread", "Pod")
+        );
     }
 }

@@ -16,7 +16,10 @@ const PARTS: [(&str, &str); 3] = [
 const CAPTURED: &str = "culvert.dev/Captured";
 
 pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
-    let there: Vec<_> = PARTS.iter().filter(|(name, kind)| is_there(mesh, name, kind)).collect();
+    let there: Vec<_> = PARTS
+        .iter()
+        .filter(|(name, kind)| is_there(mesh, name, kind))
+        .collect();
     if there.is_empty() {
         return vec![Finding::new(
             Severity::Info,
@@ -30,16 +33,35 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
     for (name, kind) in PARTS {
         let object = format!("{kind} {SYSTEM_NAMESPACE}/{name}");
         if !is_there(mesh, name, kind) {
-            findings.push(Finding::new(Severity::Error, "not-ready", object, "is missing", "culvert install"));
+            findings.push(Finding::new(
+                Severity::Error,
+                "not-ready",
+                object,
+                "is missing",
+                "culvert install",
+            ));
             continue;
         }
         let pods: Vec<_> = (mesh.facts.pods.iter())
             .filter(|it| namespace(it) == SYSTEM_NAMESPACE)
-            .filter(|it| labels(it).get("app.kubernetes.io/name").is_some_and(|it| it == name))
+            .filter(|it| {
+                labels(it)
+                    .get("app.kubernetes.io/name")
+                    .is_some_and(|it| it == name)
+            })
             .collect();
         if pods.is_empty() {
-            let remedy = format!("kubectl -n {SYSTEM_NAMESPACE} describe {} {name}", kind.to_lowercase());
-            findings.push(Finding::new(Severity::Error, "not-ready", object, "has no pods", remedy));
+            let remedy = format!(
+                "kubectl -n {SYSTEM_NAMESPACE} describe {} {name}",
+                kind.to_lowercase()
+            );
+            findings.push(Finding::new(
+                Severity::Error,
+                "not-ready",
+                object,
+                "has no pods",
+                remedy,
+            ));
         }
         findings.extend(pods.into_iter().filter_map(not_ready));
     }
@@ -60,13 +82,21 @@ fn is_there(mesh: &Mesh<'_>, name: &str, kind: &str) -> bool {
 /// What keeps one of the mesh's own pods from being ready.
 fn not_ready(pod: &Pod) -> Option<Finding> {
     let status = pod.status.as_ref();
-    let conditions = status.and_then(|it| it.conditions.as_deref()).unwrap_or_default();
+    let conditions = status
+        .and_then(|it| it.conditions.as_deref())
+        .unwrap_or_default();
     let named = |kind: &str| conditions.iter().find(|it| it.type_ == kind);
-    if pod.metadata.deletion_timestamp.is_some() || named("Ready").is_some_and(|it| it.status == "True") {
+    if pod.metadata.deletion_timestamp.is_some()
+        || named("Ready").is_some_and(|it| it.status == "True")
+    {
         return None;
     }
-    let containers = status.and_then(|it| it.container_statuses.as_deref()).unwrap_or_default();
-    let waiting = containers.iter().find_map(|it| it.state.as_ref()?.waiting.as_ref());
+    let containers = status
+        .and_then(|it| it.container_statuses.as_deref())
+        .unwrap_or_default();
+    let waiting = containers
+        .iter()
+        .find_map(|it| it.state.as_ref()?.waiting.as_ref());
     let why = match (waiting, named("PodScheduled")) {
         (Some(it), _) => [it.reason.as_deref(), it.message.as_deref()],
         (None, Some(it)) if it.status != "True" => [it.reason.as_deref(), it.message.as_deref()],
@@ -74,7 +104,11 @@ fn not_ready(pod: &Pod) -> Option<Finding> {
     };
     let why: Vec<_> = why.into_iter().flatten().collect();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let node = pod.spec.as_ref().and_then(|it| it.node_name.as_deref()).unwrap_or("no node");
+    let node = pod
+        .spec
+        .as_ref()
+        .and_then(|it| it.node_name.as_deref())
+        .unwrap_or("no node");
     Some(Finding::new(
         Severity::Error,
         "not-ready",
@@ -89,14 +123,25 @@ fn uncaptured(mesh: &Mesh<'_>) -> Vec<Finding> {
     let mut groups = BTreeMap::<_, usize>::new();
     for pod in mesh.concerned_members() {
         let status = pod.status.as_ref();
-        let conditions = status.and_then(|it| it.conditions.as_deref()).unwrap_or_default();
-        let Some(captured) = conditions.iter().find(|it| it.type_ == CAPTURED && it.status != "True") else {
+        let conditions = status
+            .and_then(|it| it.conditions.as_deref())
+            .unwrap_or_default();
+        let Some(captured) = conditions
+            .iter()
+            .find(|it| it.type_ == CAPTURED && it.status != "True")
+        else {
             continue;
         };
         let failed = captured.reason.as_deref() == Some("Failed");
-        let severity = if failed { Severity::Error } else { Severity::Warning };
+        let severity = if failed {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
         let message = captured.message.clone().unwrap_or_default();
-        *groups.entry((severity, workload(pod), message)).or_default() += 1;
+        *groups
+            .entry((severity, workload(pod), message))
+            .or_default() += 1;
     }
     let finding = |((severity, object, message), count)| {
         Finding::new(
@@ -119,8 +164,14 @@ mod tests {
     use serde_json::json;
 
     fn part(name: &str, ready: &str) -> Pod {
-        let mut pod = pod(SYSTEM_NAMESPACE, &format!("{name}-x"), &[("app.kubernetes.io/name", name)]);
-        pod.status = Some(object(json!({"conditions": [{"type": "Ready", "status": ready}]})));
+        let mut pod = pod(
+            SYSTEM_NAMESPACE,
+            &format!("{name}-x"),
+            &[("app.kubernetes.io/name", name)],
+        );
+        pod.status = Some(object(
+            json!({"conditions": [{"type": "Ready", "status": ready}]}),
+        ));
         pod
     }
 
@@ -135,30 +186,53 @@ mod tests {
 
     #[test]
     fn what_is_missing_and_what_is_not_ready() {
-        assert_eq!(found(&facts(), None, check), ["info not-installed Namespace culvert-system"]);
+        assert_eq!(
+            found(&facts(), None, check),
+            ["info not-installed Namespace culvert-system"]
+        );
         assert_eq!(found(&installed(), None, check), Vec::<String>::new());
         let mut half = installed();
         half.daemon_sets.pop();
-        assert_eq!(found(&half, None, check), ["error not-ready DaemonSet culvert-system/culvert-ztunnel"]);
+        assert_eq!(
+            found(&half, None, check),
+            ["error not-ready DaemonSet culvert-system/culvert-ztunnel"]
+        );
         let mut empty = installed();
         empty.pods.remove(0);
-        assert_eq!(found(&empty, None, check), ["error not-ready Deployment culvert-system/culvert-controller"]);
+        assert_eq!(
+            found(&empty, None, check),
+            ["error not-ready Deployment culvert-system/culvert-controller"]
+        );
         let mut waits = installed();
         waits.pods[1] = part("culvert-agent", "False");
-        waits.pods[1].status.as_mut().expect("a status").container_statuses = Some(vec![object(json!({
+        waits.pods[1]
+            .status
+            .as_mut()
+            .expect("a status")
+            .container_statuses = Some(vec![object(json!({
             "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}},
         }))]);
-        assert_eq!(found(&waits, None, check), ["error not-ready Pod culvert-system/culvert-agent-x"]);
+        assert_eq!(
+            found(&waits, None, check),
+            ["error not-ready Pod culvert-system/culvert-agent-x"]
+        );
         let message = &check(&Mesh::new(&waits, None))[0].message;
-        assert!(message.ends_with("ErrImagePull: no such image"), "{message}");
+        assert!(
+            message.ends_with("ErrImagePull: no such image"),
+            "{message}"
+        );
     }
 
     #[test]
     fn pods_that_are_not_captured() {
         for (status, reason, expected) in [
             ("True", "Captured", None),
-            ("False", "Pending", Some("warning not-captured Pod meshed/web")),
+            (
+                "False",
+                "Pending",
+                Some("warning not-captured Pod meshed/web"),
+            ),
             ("False", "Failed", Some("error not-captured Pod meshed/web")),
         ] {
             let mut facts = installed();

@@ -13,11 +13,27 @@ use super::finding::{Finding, Severity};
 use super::mutual_tls::MutualTls;
 use super::selector::includes;
 
-const SCRAPERS: [&str; 7] =
-    ["prometheus", "vmagent", "victoria-metrics-agent", "alloy", "opentelemetry-collector", "otel-collector", "grafana-agent"];
+const SCRAPERS: [&str; 7] = [
+    "prometheus",
+    "vmagent",
+    "victoria-metrics-agent",
+    "alloy",
+    "opentelemetry-collector",
+    "otel-collector",
+    "grafana-agent",
+];
 const INGRESSES: [&str; 11] = [
-    "ingress-nginx", "nginx-ingress", "traefik", "haproxy-ingress", "kubernetes-ingress", "contour", "kong", "emissary-ingress",
-    "ambassador", "gateway-helm", "apisix",
+    "ingress-nginx",
+    "nginx-ingress",
+    "traefik",
+    "haproxy-ingress",
+    "kubernetes-ingress",
+    "contour",
+    "kong",
+    "emissary-ingress",
+    "ambassador",
+    "gateway-helm",
+    "apisix",
 ];
 
 pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
@@ -32,22 +48,41 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
 fn scraped(mesh: &Mesh<'_>, tls: &MutualTls) -> Vec<Finding> {
     let mut refused = BTreeSet::new();
     for pod in mesh.concerned_members() {
-        let services = mesh.facts.services.iter().filter(|it| selects(it, pod)).map(|it| &it.metadata);
+        let services = mesh
+            .facts
+            .services
+            .iter()
+            .filter(|it| selects(it, pod))
+            .map(|it| &it.metadata);
         for metadata in services.chain([&pod.metadata]) {
             let annotation = |key: &str| metadata.annotations.as_ref().and_then(|it| it.get(key));
             if annotation("prometheus.io/scrape").map(String::as_str) != Some("true") {
                 continue;
             }
             let port = annotation("prometheus.io/port").and_then(|it| it.parse().ok());
-            let ports = port.map_or_else(|| container_ports(pod).map(|(_, it)| it).collect(), |it| vec![it]);
-            refused.extend(ports.into_iter().filter(|it| tls.refuses_plain(pod, *it)).map(|it| (workload(pod), it)));
+            let ports = port.map_or_else(
+                || container_ports(pod).map(|(_, it)| it).collect(),
+                |it| vec![it],
+            );
+            refused.extend(
+                ports
+                    .into_iter()
+                    .filter(|it| tls.refuses_plain(pod, *it))
+                    .map(|it| (workload(pod), it)),
+            );
         }
     }
     let (all, outside) = outsiders(mesh, &SCRAPERS);
     let (severity, who) = match outside.first() {
-        Some(name) => (Severity::Error, format!("{name}, which is outside the mesh,")),
+        Some(name) => (
+            Severity::Error,
+            format!("{name}, which is outside the mesh,"),
+        ),
         None if all > 0 => return Vec::new(),
-        None => (Severity::Warning, "whoever reads its metrics from outside the mesh".to_owned()),
+        None => (
+            Severity::Warning,
+            "whoever reads its metrics from outside the mesh".to_owned(),
+        ),
     };
     let finding = |(object, port)| {
         Finding::new(
@@ -77,14 +112,26 @@ fn entered(mesh: &Mesh<'_>, tls: &MutualTls) -> Vec<Finding> {
                     namespace(it) == place && label == Some(name)
                 };
                 let pods: Vec<_> = mesh.facts.pods.iter().filter(is_its).collect();
-                (pods.len(), pods.into_iter().filter(|it| !mesh.has(it)).map(workload).collect())
+                (
+                    pods.len(),
+                    pods.into_iter()
+                        .filter(|it| !mesh.has(it))
+                        .map(workload)
+                        .collect(),
+                )
             }
             None => (all, outside.clone()),
         };
         let (severity, who) = match outside.first() {
-            Some(name) => (Severity::Error, format!("{name}, which is outside the mesh,")),
+            Some(name) => (
+                Severity::Error,
+                format!("{name}, which is outside the mesh,"),
+            ),
             None if known > 0 => continue,
-            None => (Severity::Warning, "whoever serves it from outside the mesh".to_owned()),
+            None => (
+                Severity::Warning,
+                "whoever serves it from outside the mesh".to_owned(),
+            ),
         };
         findings.push(Finding::new(
             severity,
@@ -106,9 +153,16 @@ fn exposed(mesh: &Mesh<'_>, tls: &MutualTls) -> Vec<Finding> {
         if !matches!(kind, "NodePort" | "LoadBalancer") {
             continue;
         }
-        let pods: Vec<_> = mesh.concerned_members().filter(|it| selects(service, it)).collect();
+        let pods: Vec<_> = mesh
+            .concerned_members()
+            .filter(|it| selects(service, it))
+            .collect();
         let ports = spec.and_then(|it| it.ports.as_deref()).unwrap_or_default();
-        let refuses = |pod: &Pod| ports.iter().any(|it| target(it, pod).is_some_and(|it| tls.refuses_plain(pod, it)));
+        let refuses = |pod: &Pod| {
+            ports
+                .iter()
+                .any(|it| target(it, pod).is_some_and(|it| tls.refuses_plain(pod, it)))
+        };
         let Some(pod) = pods.into_iter().find(|it| refuses(it)) else {
             continue;
         };
@@ -127,7 +181,8 @@ fn exposed(mesh: &Mesh<'_>, tls: &MutualTls) -> Vec<Finding> {
 fn refused(mesh: &Mesh<'_>, tls: &MutualTls, backend: &Backend) -> Option<String> {
     let service = mesh.facts.services.iter().find(|it| {
         let metadata = &it.metadata;
-        metadata.namespace.as_ref() == Some(&backend.namespace) && metadata.name.as_ref() == Some(&backend.service)
+        metadata.namespace.as_ref() == Some(&backend.namespace)
+            && metadata.name.as_ref() == Some(&backend.service)
     })?;
     let ports = service.spec.as_ref()?.ports.as_deref().unwrap_or_default();
     let meant = |port: &&ServicePort| match &backend.port {
@@ -148,17 +203,29 @@ fn outsiders(mesh: &Mesh<'_>, names: &[&str]) -> (usize, Vec<String>) {
     let known = |name: &str| names.contains(&name);
     let is_one = |pod: &&Pod| {
         let all = labels(pod);
-        let labelled = ["app.kubernetes.io/name", "app", "k8s-app"].iter().any(|it| all.get(*it).is_some_and(|it| known(it)));
+        let labelled = ["app.kubernetes.io/name", "app", "k8s-app"]
+            .iter()
+            .any(|it| all.get(*it).is_some_and(|it| known(it)));
         let containers = pod.spec.as_ref().map_or(&[][..], |it| &it.containers);
         let image = |image: &str| {
             let name = image.rsplit('/').next().unwrap_or_default();
             known(name.split([':', '@']).next().unwrap_or_default())
         };
-        let waypoint = all.get(culvert_enrolment::keys::GATEWAY_CLASS).is_some_and(|it| it == WAYPOINT_CLASS);
-        !waypoint && (labelled || containers.iter().any(|it| it.image.as_deref().is_some_and(image)))
+        let waypoint = all
+            .get(culvert_enrolment::keys::GATEWAY_CLASS)
+            .is_some_and(|it| it == WAYPOINT_CLASS);
+        !waypoint
+            && (labelled
+                || containers
+                    .iter()
+                    .any(|it| it.image.as_deref().is_some_and(image)))
     };
     let all: Vec<_> = mesh.facts.pods.iter().filter(is_one).collect();
-    let outside: BTreeSet<_> = all.iter().filter(|it| !mesh.has(it)).map(|it| workload(it)).collect();
+    let outside: BTreeSet<_> = all
+        .iter()
+        .filter(|it| !mesh.has(it))
+        .map(|it| workload(it))
+        .collect();
     (all.len(), outside.into_iter().collect())
 }
 
@@ -174,15 +241,17 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
     match &port.target_port {
         None => number(port.port),
         Some(IntOrString::Int(it)) => number(*it),
-        Some(IntOrString::String(name)) => {
-            container_ports(pod).find(|(it, _)| *it == Some(name.as_str())).map(|(_, it)| it)
-        }
+        Some(IntOrString::String(name)) => container_ports(pod)
+            .find(|(it, _)| *it == Some(name.as_str()))
+            .map(|(_, it)| it),
     }
 }
 
 fn container_ports(pod: &Pod) -> impl Iterator<Item = (Option<&str>, u16)> {
     let containers = pod.spec.as_ref().map_or(&[][..], |it| &it.containers);
-    let ports = containers.iter().flat_map(|it| it.ports.as_deref().unwrap_or_default());
+    let ports = containers
+        .iter()
+        .flat_map(|it| it.ports.as_deref().unwrap_or_default());
     ports.filter_map(|it| Some((it.name.as_deref(), u16::try_from(it.container_port).ok()?)))
 }
 

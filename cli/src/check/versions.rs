@@ -23,7 +23,10 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
             Severity::Error,
             "kubernetes-version",
             "Kubernetes",
-            format!("{version} is older than {}.{}, the oldest that Culvert works with", KUBERNETES.0, KUBERNETES.1),
+            format!(
+                "{version} is older than {}.{}, the oldest that Culvert works with",
+                KUBERNETES.0, KUBERNETES.1
+            ),
             "upgrade the cluster",
         )),
         Some(_) => {}
@@ -48,14 +51,26 @@ fn kernels(mesh: &Mesh<'_>) -> Vec<Finding> {
             continue;
         };
         if info.operating_system != "linux" {
-            let message = format!("runs {}: its pods stay outside the mesh", info.operating_system);
-            findings.push(Finding::new(Severity::Info, "node-system", object, message, ""));
+            let message = format!(
+                "runs {}: its pods stay outside the mesh",
+                info.operating_system
+            );
+            findings.push(Finding::new(
+                Severity::Info,
+                "node-system",
+                object,
+                message,
+                "",
+            ));
         } else if number(&info.kernel_version).is_some_and(|it| it < KERNEL) {
             findings.push(Finding::new(
                 Severity::Error,
                 "node-kernel",
                 object,
-                format!("kernel {} is older than {}.{}", info.kernel_version, KERNEL.0, KERNEL.1),
+                format!(
+                    "kernel {} is older than {}.{}",
+                    info.kernel_version, KERNEL.0, KERNEL.1
+                ),
                 "upgrade the node's system",
             ));
         }
@@ -64,8 +79,15 @@ fn kernels(mesh: &Mesh<'_>) -> Vec<Finding> {
 }
 
 fn skewed(mesh: &Mesh<'_>) -> Vec<Finding> {
-    let own = || mesh.facts.pods.iter().filter(|it| namespace(it) == culvert_enrolment::SYSTEM_NAMESPACE);
-    let of = |part: &'static str| own().filter(move |it| labels(it).get(PART).is_some_and(|it| it == part));
+    let own = || {
+        mesh.facts
+            .pods
+            .iter()
+            .filter(|it| namespace(it) == culvert_enrolment::SYSTEM_NAMESPACE)
+    };
+    let of = |part: &'static str| {
+        own().filter(move |it| labels(it).get(PART).is_some_and(|it| it == part))
+    };
     let controllers: BTreeSet<_> = of("culvert-controller").filter_map(version).collect();
     // While the controllers themselves are upgraded, the older ones still have the word.
     let Some(controller) = controllers.first() else {
@@ -129,10 +151,12 @@ mod tests {
             ("linux", "4.19.0-27-amd64", Some("error node-kernel Node n")),
             ("windows", "10.0.20348.1", Some("info node-system Node n")),
         ] {
-            facts.nodes = vec![object(json!({"metadata": {"name": "n"}, "status": {"nodeInfo": {
-                "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": kernel, "kubeProxyVersion": "",
-                "kubeletVersion": "", "machineID": "", "operatingSystem": system, "osImage": "", "systemUUID": "",
-            }}}))];
+            facts.nodes = vec![object(
+                json!({"metadata": {"name": "n"}, "status": {"nodeInfo": {
+                    "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": kernel, "kubeProxyVersion": "",
+                    "kubeletVersion": "", "machineID": "", "operatingSystem": system, "osImage": "", "systemUUID": "",
+                }}}),
+            )];
             assert_eq!(found(&facts, None, check), expected.as_slice(), "{kernel}");
         }
     }
@@ -141,14 +165,32 @@ mod tests {
     fn agents_and_ztunnels_follow_their_controller() {
         let mut facts = facts();
         facts.version = "v1.36.3".into();
-        let part = |part: &str, version: &str| pod("culvert-system", part, &[(PART, part), ("app.kubernetes.io/version", version)]);
+        let part = |part: &str, version: &str| {
+            pod(
+                "culvert-system",
+                part,
+                &[(PART, part), ("app.kubernetes.io/version", version)],
+            )
+        };
         for (agent, ztunnel, expected) in [
             ("1.5.0", "1.5.2", NONE.to_vec()),
             ("1.4.9", "1.5.0", NONE.to_vec()),
-            ("1.6.0", "1.5.0", vec!["error version-skew DaemonSet culvert-system/culvert-agent".to_owned()]),
-            ("1.5.0", "1.3.0", vec!["error version-skew DaemonSet culvert-system/culvert-ztunnel".to_owned()]),
+            (
+                "1.6.0",
+                "1.5.0",
+                vec!["error version-skew DaemonSet culvert-system/culvert-agent".to_owned()],
+            ),
+            (
+                "1.5.0",
+                "1.3.0",
+                vec!["error version-skew DaemonSet culvert-system/culvert-ztunnel".to_owned()],
+            ),
         ] {
-            facts.pods = vec![part("culvert-controller", "1.5.0"), part("culvert-agent", agent), part("culvert-ztunnel", ztunnel)];
+            facts.pods = vec![
+                part("culvert-controller", "1.5.0"),
+                part("culvert-agent", agent),
+                part("culvert-ztunnel", ztunnel),
+            ];
             assert_eq!(found(&facts, None, check), expected, "{agent} {ztunnel}");
         }
     }
