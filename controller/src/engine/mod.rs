@@ -249,6 +249,8 @@ impl Engine {
 mod step;
 
 #[cfg(test)]
+mod deployed;
+#[cfg(test)]
 pub(crate) mod property;
 #[cfg(test)]
 pub(crate) mod tests;
