@@ -34,6 +34,14 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Whether all of these kinds could be read: of the others nobody can say that something is missing.
+    pub(crate) fn saw(&self, kinds: &[&str]) -> bool {
+        !self
+            .unread
+            .iter()
+            .any(|(kind, _)| kinds.contains(&kind.as_str()))
+    }
+
     /// Objects of a kind without generated types.
     pub(crate) fn others(&self, kind: &str) -> &[Value] {
         self.others.get(kind).map_or(&[], Vec::as_slice)
@@ -53,12 +61,12 @@ impl<'a> Mesh<'a> {
     pub(crate) fn new(facts: &'a Facts, joining: Option<&'a str>) -> Self {
         let mut namespaces: BTreeMap<&str, Map> = BTreeMap::new();
         for it in &facts.namespaces {
-            let mut labels = it.metadata.labels.clone().unwrap_or_default();
             let name = it.metadata.name.as_deref().unwrap_or_default();
-            if joining == Some(name) {
-                labels.insert(keys::DATAPLANE_MODE.into(), "ambient".into());
-            }
-            namespaces.insert(name, labels);
+            namespaces.insert(name, it.metadata.labels.clone().unwrap_or_default());
+        }
+        if let Some(name) = joining {
+            let labels = namespaces.entry(name).or_default();
+            labels.insert(keys::DATAPLANE_MODE.into(), "ambient".into());
         }
         let pods = facts.pods.iter().map(|pod| (pod, decide(pod, &namespaces)));
         Self {

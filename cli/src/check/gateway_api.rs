@@ -15,6 +15,9 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
     let install = "kubectl apply --server-side -f \
         https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.6.3/standard-install.yaml";
     let mut findings = Vec::new();
+    if !mesh.facts.saw(&["CustomResourceDefinition"]) {
+        return findings;
+    }
     for name in NEEDED {
         let object = format!("CustomResourceDefinition {name}");
         match mesh.facts.definitions.get(name) {
@@ -68,6 +71,13 @@ mod tests {
             .into_iter()
             .map(|it| (it.to_owned(), Some("v1.6.3".into())))
             .collect();
+        assert_eq!(found(&facts, None, check), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_missing() {
+        let mut facts = facts();
+        facts.unread = vec![("CustomResourceDefinition".into(), "forbidden".into())];
         assert_eq!(found(&facts, None, check), Vec::<String>::new());
     }
 

@@ -79,13 +79,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn find(facts: &Facts, namespace: Option<&str>) -> Result<Vec<Finding>> {
-    let exists = |name: &str| {
-        facts
+    let known = |name: &str| {
+        let mut names = facts
             .namespaces
             .iter()
-            .any(|it| it.metadata.name.as_deref() == Some(name))
+            .map(|it| it.metadata.name.as_deref());
+        facts.namespaces.is_empty() || names.any(|it| it == Some(name))
     };
-    if let Some(name) = namespace.filter(|it| !exists(it)) {
+    if let Some(name) = namespace.filter(|it| !known(it)) {
         bail!("there is no namespace {name}");
     }
     let mesh = Mesh::new(facts, namespace);
@@ -104,6 +105,8 @@ mod tests {
         let mut facts = testing::facts();
         facts.version = "v1.20.0".into();
         assert!(find(&facts, Some("nowhere")).is_err());
+        // Credentials that may not list namespaces do not make it a wrong name.
+        assert!(find(&Facts::default(), Some("nowhere")).is_ok());
         let found = find(&facts, Some("plain")).expect("findings");
         assert_eq!(found.first().map(|it| it.check), Some("kubernetes-version"));
         assert_eq!(found.last().map(|it| it.check), Some("not-installed"));

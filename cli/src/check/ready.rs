@@ -16,6 +16,9 @@ const PARTS: [(&str, &str); 3] = [
 const CAPTURED: &str = "culvert.dev/Captured";
 
 pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
+    if !mesh.facts.saw(&["Deployment", "DaemonSet", "Pod"]) {
+        return Vec::new();
+    }
     let there: Vec<_> = PARTS
         .iter()
         .filter(|(name, kind)| is_there(mesh, name, kind))
@@ -97,6 +100,12 @@ fn not_ready(pod: &Pod) -> Option<Finding> {
     let waiting = containers
         .iter()
         .find_map(|it| it.state.as_ref()?.waiting.as_ref());
+    let unscheduled = named("PodScheduled").is_some_and(|it| it.status != "True");
+    let look = if waiting.is_some() || unscheduled {
+        "describe pod"
+    } else {
+        "logs"
+    };
     let why = match (waiting, named("PodScheduled")) {
         (Some(it), _) => [it.reason.as_deref(), it.message.as_deref()],
         (None, Some(it)) if it.status != "True" => [it.reason.as_deref(), it.message.as_deref()],
@@ -114,7 +123,7 @@ fn not_ready(pod: &Pod) -> Option<Finding> {
         "not-ready",
         format!("Pod {SYSTEM_NAMESPACE}/{name}"),
         format!("is not ready, on {node}: {}", why.join(": ")),
-        format!("kubectl -n {SYSTEM_NAMESPACE} logs {name}"),
+        format!("kubectl -n {SYSTEM_NAMESPACE} {look} {name}"),
     ))
 }
 
@@ -191,6 +200,9 @@ mod tests {
             ["info not-installed Namespace culvert-system"]
         );
         assert_eq!(found(&installed(), None, check), Vec::<String>::new());
+        let mut blind = facts();
+        blind.unread = vec![("Pod".into(), "forbidden".into())];
+        assert_eq!(found(&blind, None, check), Vec::<String>::new());
         let mut half = installed();
         half.daemon_sets.pop();
         assert_eq!(
