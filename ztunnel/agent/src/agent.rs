@@ -34,6 +34,7 @@ use crate::report;
 use crate::source::XdsPods;
 use crate::status::Statuses;
 use crate::store::{Lock, Store};
+use crate::upkeep;
 use crate::worker::Context;
 
 /// The socket that ztunnels connect to, in the run directory.
@@ -110,13 +111,14 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     };
     let tools = detect(run_dir, config.rules).await?;
     tracing::info!(rules = tools.name(), ipv6 = tools.ipv6(), "capture backend");
+    statuses.made_by(tools.name());
     let store = Store::load(run_dir, lock).map_err(file(run_dir))?;
-    let kubernetes = &config.kubernetes;
-    if kubernetes.enabled {
-        kubernetes::find_again(&store, &kubernetes.proc);
+    if config.kubernetes {
+        kubernetes::find_again(&store, &config.proc);
     }
     let cx = Arc::new(Context::new(tools, store, statuses, config.audit_interval));
     let manager = Manager::resume(Arc::clone(&cx), drain.clone());
+    task::spawn("node rules", upkeep::run(Arc::clone(&cx), drain.clone()));
 
     let socket = run_dir.join(ZDS_SOCKET);
     let server = Server::bind(&socket).map_err(file(&socket))?;
@@ -125,12 +127,10 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     owner.done();
 
     let (events, told) = mpsc::unbounded_channel();
-    if kubernetes.enabled {
-        let client = kubernetes::connect(kubernetes).await?;
+    if config.kubernetes {
+        let client = kubernetes::connect(&config).await?;
         let parts = kubernetes::Parts {
-            config: kubernetes.clone(),
-            name: config.node.clone(),
-            run_dir: run_dir.to_owned(),
+            config: config.clone(),
             context: Arc::clone(&cx),
             ready: ready.clone(),
         };
@@ -218,8 +218,8 @@ fn admin(config: &Config, ready: &Ready, statuses: &Statuses) -> Result<(), Agen
             async { response }
         })
         .route(Method::GET, "/config_dump", move |_query| {
-            let pods = statuses.all();
-            async move { Response::json(&serde_json::json!({ "pods": pods })) }
+            let (pods, rules) = (statuses.all(), statuses.rules());
+            async move { Response::json(&serde_json::json!({ "rules": rules, "pods": pods })) }
         });
     let socket = config.run_dir.join(ADMIN_SOCKET);
     admin.serve_unix(&socket).map_err(file(&socket))?;

@@ -4,24 +4,33 @@
 //! Invariants: everything here is synchronous and level-triggered, so that it may be interrupted after
 //! any step and called again; nothing that is not ours is changed; success is only ever what was read back.
 
+pub mod backend;
+pub mod command;
 pub mod connections;
+pub mod iptables;
+pub mod nftables;
+pub mod node;
 pub mod plan;
+pub mod probes;
 pub mod rules;
 pub mod saved;
 pub mod tools;
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use culvert_runtime::netns::{Netns, NetnsId};
 
 use crate::netlink::{conntrack, nft, route};
+use crate::place::Place;
 use crate::pod::Pod;
+use backend::Backend;
+use command::ToolError;
 use connections::Connection;
 use plan::Step;
-use rules::{Family, Spec};
-use tools::{ToolError, Tools};
+use rules::{Family, Rules as _, Spec};
+use tools::Tools;
 
 /// Why a namespace is not captured.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +63,7 @@ pub enum CaptureError {
     /// IPv6 would go around the mesh.
     #[error("the pod has the address {0}, but IPv6 cannot be captured on this node")]
     Ipv6(IpAddr),
-    /// iptables.
+    /// The backend.
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// A netlink request or a file of the kernel.
@@ -87,15 +96,15 @@ pub struct Ensured {
 }
 
 impl Site {
-    /// Open the namespace at `path` without looking into it.
-    pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let netns = Netns::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => CaptureError::Vanished(path.to_owned()),
+    /// Open the namespace at `place` without looking into it.
+    pub fn open(place: &Place) -> Result<Self, CaptureError> {
+        let netns = place.open().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => CaptureError::Vanished(place.name()),
             _ => CaptureError::Netns(error),
         })?;
         let home = Netns::current().map_err(CaptureError::Netns)?;
         if home.id() == netns.id() {
-            return Err(CaptureError::Node(path.to_owned()));
+            return Err(CaptureError::Node(place.name()));
         }
         let addresses = Vec::new();
         Ok(Self { netns, addresses })
@@ -126,8 +135,15 @@ impl Site {
 
     /// How many connections with the pod's applications ztunnel carries now. Their answers leave the pod
     /// in the clear without the rules of [`Step::Rest`].
-    pub fn carried(&self) -> Result<usize, CaptureError> {
-        let carried = || connections::carried(&addresses()?);
+    /// With nftables neither do those that it carries from them: with our table their translation goes.
+    pub fn carried(&self, tools: &Tools) -> Result<usize, CaptureError> {
+        let carried = || {
+            let redirected = match tools.backend() {
+                Backend::Iptables(_) => 0,
+                Backend::Nftables(_) => connections::redirected()?,
+            };
+            Ok(connections::carried(&addresses()?)? + redirected)
+        };
         self.inside(carried)?
             .map_err(kernel("reading open connections"))
     }
@@ -149,23 +165,27 @@ impl Site {
     ) -> Result<Ensured, CaptureError> {
         self.inside(|| {
             let mut ensured = Ensured::default();
-            let families = families(tools);
+            let families = tools.families();
             for &family in &families {
                 ensured.drift.extend(ensure_routes(family)?);
             }
             ensured.ruleset = ruleset(tools);
             let unchanged = ensured.ruleset.is_some() && ensured.ruleset == verified;
-            for &family in families.iter().filter(|_| !unchanged) {
-                let (tables, saved) = (spec.tables(family), tools.save(family)?);
-                let drift = plan::drift(&saved, &tables);
-                if !drift.is_empty() {
-                    tools.restore(family, &plan::apply(&saved, &tables))?;
-                }
-                ensured.drift.extend(named(family, drift));
+            if !unchanged {
+                let drift = tools.backend().ensure(spec, &families)?;
+                ensured.drift.extend(drift);
             }
             if !ensured.drift.is_empty() {
                 ensured.ruleset = ruleset(tools);
                 audit(tools, spec, &families)?;
+            }
+            if verified.is_none() {
+                let former = tools.supersede(spec.table(), &families)?;
+                if !former.is_empty() {
+                    ensured.ruleset = ruleset(tools);
+                    audit(tools, spec, &families)?;
+                }
+                ensured.drift.extend(former);
             }
             Ok(ensured)
         })?
@@ -174,12 +194,10 @@ impl Site {
     /// Take one step of capture away.
     pub fn remove(&self, tools: &Tools, step: Step) -> Result<(), CaptureError> {
         self.inside(|| {
-            for family in families(tools) {
-                let script = plan::remove(&tools.save(family)?, step);
-                if !script.is_empty() {
-                    tools.restore(family, &script)?;
-                }
-                if step == Step::Rest {
+            let families = tools.families();
+            tools.remove(rules::nft::TABLE, step, &families)?;
+            if step == Step::Rest {
+                for family in families {
                     route::remove(family).map_err(kernel("removing routes"))?;
                 }
             }
@@ -195,7 +213,7 @@ impl Site {
 /// Whether a namespace with the addresses `held` is the pod's, and all of them can be captured.
 fn check(pod: &Pod, held: &[IpAddr], ipv6: bool) -> Result<(), CaptureError> {
     if let Some(&address) = pod.addresses.iter().find(|ip| !held.contains(ip)) {
-        let path = pod.netns.clone();
+        let path = pod.netns.name();
         return Err(CaptureError::Address { path, address });
     }
     // A link-local address reaches every neighbour.
@@ -208,12 +226,9 @@ fn check(pod: &Pod, held: &[IpAddr], ipv6: bool) -> Result<(), CaptureError> {
 
 /// Read back everything once more; anything that differs is an error.
 fn audit(tools: &Tools, spec: &Spec, families: &[Family]) -> Result<(), CaptureError> {
-    let mut drift = Vec::new();
+    let mut drift = tools.backend().drift(spec, families)?;
     for &family in families {
-        let found = plan::drift(&tools.save(family)?, &spec.tables(family));
-        drift.extend(named(family, found));
-        let missing = missing_routes(family)?;
-        drift.extend(missing);
+        drift.extend(missing_routes(family)?);
     }
     if drift.is_empty() {
         return Ok(());
@@ -248,14 +263,6 @@ fn missing_routes(family: Family) -> Result<Vec<String>, CaptureError> {
     Ok(missing)
 }
 
-/// The families that the namespace has and the node can capture.
-fn families(tools: &Tools) -> Vec<Family> {
-    let ipv6 = tools.ipv6() && Path::new("/proc/thread-self/net/if_inet6").exists();
-    let mut families = vec![Family::V4];
-    families.extend(ipv6.then_some(Family::V6));
-    families
-}
-
 fn loopback_has_ipv6() -> bool {
     let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/lo/disable_ipv6");
     disabled.map_or(true, |value| value.trim() == "0")
@@ -263,7 +270,8 @@ fn loopback_has_ipv6() -> bool {
 
 fn ruleset(tools: &Tools) -> Option<u32> {
     // Without the number the rules are read every time.
-    tools.is_nft().then(|| nft::ruleset_number().ok()).flatten()
+    let numbered = tools.backend().is_numbered();
+    numbered.then(|| nft::ruleset_number().ok()).flatten()
 }
 
 fn addresses() -> io::Result<Vec<IpAddr>> {
@@ -273,12 +281,6 @@ fn addresses() -> io::Result<Vec<IpAddr>> {
         v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
     };
     Ok(interfaces.filter_map(|each| ip(each.address?)).collect())
-}
-
-fn named(family: Family, drift: Vec<String>) -> impl Iterator<Item = String> {
-    drift
-        .into_iter()
-        .map(move |drift| format!("{family} {drift}"))
 }
 
 fn kernel(what: &'static str) -> impl Fn(io::Error) -> CaptureError {

@@ -3,12 +3,17 @@
 use crate::capture::CaptureError;
 use crate::capture::Site;
 use crate::capture::plan::Step;
+use crate::capture::probes::{KUBELET, Probes};
 use crate::capture::tools::Tools;
 use crate::store::{Record, Store};
 
 /// Remove the rules of all records, each as far as it goes, and say what failed.
 pub fn all(tools: &Tools, store: &Store) -> Vec<String> {
     let mut failures = Vec::new();
+    let probes = Probes::new(tools, KUBELET, std::iter::empty());
+    if let Err(error) = probes.clear() {
+        failures.push(format!("the node's rules for probes: {error}"));
+    }
     for record in store.records() {
         let uid = &record.pod.uid;
         let forget = || store.remove(uid).map_err(|error| error.to_string());
@@ -38,7 +43,7 @@ fn one(tools: &Tools, record: &Record) -> Result<usize, CaptureError> {
         return Ok(0);
     }
     site.remove(tools, Step::Redirection)?;
-    let carried = site.carried()?;
+    let carried = site.carried(tools)?;
     if carried == 0 {
         site.remove(tools, Step::Rest)?;
     }

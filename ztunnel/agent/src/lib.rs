@@ -24,5 +24,6 @@ pub mod report;
 pub mod source;
 pub mod status;
 pub mod store;
+pub mod upkeep;
 pub mod worker;
 pub mod ztunnels;

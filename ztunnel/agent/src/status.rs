@@ -1,7 +1,7 @@
 //! The state of every pod's capture, as people and the controller are told.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -63,6 +63,7 @@ pub struct Statuses(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     pods: Mutex<BTreeMap<String, Status>>,
+    rules: OnceLock<&'static str>,
     changed: watch::Sender<()>,
 }
 
@@ -70,12 +71,24 @@ impl Default for Statuses {
     fn default() -> Self {
         Self(Arc::new(Shared {
             pods: Mutex::default(),
+            rules: OnceLock::new(),
             changed: watch::Sender::new(()),
         }))
     }
 }
 
 impl Statuses {
+    /// Say what makes the rules; said once.
+    pub fn made_by(&self, backend: &'static str) {
+        let _said = self.0.rules.set(backend);
+    }
+
+    /// What makes the rules, once it is known: `iptables-nft`, `iptables-legacy` or `nftables`.
+    #[must_use]
+    pub fn rules(&self) -> Option<&'static str> {
+        self.0.rules.get().copied()
+    }
+
     /// Replace a pod's.
     pub fn set(&self, uid: &str, status: &Status) {
         let mut pods = self.lock();

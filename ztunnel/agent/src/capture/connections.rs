@@ -6,6 +6,8 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use super::rules::{DNS_PORT, OUTBOUND_PORT};
+
 /// An open connection of a pod with somebody outside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Connection {
@@ -37,6 +39,16 @@ pub fn carried(own: &[IpAddr]) -> io::Result<usize> {
     let states = [&OPEN[..], &[SYN_SENT]].concat();
     let open = read(&states)?;
     Ok(open.iter().filter(|open| !inside(open.local.ip())).count())
+}
+
+/// How many of the connections that are redirected to ztunnel from the calling thread's namespace are open.
+pub fn redirected() -> io::Result<usize> {
+    let open = read(&OPEN)?;
+    let ports = [OUTBOUND_PORT, DNS_PORT];
+    Ok(open
+        .iter()
+        .filter(|open| ports.contains(&open.local.port()))
+        .count())
 }
 
 /// The connections that are in one of `states`.

@@ -4,7 +4,10 @@
 //! Invariant: every rule stands in a chain of our own; of the built-in chains only the jump into ours
 //! is ours. `docs/capture.md` explains each rule.
 
+pub mod nft;
+
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,8 @@ pub const HBONE_PORT: u16 = 15008;
 pub const DNS_PORT: u16 = 15053;
 /// Where applications send DNS.
 const DNS: u16 = 53;
+/// The mesh's own ports, to which nothing else is let past.
+pub const OWN_PORTS: [u16; 4] = [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT, DNS_PORT];
 /// The tables that hold rules of ours, in the order in which they are put in force.
 pub const TABLES: [&str; 4] = ["raw", "mangle", "nat", "filter"];
 /// Chains of ours begin so.
@@ -60,7 +65,27 @@ impl Family {
         }
     }
 
-    fn host_length(self) -> u8 {
+    /// The address that the node's own probes come from.
+    #[must_use]
+    pub fn probe_source(self) -> &'static str {
+        match self {
+            Self::V4 => "169.254.7.127",
+            Self::V6 => "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
+        }
+    }
+
+    /// Of an address.
+    #[must_use]
+    pub fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Length of a host's own network.
+    #[must_use]
+    pub fn host_length(self) -> u8 {
         match self {
             Self::V4 => 32,
             Self::V6 => 128,
@@ -148,11 +173,37 @@ pub struct Spec {
     pub generation: u64,
 }
 
+/// A rule set in the words of both kinds of tool.
+pub trait Rules: Sync {
+    /// For `iptables`, in the order in which they are put in force.
+    fn tables(&self, family: Family) -> Vec<Table>;
+    /// Name of the table for `nft`.
+    fn table(&self) -> &'static str;
+    /// What is in it.
+    fn chains(&self, ipv6: bool) -> Vec<nft::Chain>;
+}
+
+impl Rules for Spec {
+    fn tables(&self, family: Family) -> Vec<Table> {
+        Self::tables(self, family).into()
+    }
+
+    fn table(&self) -> &'static str {
+        nft::TABLE
+    }
+
+    fn chains(&self, ipv6: bool) -> Vec<nft::Chain> {
+        Self::chains(self, ipv6)
+    }
+}
+
 /// One table of a rule set.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Table {
     /// `raw`, `mangle`, `nat`, `filter`.
     pub name: &'static str,
+    /// The jumps into our chains stand first in theirs.
+    pub first: bool,
     /// Built-in chain, and its rule that jumps into ours.
     pub jumps: Vec<(&'static str, String)>,
     /// Chains of ours with their rules.
@@ -180,6 +231,7 @@ impl Spec {
             .map(|mark| format!("-o lo -p tcp -m mark --mark {mark} -j CT --zone-orig {ZONE}"));
         Table {
             name: "raw",
+            first: true,
             jumps: vec![self.jump("OUTPUT", "", OUTPUT)],
             chains: vec![(OUTPUT, rules.collect())],
         }
@@ -215,6 +267,7 @@ impl Spec {
         }
         Table {
             name: "mangle",
+            first: true,
             jumps: vec![
                 self.jump("PREROUTING", "", PREROUTING),
                 self.jump("OUTPUT", "", OUTPUT),
@@ -237,6 +290,7 @@ impl Spec {
     fn nat(&self, family: Family) -> Table {
         let mut prerouting = vec!["-i lo -j RETURN".to_owned(), tcp_port(HBONE_PORT, "RETURN")];
         prerouting.extend(self.excluded_inbound());
+        prerouting.extend(self.probes(family));
         prerouting.push(redirect("-p tcp", INBOUND_PORT));
 
         let mut output: Vec<String> = self.marked("ACCEPT").collect();
@@ -252,6 +306,7 @@ impl Spec {
         output.push(redirect("-p tcp", OUTBOUND_PORT));
         Table {
             name: "nat",
+            first: true,
             jumps: vec![
                 self.jump("PREROUTING", "", PREROUTING),
                 self.jump("OUTPUT", "", OUTPUT),
@@ -269,6 +324,7 @@ impl Spec {
             tcp_port(HBONE_PORT, "RETURN"),
         ];
         input.extend(self.excluded_inbound());
+        input.extend(self.probes(family));
         input.push(refuse.to_owned());
 
         let (route, loopback) = (ROUTE_MARK, family.loopback());
@@ -287,6 +343,7 @@ impl Spec {
         output.push(refuse.to_owned());
         Table {
             name: "filter",
+            first: true,
             jumps: vec![
                 self.jump("INPUT", &format!("! -i lo -p tcp -m tcp {SYN} "), INPUT),
                 self.jump("OUTPUT", "! -o lo -p tcp ", OUTPUT),
@@ -316,6 +373,19 @@ impl Spec {
         ports.map(|&port| tcp_port(port, "RETURN"))
     }
 
+    /// What the node's own probes are let past by.
+    fn probes(&self, family: Family) -> impl Iterator<Item = String> + '_ {
+        let (source, length) = (family.probe_source(), family.host_length());
+        let rule =
+            move |port| format!("-s {source}/{length} -p tcp -m tcp --dport {port} -j RETURN");
+        self.probe_ports().map(rule)
+    }
+
+    fn probe_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        let ports = self.options.probe_ports.iter().copied();
+        ports.filter(|port| !OWN_PORTS.contains(port))
+    }
+
     fn excluded_outbound(&self) -> impl Iterator<Item = String> + '_ {
         let ports = self.options.exclude_outbound_ports.iter();
         ports.map(|&port| tcp_port(port, "RETURN"))
@@ -343,7 +413,7 @@ fn redirect(matching: &str, port: u16) -> String {
 mod tests {
     use super::*;
 
-    fn spec(flavour: Flavour) -> Spec {
+    pub(super) fn spec(flavour: Flavour) -> Spec {
         Spec {
             mark: Mark {
                 value: 0xabcd_0001,
@@ -391,6 +461,16 @@ mod tests {
                 assert!(rules(&spec, family, 2, capture).contains(&rule));
                 assert!(rules(&spec, family, 3, guard).contains(&rule));
             }
+        }
+    }
+
+    #[test]
+    fn probes_come_from_the_node_to_their_ports_and_never_to_the_meshs_own() {
+        let rule = "-s 169.254.7.127/32 -p tcp -m tcp --dport 8081 -j RETURN".to_owned();
+        for (table, chain) in [(2, PREROUTING), (3, INPUT)] {
+            let rules = rules(&spec(Flavour::Culvert), Family::V4, table, chain);
+            let probes = rules.iter().filter(|rule| rule.contains("169.254.7.127"));
+            assert_eq!(probes.collect::<Vec<_>>(), [&rule]);
         }
     }
 

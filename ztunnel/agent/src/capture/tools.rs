@@ -1,87 +1,59 @@
-//! Which iptables the node has, and running it.
+//! Which backend the node's pods get their rules by.
 //!
-//! Invariant: everything here acts on the network namespace of the calling thread, which its children
-//! inherit; variants are chosen once, by trying the real rules in a namespace made for that.
+//! Invariant: it is chosen once, by trying the real rules in a namespace made for that.
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
-use nix::sched::{CloneFlags, unshare};
-
-use super::plan;
-use super::rules::{Family, Flavour, Mark, Spec, TABLES};
-use super::saved::Saved;
+use super::backend::{self, Backend, Kind};
+use super::command::{ToolError, in_scratch};
+use super::plan::Step;
+use super::rules::{Family, Flavour, Mark, Rules, Spec};
 use crate::pod::CaptureOptions;
 
-/// The node's own choice first, then each variant by name.
-const VARIANTS: [&str; 3] = ["", "-nft", "-legacy"];
-/// How long to wait for another program that holds the lock of the legacy variant.
-const LOCK_SECONDS: &str = "5";
+/// iptables as the node has it first, then each variant by name.
+const IPTABLES: [Kind; 3] = [Kind::Iptables, Kind::IptablesNft, Kind::IptablesLegacy];
 
-/// The chosen variant.
-#[derive(Clone, Debug)]
-pub struct Tools {
-    variant: &'static str,
-    nft: bool,
-    ipv6: bool,
-    lock: PathBuf,
+/// What a person may ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Choice {
+    /// nftables where the node's own Service rules are kept so or iptables does not work, else iptables.
+    #[default]
+    Auto,
+    /// iptables, in the variant of the node.
+    Iptables,
+    /// nftables.
+    Nftables,
 }
 
-/// Why iptables did not do what it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum ToolError {
-    /// It could not be run.
-    #[error("{program}: {source}")]
-    Run {
-        /// Its name.
-        program: String,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// It ran and failed.
-    #[error("{program} failed: {message}")]
-    Failed {
-        /// Its name.
-        program: String,
-        /// What it wrote to stderr.
-        message: String,
-    },
-    /// It succeeded, but what can be read back is something else.
-    #[error("{program} reads back other rules than were written: {drift}")]
-    ReadBack {
-        /// Its name.
-        program: String,
-        /// What differs.
-        drift: String,
-    },
-    /// No namespace to try it in.
-    #[error("cannot make a network namespace to try iptables in: {0}")]
-    Scratch(io::Error),
-    /// No variant works here.
-    #[error("no iptables works here; {0}")]
-    None(String),
+/// The chosen backend.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    backend: Backend,
+    ipv6: bool,
+    others: Vec<Backend>,
 }
 
 impl Tools {
-    /// Choose the first variant that can hold the rules. `lock` is the lock file of the legacy variant:
-    /// pods' namespaces share no rules with the host's, so the host's own lock would only delay.
-    pub fn detect(lock: &Path) -> Result<Self, ToolError> {
-        Self::first_of(&VARIANTS, lock)
+    /// Choose. `lock` is the lock file of legacy iptables: pods' namespaces share no rules with the
+    /// host's, so the host's own lock would only delay.
+    pub fn detect(choice: Choice, lock: &Path) -> Result<Self, ToolError> {
+        let [node, nft, legacy] = IPTABLES;
+        match choice {
+            Choice::Auto if backend::kube_proxy_uses_nftables() => {
+                Self::first_of(&[Kind::Nftables, node, nft, legacy], lock)
+            }
+            Choice::Auto => Self::first_of(&[node, nft, legacy, Kind::Nftables], lock),
+            Choice::Iptables => Self::first_of(&IPTABLES, lock),
+            Choice::Nftables => Self::first_of(&[Kind::Nftables], lock),
+        }
     }
 
-    /// [`Tools::detect`] among these variants: what stands between `iptables` and `-restore`.
-    pub fn first_of(variants: &[&'static str], lock: &Path) -> Result<Self, ToolError> {
+    /// The first of `kinds` that can hold the rules.
+    pub fn first_of(kinds: &[Kind], lock: &Path) -> Result<Self, ToolError> {
         let mut failures = Vec::new();
-        for &variant in variants {
-            let mut tools = Self {
-                variant,
-                nft: false,
-                ipv6: false,
-                lock: lock.to_owned(),
-            };
-            match tools.try_in_scratch() {
-                Ok(()) => return Ok(tools),
+        for &kind in kinds {
+            match Self::try_kind(kind, lock) {
+                Ok(tools) => return Ok(tools),
                 Err(error) => failures.push(error.to_string()),
             }
         }
@@ -94,115 +66,94 @@ impl Tools {
         self.ipv6
     }
 
-    /// Whether rules are kept by nftables, so that its number of the rule set tells of changes.
+    /// What puts the rules in force.
     #[must_use]
-    pub fn is_nft(&self) -> bool {
-        self.nft
+    pub fn backend(&self) -> &Backend {
+        &self.backend
     }
 
-    /// The variant's name, for logs.
+    /// The backend's name, for people.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        if self.nft { "nft" } else { "legacy" }
+        self.backend.name()
     }
 
-    /// Read the rules.
-    pub fn save(&self, family: Family) -> Result<Saved, ToolError> {
-        let program = self.program(family, "-save");
-        let whole = self.run(&program, &[], "");
-        let text = match whole {
-            Err(ToolError::Failed { .. }) if !self.nft => {
-                // The legacy variant's list of tables is for root's eyes only, the tables are not.
-                let tables = TABLES.map(|table| self.run(&program, &["-t", table], ""));
-                tables.into_iter().collect::<Result<String, _>>()?
+    /// The same for a namespace in which others keep rules too.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        Self {
+            backend: self.backend.shared(),
+            ipv6: self.ipv6,
+            others: self.others.iter().map(Backend::shared).collect(),
+        }
+    }
+
+    /// The families that the calling thread's namespace has and the node can capture.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let ipv6 = self.ipv6 && Path::new("/proc/thread-self/net/if_inet6").exists();
+        let mut families = vec![Family::V4];
+        families.extend(ipv6.then_some(Family::V6));
+        families
+    }
+
+    /// Remove rules of `table` that another backend has put there, as before the node changed from one to
+    /// the other. Those of the chosen one must be in force.
+    pub fn supersede(&self, table: &str, families: &[Family]) -> Result<Vec<String>, ToolError> {
+        let mut removed = Vec::new();
+        for other in &self.others {
+            let mut found = false;
+            for step in [Step::Redirection, Step::Rest] {
+                found |= other.remove(table, step, families)?;
             }
-            whole => whole?,
-        };
-        Ok(Saved::parse(&text))
+            removed.extend(found.then(|| format!("rules of {}", other.name())));
+        }
+        Ok(removed)
     }
 
-    /// Put `script` in force, one transaction a table.
-    pub fn restore(&self, family: Family, script: &str) -> Result<(), ToolError> {
-        let program = self.program(family, "-restore");
-        self.run(&program, &["--noflush", "-w", LOCK_SECONDS], script)?;
+    /// Take one step of `table` away, whichever backend has put it there.
+    pub fn remove(&self, table: &str, step: Step, families: &[Family]) -> Result<(), ToolError> {
+        for backend in [&self.backend].into_iter().chain(&self.others) {
+            backend.remove(table, step, families)?;
+        }
         Ok(())
     }
 
-    fn program(&self, family: Family, suffix: &str) -> String {
-        let base = match family {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
+    fn try_kind(kind: Kind, lock: &Path) -> Result<Self, ToolError> {
+        let backend = Backend::find(kind, lock)?;
+        let families = [Family::V4, Family::V6];
+        let ipv6 = match try_rules(&backend, &families) {
+            Ok(()) => true,
+            Err(error) => {
+                // Which of the two it was.
+                try_rules(&backend, &families[..1])?;
+                tracing::warn!(%error, "IPv6 cannot be captured on this node");
+                false
+            }
         };
-        format!("{base}{}{suffix}", self.variant)
+        let others = backend::others(&backend, lock);
+        Ok(Self {
+            backend,
+            ipv6,
+            others,
+        })
     }
+}
 
-    fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<String, ToolError> {
-        let failed = |source| ToolError::Run {
-            program: program.to_owned(),
-            source,
-        };
-        let mut child = Command::new(program)
-            .args(arguments)
-            .env("XTABLES_LOCKFILE", &self.lock)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
-        let written = child
-            .stdin
-            .take()
-            .map(|mut stdin| stdin.write_all(input.as_bytes()));
-        let output = child.wait_with_output().map_err(failed)?;
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            let program = program.to_owned();
-            return Err(ToolError::Failed { program, message });
-        }
-        written.transpose().map_err(failed)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Find out what this variant can do, on a thread that is given a namespace of its own and ends
-    /// with it.
-    fn try_in_scratch(&mut self) -> Result<(), ToolError> {
-        let tried = std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNET).map_err(|e| ToolError::Scratch(e.into()))?;
-                self.nft = self
-                    .run(&self.program(Family::V4, ""), &["--version"], "")?
-                    .contains("nf_tables");
-                self.try_family(Family::V4)?;
-                self.ipv6 = match self.try_family(Family::V6) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        tracing::warn!(%error, "IPv6 cannot be captured on this node");
-                        false
-                    }
-                };
-                Ok(())
-            });
-            inside.join()
-        });
-        let panicked = |_panic| ToolError::Scratch(io::Error::other("the thread panicked"));
-        tried.unwrap_or_else(|panic| Err(panicked(panic)))
-    }
-
-    /// Write rules that use every match and target, and read them back.
-    fn try_family(&self, family: Family) -> Result<(), ToolError> {
+/// Write rules that use every match and target, and read them back.
+fn try_rules(backend: &Backend, families: &[Family]) -> Result<(), ToolError> {
+    in_scratch(|| {
         for flavour in [Flavour::Stock, Flavour::Culvert] {
-            let tables = sample(flavour).tables(family);
-            let script = plan::apply(&self.save(family)?, &tables);
-            self.restore(family, &script)?;
-            let drift = plan::drift(&self.save(family)?, &tables);
+            let rules: &dyn Rules = &sample(flavour);
+            backend.ensure(rules, families)?;
+            let drift = backend.drift(rules, families)?;
             if !drift.is_empty() {
-                let program = self.program(family, "-save");
-                let drift = drift.join(", ");
+                let (program, drift) = (backend.name().to_owned(), drift.join(", "));
                 return Err(ToolError::ReadBack { program, drift });
             }
         }
         Ok(())
-    }
+    })
 }
 
 /// Rules of which each kind occurs.

@@ -50,7 +50,11 @@ impl Worker {
         let same_mark = |record: &Record| record.spec.mark == wanted.mark;
         let marked = self.in_force && self.record.as_ref().is_some_and(same_mark);
         let joins = matches!(answer, Answer::Accepted) || self.record.is_some();
-        let unprobed = if joins { self.let_probes(pod).await } else { None };
+        let unprobed = if joins {
+            self.let_probes(pod).await
+        } else {
+            None
+        };
         let message = match (&self.record, answer) {
             // Sockets come before rules, and sockets of a new mark before rules for it.
             (_, Answer::Accepted) => {
