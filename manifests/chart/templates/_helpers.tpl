@@ -1,11 +1,11 @@
 {{- define "culvert.labels" -}}
 app.kubernetes.io/part-of: culvert
 app.kubernetes.io/name: {{ .name }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ (.tag | default .root.Chart.AppVersion) | quote }}
 {{- end }}
 
 {{- define "culvert.image" -}}
-{{ .root.Values.registry }}/culvert-{{ .name }}:{{ .root.Values.tag | default .root.Chart.AppVersion }}
+{{ .root.Values.registry }}/culvert-{{ .name }}:{{ .tag | default .root.Values.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
 {{- define "culvert.pull" -}}
