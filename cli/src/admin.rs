@@ -71,7 +71,8 @@ impl Endpoint {
     }
 }
 
-async fn send(
+/// The JSON that the admin endpoint at the other end of a stream answers for `path`.
+pub(crate) async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     path: &str,
 ) -> Result<Value> {

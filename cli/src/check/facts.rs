@@ -10,6 +10,8 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use serde_json::Value;
 
+use super::agents::Answer;
+
 /// Objects of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
@@ -29,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) others: BTreeMap<&'static str, Vec<Value>>,
     /// Names of resource definitions, and the Gateway API version that they say they are of.
     pub(crate) definitions: BTreeMap<String, Option<String>>,
+    /// What each node's agent says of itself.
+    pub(crate) agents: BTreeMap<String, Answer>,
     /// Kinds that could not be read, and why.
     pub(crate) unread: Vec<(String, String)>,
 }

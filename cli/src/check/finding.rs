@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+use super::agents;
 use super::facts::Facts;
 use crate::table::Table;
 
@@ -79,6 +80,7 @@ pub(crate) fn value(findings: &[Finding], facts: &Facts) -> Value {
                 "name": node.metadata.name,
                 "kernel": info.map(|it| &it.kernel_version),
                 "containerRuntime": info.map(|it| &it.container_runtime_version),
+                "rules": node.metadata.name.as_deref().and_then(|it| agents::rules(facts, it)),
                 "operatingSystem": info.map(|it| &it.os_image),
             })
         }).collect::<Vec<_>>(),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: it only reads. Each check is a pure function of what was read, in a file of its own.
 
+mod agents;
 mod cni;
 mod entry;
 mod facts;
@@ -46,8 +47,9 @@ pub(crate) struct Options {
 }
 
 /// All checks, in the order in which a person would look.
-const CHECKS: [fn(&Mesh<'_>) -> Vec<Finding>; 9] = [
+const CHECKS: [fn(&Mesh<'_>) -> Vec<Finding>; 10] = [
     ready::check,
+    agents::check,
     versions::check,
     gateway_api::check,
     cni::check,
@@ -116,6 +118,7 @@ mod tests {
     fn every_check_has_its_line_in_the_docs() {
         let docs = include_str!("../../../docs/check.md");
         let sources = [
+            include_str!("agents.rs"),
             include_str!("cni.rs"),
             include_str!("foreign.rs"),
             include_str!("gateway_api.rs"),

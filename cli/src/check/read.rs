@@ -13,6 +13,7 @@ use kube::core::GroupVersionKind;
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
 
+use super::agents;
 use super::facts::Facts;
 use super::finding::{Finding, Severity};
 
@@ -71,6 +72,7 @@ pub(crate) async fn facts(client: &Client) -> Result<Facts> {
         let values: Result<_, _> = objects.iter().map(serde_json::to_value).collect();
         facts.others.insert(kind, values?);
     }
+    facts.agents = agents::ask(client, &facts).await?;
     Ok(facts)
 }
 

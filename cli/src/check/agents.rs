@@ -1,0 +1,181 @@
+//! What the nodes' agents say of themselves: with which rules they capture. Their admin interface is on the node's
+//! loopback, where the API server's port forwarding gets to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::facts::{Facts, Mesh, labels, namespace};
+use super::finding::{Finding, Severity};
+use crate::admin;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How many are asked at a time.
+const ABREAST: usize = 16;
+const ADDRESS: &str = "CULVERT_AGENT_ADMIN";
+
+/// What an agent answered, or why it did not.
+pub(crate) type Answer = Result<Value, String>;
+
+/// Ask every ready agent. The answers are by node.
+pub(crate) async fn ask(client: &Client, facts: &Facts) -> Result<BTreeMap<String, Answer>> {
+    let mut answers = BTreeMap::new();
+    let agents: Vec<_> = facts.pods.iter().filter_map(place).collect();
+    for some in agents.chunks(ABREAST) {
+        let mut asked = JoinSet::new();
+        for (node, name, port) in some.iter().cloned() {
+            let pods: Api<Pod> =
+                Api::namespaced(client.clone(), culvert_enrolment::SYSTEM_NAMESPACE);
+            asked.spawn(async move {
+                let answer = tokio::time::timeout(DEADLINE, dump(&pods, &name, port)).await;
+                let answer =
+                    answer.unwrap_or_else(|_| Err(anyhow!("no answer within {DEADLINE:?}")));
+                (node, answer.map_err(|error| format!("{error:#}")))
+            });
+        }
+        while let Some(answer) = asked.join_next().await {
+            answers.extend([answer?]);
+        }
+    }
+    Ok(answers)
+}
+
+async fn dump(pods: &Api<Pod>, name: &str, port: u16) -> Result<Value> {
+    let mut forwarder = pods.portforward(name, &[port]).await?;
+    let stream = forwarder
+        .take_stream(port)
+        .context("the port was not forwarded")?;
+    let answer = admin::send(stream, "/config_dump").await;
+    forwarder.abort();
+    answer
+}
+
+/// Node, name and admin port of a ready agent.
+fn place(pod: &Pod) -> Option<(String, String, u16)> {
+    let part = labels(pod)
+        .get("app.kubernetes.io/name")
+        .map(String::as_str);
+    let conditions = pod
+        .status
+        .as_ref()?
+        .conditions
+        .as_deref()
+        .unwrap_or_default();
+    let is_ready = conditions
+        .iter()
+        .any(|it| it.type_ == "Ready" && it.status == "True");
+    if namespace(pod) != culvert_enrolment::SYSTEM_NAMESPACE
+        || part != Some("culvert-agent")
+        || !is_ready
+    {
+        return None;
+    }
+    let spec = pod.spec.as_ref()?;
+    let mut env = spec
+        .containers
+        .iter()
+        .flat_map(|it| it.env.as_deref().unwrap_or_default());
+    let address = env.find(|it| it.name == ADDRESS)?.value.as_ref()?;
+    let (_, port) = address.rsplit_once(':')?;
+    Some((
+        spec.node_name.clone()?,
+        pod.metadata.name.clone()?,
+        port.parse().ok()?,
+    ))
+}
+
+/// The rules that a node's agent makes, if it said so.
+pub(crate) fn rules<'a>(facts: &'a Facts, node: &str) -> Option<&'a str> {
+    facts.agents.get(node)?.as_ref().ok()?["rules"].as_str()
+}
+
+pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut kinds = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for (node, answer) in &mesh.facts.agents {
+        match answer {
+            Ok(_) => {
+                if let Some(rules) = rules(mesh.facts, node) {
+                    kinds.entry(rules).or_default().insert(node);
+                }
+            }
+            Err(error) => findings.push(Finding::new(
+                Severity::Warning,
+                "unread",
+                format!("Node {node}"),
+                format!("its agent could not be asked: {error}"),
+                "check with credentials that may forward ports to pods in culvert-system, and read the agent's log",
+            )),
+        }
+    }
+    if kinds.len() > 1 {
+        for (rules, nodes) in kinds {
+            let first = nodes.first().copied().unwrap_or_default();
+            findings.push(Finding::new(
+                Severity::Info,
+                "node-rules",
+                format!("Node {first}"),
+                format!("captures with {rules}, as do {} nodes in all; others do otherwise", nodes.len()),
+                "nothing if the nodes are meant to differ; else set the same kube-proxy mode and iptables on all",
+            ));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::{facts, found, object, pod};
+    use serde_json::json;
+
+    fn agent(namespace: &str, ready: &str) -> Pod {
+        let mut agent = pod(
+            namespace,
+            "a",
+            &[("app.kubernetes.io/name", "culvert-agent")],
+        );
+        agent.spec = Some(object(json!({"nodeName": "n", "containers": [
+            {"name": "agent", "env": [{"name": ADDRESS, "value": "127.0.0.1:15019"}]}]})));
+        agent.status = Some(object(
+            json!({"conditions": [{"type": "Ready", "status": ready}]}),
+        ));
+        agent
+    }
+
+    #[test]
+    fn ready_agents_of_the_mesh_are_asked_at_their_port() {
+        let expected = Some(("n".to_owned(), "a".to_owned(), 15019));
+        assert_eq!(place(&agent("culvert-system", "True")), expected);
+        assert_eq!(place(&agent("culvert-system", "False")), None);
+        assert_eq!(place(&agent("plain", "True")), None);
+    }
+
+    #[test]
+    fn nodes_that_differ_and_agents_that_do_not_answer() {
+        let mut facts = facts();
+        let says = |rules: &str| Ok(json!({"rules": rules, "pods": {}}));
+        facts.agents = [
+            ("a".into(), says("nftables")),
+            ("b".into(), says("nftables")),
+        ]
+        .into();
+        assert_eq!(found(&facts, None, check), Vec::<String>::new());
+        assert_eq!(
+            (rules(&facts, "a"), rules(&facts, "z")),
+            (Some("nftables"), None)
+        );
+        facts.agents.insert("c".into(), says("iptables-legacy"));
+        assert_eq!(
+            found(&facts, None, check),
+            ["info node-rules Node c", "info node-rules Node a"]
+        );
+        facts.agents = [("a".into(), Err("refused".into()))].into();
+        assert_eq!(found(&facts, None, check), ["warning unread Node a"]);
+    }
+}
