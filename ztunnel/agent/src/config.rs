@@ -78,19 +78,11 @@ pub struct Config {
     /// Seconds between two audits of a pod's rules.
     #[arg(long, default_value = "5", value_parser = seconds)]
     pub audit_interval: Duration,
-    /// On Kubernetes.
-    #[command(flatten)]
-    pub kubernetes: Kubernetes,
-}
-
-/// How to run on Kubernetes.
-#[derive(Clone, Debug, Args)]
-pub struct Kubernetes {
     /// Learn of pods from the Kubernetes API, not from the controller.
-    #[arg(long = "kubernetes", env = "CULVERT_KUBERNETES")]
-    pub enabled: bool,
+    #[arg(long, env = "CULVERT_KUBERNETES")]
+    pub kubernetes: bool,
     /// Reach the API with this file instead of the pod's service account.
-    #[arg(long, env = "CULVERT_KUBECONFIG", requires = "enabled")]
+    #[arg(long, env = "CULVERT_KUBECONFIG", requires = "kubernetes")]
     pub kubeconfig: Option<PathBuf>,
     /// The namespace that the mesh's own parts run in.
     #[arg(long, env = "POD_NAMESPACE", default_value = culvert_enrolment::SYSTEM_NAMESPACE)]
@@ -140,8 +132,8 @@ mod tests {
             .unwrap()
             .config;
         let config = config.unwrap();
-        assert!(config.kubernetes.enabled && config.controller.is_none());
-        assert_eq!(config.kubernetes.namespace, "culvert-system");
+        assert!(config.kubernetes && config.controller.is_none());
+        assert_eq!(config.namespace, "culvert-system");
         let cli = Cli::try_parse_from(["a", "cleanup", "--run-dir", "d"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Cleanup { .. })));
         assert!(Cli::try_parse_from(["a", "--node", "n"]).is_err());

@@ -27,7 +27,7 @@ use kube::Client;
 use tokio::sync::mpsc;
 
 use crate::cni::install::Plugin;
-use crate::config::Kubernetes;
+use crate::config::Config;
 use crate::source::PodEvent;
 use crate::store::Store;
 use crate::worker::Context;
@@ -59,11 +59,7 @@ pub enum KubernetesError {
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// The flags.
-    pub config: Kubernetes,
-    /// This node.
-    pub name: String,
-    /// The run directory.
-    pub run_dir: PathBuf,
+    pub config: Config,
     /// The agent's own.
     pub context: Arc<Context>,
     /// Where to say what is missing.
@@ -71,7 +67,7 @@ pub struct Parts {
 }
 
 /// A client for the API, as the flags have it.
-pub async fn connect(config: &Kubernetes) -> Result<Client, KubernetesError> {
+pub async fn connect(config: &Config) -> Result<Client, KubernetesError> {
     let access = match &config.kubeconfig {
         Some(path) => Access::Kubeconfig(path.clone()),
         None => Access::InCluster,
@@ -114,11 +110,10 @@ pub async fn start(
     let node = Node::new(events.clone());
     let Parts {
         config,
-        name,
-        run_dir,
         context,
         ready,
     } = parts;
+    let (name, run_dir) = (config.node.clone(), config.run_dir.clone());
 
     let socket = run_dir.join(SOCKET);
     let listener = Doorman::bind(&socket).map_err(|source| KubernetesError::Socket {
@@ -187,7 +182,7 @@ pub async fn start(
     Ok(())
 }
 
-fn plugin(config: &Kubernetes, run_dir: &Path) -> Option<Plugin> {
+fn plugin(config: &Config, run_dir: &Path) -> Option<Plugin> {
     let (conf_dir, bin_dir) = (config.cni_conf_dir.clone()?, config.cni_bin_dir.clone()?);
     let beside = || {
         let own = std::env::current_exe().unwrap_or_default();
@@ -197,7 +192,10 @@ fn plugin(config: &Kubernetes, run_dir: &Path) -> Option<Plugin> {
         program: config.cni_plugin.clone().unwrap_or_else(beside),
         bin_dir,
         conf_dir,
-        run_dir: config.host_run_dir.clone().unwrap_or_else(|| run_dir.to_owned()),
+        run_dir: config
+            .host_run_dir
+            .clone()
+            .unwrap_or_else(|| run_dir.to_owned()),
     })
 }
 

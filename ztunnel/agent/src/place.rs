@@ -117,7 +117,11 @@ mod tests {
         assert!(remembered(&held).is_unknown());
         assert_eq!(held, Place::Held(Netns::current().unwrap()));
         assert_ne!(held, path);
-        assert!(held.name().starts_with("net:["), "{:?}", held.name());
+        assert!(
+            held.name().to_string_lossy().starts_with("net:["),
+            "{:?}",
+            held.name()
+        );
         assert_eq!(held.open().unwrap().id(), Netns::current().unwrap().id());
     }
 }

@@ -287,4 +287,41 @@ mod tests {
             assert!(error.to_string().contains("10.0.0.7"), "{error}");
         });
     }
+
+    #[test]
+    fn under_the_objects_uid_it_is_found_by_its_name_and_never_as_another() {
+        use crate::testing::{Mesh, workload as known};
+        let name =
+            "inpod::pod::tests::under_the_objects_uid_it_is_found_by_its_name_and_never_as_another";
+        in_world(name, async || {
+            let netns = fresh_netns();
+            crate::testing::loopback_up(&netns);
+            let found = |mesh: &Mesh, account: &str| {
+                let mut told = workload(&[]);
+                told.uid = "0b8f2c5e-1d0f-4c1c-9c38-2f7b5a7d9e10".into();
+                if let Some(info) = &mut told.info {
+                    info.service_account = account.into();
+                }
+                mesh.put_settings();
+                let unchecked = Pod {
+                    addresses: vec!["10.0.0.7".parse().unwrap()],
+                    ..pod(told, netns.clone()).unwrap()
+                };
+                unchecked.workload(&mesh.snapshot()).is_some()
+            };
+            // Its address is claimed by another, too, so nobody has it.
+            let nameless = Mesh::new([known("demo", "web").into()]);
+            assert!(found(&nameless, "web"));
+            assert!(!found(&nameless, "other"), "another identity");
+            let former = Mesh::new([known("demo", "web").ip("10.0.0.6").into()]);
+            assert!(
+                !found(&former, "web"),
+                "the pod before it, of the same name"
+            );
+            let present = Mesh::new([known("demo", "web").ip("10.0.0.7").into()]);
+            assert!(found(&present, "web"));
+            let another = Mesh::new([known("demo", "db").ip("10.0.0.7").into()]);
+            assert!(!found(&another, "web"));
+        });
+    }
 }

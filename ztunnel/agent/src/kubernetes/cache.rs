@@ -290,16 +290,18 @@ impl Cache {
             };
         }
         let sandbox = known.sandbox.as_ref().filter(|_| enrolled);
-        let told = sandbox
-            .map(|sandbox| &sandbox.addresses)
-            .filter(|told| !told.is_empty());
+        let told = sandbox.map(|sandbox| &sandbox.addresses);
+        // The API's may still be those of the sandbox before.
+        let told = told.filter(|told| !told.is_empty());
+        let mut addresses = told.unwrap_or(&facts.addresses).clone();
+        // Whoever tells them, they are the same.
+        addresses.sort_unstable();
         Some(Pod {
             uid: facts.uid.clone(),
             name: facts.name.clone(),
             namespace: facts.namespace.clone(),
             service_account: facts.service_account.clone(),
-            // The API's may still be those of the sandbox before.
-            addresses: told.unwrap_or(&facts.addresses).clone(),
+            addresses,
             netns: sandbox
                 .map(|sandbox| crate::place::Place::Held(sandbox.netns.clone()))
                 .unwrap_or_default(),

@@ -80,7 +80,10 @@ async fn write(client: &Client, namespace: &str, run_dir: &Path) -> Result<(), S
     let path = culvert_cni_wire::credentials(run_dir);
     let directory = path.parent().unwrap_or(run_dir);
     let named = |error: std::io::Error| format!("{}: {error}", path.display());
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
     made.map_err(named)?;
     let json = serde_json::to_vec(&credentials).map_err(|error| error.to_string())?;
     file::put(&path, &json, 0o600).map_err(named)
