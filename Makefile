@@ -1,5 +1,5 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor perf-scale images manifests clean
+.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor perf-scale images manifests e2e clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -50,6 +50,14 @@ images: ## container images of all programs in target/images, without a daemon (
 manifests: ## write manifests/crds from the Rust types, render manifests/culvert.yaml from the chart (with the test cluster's helm, or yours)
 	$(CARGO) run --release -q -p culvert-controller -- crds --dir manifests/crds
 	manifests/render
+
+e2e: ## Culvert on a real Kubernetes, from `helm install` to its removal (as root; E2E_ARGS="--only matrix --keep")
+	$(CARGO) build --release --workspace
+	tests/cluster/cluster build
+	manifests/render --check
+	manifests/images/build
+	tests/e2e/images/build
+	target/release/culvert-e2e $(E2E_ARGS)
 
 perf-scale: build ## a large mesh under churn on a real API server (SCALE_ARGS="--pods 50000")
 	@test -x target/cluster/bin/kube-apiserver || tests/cluster/cluster build
