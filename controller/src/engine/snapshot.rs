@@ -58,11 +58,12 @@ impl Served {
         let (services, waypoint) = match &message {
             Message::Workload(workload) => {
                 let services = workload.services.keys().map(|name| name.as_str().into());
-                (services.collect(), waypoint_name(workload.waypoint.as_ref()))
+                (
+                    services.collect(),
+                    waypoint_name(workload.waypoint.as_ref()),
+                )
             }
-            Message::Service(service) => {
-                (Box::default(), waypoint_name(service.waypoint.as_ref()))
-            }
+            Message::Service(service) => (Box::default(), waypoint_name(service.waypoint.as_ref())),
             _ => (Box::default(), None),
         };
         let value = message.encode();
@@ -95,9 +96,7 @@ fn waypoint_name(waypoint: Option<&GatewayAddress>) -> Option<Arc<str>> {
             let ip = names::address(&address.address)?;
             Some(format!("{}/{ip}", address.network).into())
         }
-        Destination::Hostname(name) => {
-            Some(format!("{}/{}", name.namespace, name.hostname).into())
-        }
+        Destination::Hostname(name) => Some(format!("{}/{}", name.namespace, name.hostname).into()),
     }
 }
 

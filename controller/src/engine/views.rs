@@ -98,12 +98,20 @@ impl Views {
             }
             self.stale.insert(facts.node.clone());
             let on_node = self.on_nodes.entry(facts.node.clone()).or_default();
-            let change = if present { Counted::add } else { Counted::remove };
+            let change = if present {
+                Counted::add
+            } else {
+                Counted::remove
+            };
             facts
                 .policies
                 .iter()
                 .for_each(|policy| change(&mut on_node.policies, policy));
-            let change = if present { Counted::add } else { Counted::remove };
+            let change = if present {
+                Counted::add
+            } else {
+                Counted::remove
+            };
             if let Some(identity) = &facts.identity {
                 change(&mut on_node.identities, identity);
             }
