@@ -162,12 +162,13 @@ impl Candidate {
     /// One look at the lease; whether it is ours now.
     async fn step(&mut self) -> Result<bool, kube::Error> {
         let Some(mut lease) = self.leases.get_opt(LEASE).await? else {
-            let mut lease = Lease::default();
-            lease.metadata = ObjectMeta {
-                name: Some(LEASE.into()),
-                ..ObjectMeta::default()
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(LEASE.into()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(self.record(None)),
             };
-            lease.spec = Some(self.record(None));
             return self.written(self.leases.create(&PostParams::default(), &lease).await);
         };
         let spec = lease.spec.clone().unwrap_or_default();

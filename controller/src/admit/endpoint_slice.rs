@@ -44,28 +44,34 @@ fn ports(slice: &v1::EndpointSlice, issues: &mut Issues) -> Vec<(String, u16)> {
     ports
 }
 
+/// Those that take traffic: the ready ones or, where there is none, those that are leaving and still serve.
 fn endpoints(slice: &v1::EndpointSlice, issues: &mut Issues) -> Vec<Endpoint> {
-    let mut endpoints = Vec::new();
+    let (mut endpoints, mut leaving) = (Vec::new(), Vec::new());
     for (i, e) in slice.endpoints.iter().flatten().enumerate() {
         let at = FieldPath::of("endpoints").index(i).key("addresses");
         let mut addresses = Vec::new();
         for (j, text) in e.addresses.iter().enumerate() {
             addresses.extend(issues.take(&at.index(j), address(text)));
         }
-        let ready = e
-            .conditions
-            .as_ref()
-            .and_then(|conditions| conditions.ready);
+        let conditions = e.conditions.clone().unwrap_or_default();
+        let serves = conditions.serving == Some(true) && conditions.terminating == Some(true);
         let target = e
             .target_ref
             .as_ref()
             .filter(|target| target.kind.as_deref() == Some("Pod"));
-        if ready != Some(false) {
-            endpoints.push(Endpoint {
-                addresses,
-                pod: target.and_then(|target| target.name.clone()),
-            });
+        let endpoint = Endpoint {
+            addresses,
+            pod: target.and_then(|target| target.name.clone()),
+        };
+        if conditions.ready != Some(false) {
+            endpoints.push(endpoint);
+        } else if serves {
+            leaving.push(endpoint);
         }
     }
-    endpoints
+    if endpoints.is_empty() {
+        leaving
+    } else {
+        endpoints
+    }
 }

@@ -6,14 +6,15 @@ use culvert_runtime::drain::Drain;
 use culvert_runtime::ready::Ready;
 use culvert_runtime::task;
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use super::{App, AppError, EVENTS, Served, check_mesh_config, watch};
+use super::{App, AppError, EVENTS, Served, check_mesh_config};
 use crate::config::{Kubernetes, Serve};
-use crate::engine::Engine;
+use crate::engine::{Engine, Event};
 use crate::leader::Candidate;
 use crate::serve::{Authenticator, Reviewer};
-use crate::source::kube::{self as source, Kube};
+use crate::source::kube::{self as source, Book, Kube};
 use crate::status::kube::{Captures, Statuses};
 use crate::world::World;
 use crate::{admin, authority, deploy};
@@ -54,49 +55,65 @@ impl App {
         let roots = root.roots_pem()?;
         engine.set_roots(roots.clone());
         let (events, inbox) = mpsc::channel(EVENTS);
-        let captures = Captures::default();
-        let identity = identity(kubernetes);
+        let writers = Writers {
+            client: client.clone(),
+            book,
+            captures: Captures::default(),
+            events: events.clone(),
+            changes: engine.events(),
+        };
         let reviewer = Reviewer::new(client.clone(), namespace.clone());
-        let changes = engine.events();
         let served = Served {
             authenticator: Authenticator::Reviews(Box::new(reviewer)),
             root,
-            captures: Some(captures.clone()),
+            captures: Some(writers.captures.clone()),
             ips: kubernetes.pod_ips.clone(),
         };
-        let mut app = Self::serve(
-            config,
-            served,
-            engine,
-            (events.clone(), inbox),
-            ready,
-            drain,
-        )?;
+        let queue = (events.clone(), inbox);
+        let mut app = Self::serve(config, served, engine, queue, ready, drain)?;
         syncing.done();
-        watch(source, &events, drain);
-        let (candidate, leadership) = Candidate::new(client.clone(), &namespace, identity.clone());
+        super::watch(source, &events, drain);
+        let publishing = publish(client, namespace, roots.concat(), drain.clone());
+        task::spawn("publish_root", publishing);
         // It gives the lease back at the end.
-        app.last
-            .push(task::spawn("leader", candidate.run(drain.clone())));
-        let capturing = captures.clone().run(
+        app.last.push(writers.start(kubernetes, drain));
+        Ok(Some(app))
+    }
+}
+
+/// What writes to the API server.
+struct Writers {
+    client: Client,
+    book: Book,
+    captures: Captures,
+    events: mpsc::Sender<Event>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Writers {
+    /// Start all of it; gives back who stands for election.
+    fn start(self, kubernetes: &Kubernetes, drain: &Drain) -> JoinHandle<()> {
+        let Self {
+            client,
+            book,
+            captures,
+            events,
+            changes,
+        } = self;
+        let identity = identity(kubernetes);
+        let namespace = kubernetes.namespace.clone();
+        let (candidate, leadership) = Candidate::new(client.clone(), &namespace, identity.clone());
+        let writing = captures.clone();
+        let writing = writing.run(
             client.clone(),
             book.clone(),
             identity.clone(),
             drain.clone(),
         );
-        task::spawn("capture_status", capturing);
+        task::spawn("capture_status", writing);
         let statuses = Statuses::new(client.clone(), book, captures, &identity);
         let statuses = statuses.run(events, changes, leadership.clone(), drain.clone());
         task::spawn("status", statuses);
-        task::spawn(
-            "publish_root",
-            publish(
-                client.clone(),
-                namespace.clone(),
-                roots.concat(),
-                drain.clone(),
-            ),
-        );
         if let Some(image) = &kubernetes.waypoint_image {
             let settings = deploy::Settings {
                 image: image.clone(),
@@ -108,7 +125,7 @@ impl App {
             let deployer = deploy::Deployer::new(client, settings);
             task::spawn("deploy", deployer.run(leadership, drain.clone()));
         }
-        Ok(Some(app))
+        task::spawn("leader", candidate.run(drain.clone()))
     }
 }
 

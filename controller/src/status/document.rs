@@ -352,16 +352,20 @@ fn objects(view: &View<'_>) -> Vec<Object> {
             list.push(finding);
         }
     }
-    let shown = |key: &&Key| !conditions_of(key.kind).is_empty() || findings.contains_key(key);
+    let cache = &view.world.cache;
+    let judged = Kind::ALL
+        .into_iter()
+        .filter(|kind| !conditions_of(*kind).is_empty());
+    let mut shown: BTreeSet<Key> = judged
+        .flat_map(|kind| cache.objects(kind))
+        .map(|object| object.key())
+        .collect();
+    let found = findings.keys().filter(|key| cache.get(key).is_some());
+    shown.extend(found.map(|key| (*key).clone()));
     let foreign = |key: &Key| {
         let gateway = view.world.cache.gateways.get(&key.name);
         key.kind == Kind::Gateway && gateway.is_some_and(|gateway| gateway.spec.waypoint.is_none())
     };
-    let keys = view
-        .origins
-        .keys()
-        .filter(shown)
-        .filter(|key| !foreign(key));
     let object = |key: &Key| {
         let origin = view.origins.get(key);
         let found = findings.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -374,7 +378,8 @@ fn objects(view: &View<'_>) -> Vec<Object> {
             conditions: conditions(key.kind, found, origin),
         }
     };
-    keys.map(object).collect()
+    let own = shown.iter().filter(|key| !foreign(key));
+    own.map(object).collect()
 }
 
 fn conditions(kind: Kind, findings: &[&Finding], origin: Option<&Origin>) -> Vec<Condition> {

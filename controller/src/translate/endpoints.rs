@@ -26,11 +26,11 @@ pub fn app_protocol(protocol: AppProtocol) -> i32 {
 }
 
 /// Services of which a pod is an endpoint. Where slices list the endpoints, they alone count; otherwise the selector does.
-/// A pod that is being deleted is an endpoint of none.
+/// A pod that is being deleted is an endpoint where a slice still lists it, as for kube-proxy.
 #[must_use]
 pub fn services_of(world: &World, pod: &Obj<Pod>) -> BTreeMap<NsName, PortList> {
     let mut services = BTreeMap::new();
-    if pod.meta.deleting || pod.spec.ended {
+    if pod.spec.ended {
         return services;
     }
     let namespace = &pod.meta.name.namespace;
@@ -54,7 +54,7 @@ pub fn services_of(world: &World, pod: &Obj<Pod>) -> BTreeMap<NsName, PortList> 
             continue;
         } else if let Some(slices) = listed.get(name) {
             slice_ports(world, &service.spec, slices)
-        } else if service.spec.selects(&pod.meta.labels) {
+        } else if !pod.meta.deleting && service.spec.selects(&pod.meta.labels) {
             service
                 .spec
                 .ports

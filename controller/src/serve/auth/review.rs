@@ -163,6 +163,7 @@ impl Bound {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err wants it")]
 fn unknown(error: kube::Error) -> Denial {
     Denial::Unknown(format!("the API server cannot be asked: {error}"))
 }

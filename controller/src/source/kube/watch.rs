@@ -169,3 +169,87 @@ fn served(definition: &Value, version: &str) -> bool {
         .flatten()
         .any(|v| v["name"] == version && v["served"] == true)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use http::Response;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    const MESH_CONFIG: usize = 9;
+
+    /// An API server without streaming lists, whose MeshConfig may not be defined yet.
+    fn server(defined: &Arc<AtomicBool>) -> Client {
+        let defined = Arc::clone(defined);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let there = defined.load(Ordering::Relaxed);
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let failed = |code: u16, reason: &str| {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "x", "reason": reason, "code": code});
+                (code, status.to_string())
+            };
+            let definition = json!({"spec": {"versions": [{"name": "v1alpha1", "served": true}]}});
+            let object = json!({"metadata": {"name": "default", "uid": "u", "resourceVersion": "1"}, "spec": {}});
+            let list = json!({"kind": "MeshConfigList", "apiVersion": "culvert.dev/v1alpha1", "metadata": {"resourceVersion": "1"}, "items": [object]});
+            let (code, body) = match request.uri().path() {
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/meshconfigs.culvert.dev" => {
+                    if there {
+                        (200, definition.to_string())
+                    } else {
+                        failed(404, "NotFound")
+                    }
+                }
+                "/apis/culvert.dev/v1alpha1/meshconfigs" if query.contains("sendInitialEvents") => {
+                    failed(422, "Invalid")
+                }
+                "/apis/culvert.dev/v1alpha1/meshconfigs" if query.contains("watch=true") => {
+                    (200, String::new())
+                }
+                "/apis/culvert.dev/v1alpha1/meshconfigs" => (200, list.to_string()),
+                other => panic!("{other}"),
+            };
+            let response = Response::builder()
+                .status(code)
+                .body(Body::from(body.into_bytes()));
+            async move { Ok::<_, Infallible>(response.unwrap()) }
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_does_not_exist_yet_is_waited_for() {
+        assert_eq!(Kind::ALL[MESH_CONFIG], Kind::MeshConfig);
+        let defined = Arc::new(AtomicBool::new(false));
+        let (news, mut told) = mpsc::channel(4);
+        let follow = tokio::spawn(follow::<MESH_CONFIG>(server(&defined), news));
+        // That there is none is a complete list of its own, so that nothing else waits for it.
+        assert!(matches!(
+            told.recv().await,
+            Some(News::Begin(Kind::MeshConfig))
+        ));
+        assert!(matches!(
+            told.recv().await,
+            Some(News::End(Kind::MeshConfig))
+        ));
+        defined.store(true, Ordering::Relaxed);
+        let there = loop {
+            match told.recv().await {
+                Some(News::There(looked)) => break looked,
+                Some(_) => {}
+                None => panic!("it ended"),
+            }
+        };
+        assert_eq!(there.key.to_string(), "MeshConfig default");
+        assert!(matches!(
+            there.outcome,
+            super::super::read::Outcome::Good(_)
+        ));
+        follow.abort();
+    }
+}

@@ -111,7 +111,7 @@ impl Captures {
                 if let Some(condition) = condition(&told, &wanted) {
                     let (client, recorder) = (client.clone(), recorder.clone());
                     writes.spawn(async move {
-                        let written = write(&client, &recorder, &key, &told, condition).await;
+                        let written = write(&client, &recorder, &key, &told, &condition).await;
                         (!written).then_some((key.name, wanted))
                     });
                 }
@@ -160,7 +160,6 @@ impl Wanted {
 }
 
 /// The condition to write, if the pod has another one.
-
 fn condition(told: &Told, wanted: &Wanted) -> Option<Value> {
     let now = &told.status;
     let text = |key: &str| now[key].as_str().unwrap_or_default();
@@ -199,7 +198,7 @@ async fn write(
     recorder: &Recorder,
     key: &Key,
     told: &Told,
-    condition: Value,
+    condition: &Value,
 ) -> bool {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &key.name.namespace);
     let failed = matches!(condition["reason"].as_str(), Some("Failed" | CAPTURE_LOST));
@@ -209,7 +208,7 @@ async fn write(
     let written = pods.patch_status(&key.name.name, &params, &patch);
     match tokio::time::timeout(DEADLINE, written).await {
         Ok(Ok(_)) if failed => {
-            events::warn(recorder, key, &told.uid, "CaptureFailed", message).await;
+            events::warn(recorder, key, &told.uid, "CaptureFailed", &message).await;
             true
         }
         Ok(Ok(_)) => true,

@@ -54,7 +54,7 @@ impl Events {
             let before = self.seen.get(&told.uid);
             for (kind, reason, message) in news(before, &now[&told.uid]) {
                 let note = format!("{kind}: {message}");
-                warn(&self.recorder, key, &told.uid, reason, note).await;
+                warn(&self.recorder, key, &told.uid, reason, &note).await;
             }
         }
         self.seen = now;
@@ -77,7 +77,7 @@ fn entry((_, told): &(Key, Told)) -> (String, Vec<Bad>) {
 }
 
 /// A warning about an object. That it could not be told is logged, and no more.
-pub(super) async fn warn(recorder: &Recorder, key: &Key, uid: &str, reason: &str, note: String) {
+pub(super) async fn warn(recorder: &Recorder, key: &Key, uid: &str, reason: &str, note: &str) {
     let event = Event {
         type_: EventType::Warning,
         reason: reason.into(),

@@ -119,9 +119,40 @@ fn health_and_the_end() {
     assert_eq!(with(&ready("False")), Some((false, 1)));
     assert_eq!(
         with(&|pod| pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")),
-        Some((false, 0))
+        Some((true, 0))
     );
     assert_eq!(with(&|pod| pod["status"]["phase"] = json!("Failed")), None);
+}
+
+#[test]
+fn those_that_are_leaving_serve_where_nobody_else_does() {
+    let endpoint = |pod: &str, ready: bool, serving: bool, terminating: bool| {
+        let conditions = json!({"ready": ready, "serving": serving, "terminating": terminating});
+        json!({"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": pod}, "conditions": conditions})
+    };
+    let (leaving, gone) = (("web", false, true, true), ("web", false, false, true));
+    let (stays, starts) = (("api", true, true, false), ("api", false, false, false));
+    for (endpoints, expected) in [
+        (vec![leaving], true),
+        (vec![leaving, starts], true),
+        (vec![leaving, stays], false),
+        (vec![gone], false),
+        (vec![("web", false, true, false)], false),
+    ] {
+        let endpoints: Vec<_> = endpoints
+            .iter()
+            .map(|(pod, ready, serving, terminating)| endpoint(pod, *ready, *serving, *terminating))
+            .collect();
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "web-1", "namespace": "demo", "labels": {"kubernetes.io/service-name": "web"}},
+            "ports": [{"name": "http", "port": 8080}], "endpoints": endpoints});
+        let mut pod = pod_value("demo", "web", "10.0.0.1");
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let world = world(&[pod, service("demo", "web", "web", "10.96.0.1"), slice]);
+        let record = record(&world, "web");
+        assert_eq!(!record.services.is_empty(), expected, "{endpoints:?}");
+        assert_eq!(record.status, i32::from(WorkloadStatus::Healthy));
+    }
 }
 
 #[test]

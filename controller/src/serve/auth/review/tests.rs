@@ -50,7 +50,7 @@ const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const PODS: &str = "/api/v1/namespaces/demo/pods/gate-1";
 const GATEWAYS: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/demo/gateways/gate";
 
-fn review(account: &str, extra: Value) -> (&'static str, Value) {
+fn review(account: &str, extra: &Value) -> (&'static str, Value) {
     let user = json!({"username": format!("system:serviceaccount:{account}"), "extra": extra});
     let status = json!({"authenticated": true, "audiences": ["culvert-ca"], "user": user});
     (
@@ -90,11 +90,11 @@ async fn those_who_are_let_in() {
         "culvert-system:culvert-agent",
         "culvert-system:culvert-ztunnel",
     ] {
-        let client = verify(vec![review(account, on_node())]).await;
+        let client = verify(vec![review(account, &on_node())]).await;
         assert_eq!(client, Ok(Client::Node("n1".into())));
     }
     let objects = vec![
-        review("demo:gate", on_node()),
+        review("demo:gate", &on_node()),
         pod("u1", "gate"),
         gateway("culvert-waypoint"),
     ];
@@ -102,101 +102,87 @@ async fn those_who_are_let_in() {
     assert_eq!(verify(objects).await, Ok(Client::Waypoint(waypoint)));
 }
 
+async fn refused(name: &str, objects: Vec<(&'static str, Value)>, reason: &str) {
+    match verify(objects).await {
+        Err(Denial::Refused(text)) => assert!(text.contains(reason), "{name}: {text}"),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
 #[tokio::test]
-async fn each_refusal() {
+async fn tokens_that_are_good_for_nothing() {
     let with = |pointer: &str, value: Value| {
-        let mut review = review("culvert-system:culvert-agent", on_node());
+        let mut review = review("culvert-system:culvert-agent", &on_node());
         *review.1.pointer_mut(pointer).unwrap() = value;
         vec![review]
     };
-    let gate = |extra: Value| review("demo:gate", extra);
-    let good = || gateway("culvert-waypoint");
-    for (name, objects, reason) in [
-        (
-            "not authenticated",
-            with("/status/authenticated", json!(false)),
-            "does not know the token",
-        ),
-        (
-            "no status",
-            vec![(REVIEWS, json!({"spec": {}, "metadata": {}}))],
-            "does not know the token",
-        ),
+    let unknown = "does not know the token";
+    let audience = "not for audience culvert-ca";
+    let node = "bound to no node";
+    let none = vec![(REVIEWS, json!({"spec": {"token": ""}, "metadata": {}}))];
+    refused("no status", none, unknown).await;
+    for (name, pointer, value, reason) in [
+        ("not authenticated", "authenticated", json!(false), unknown),
         (
             "another audience",
-            with("/status/audiences", json!(["istio-ca"])),
-            "not for audience culvert-ca",
+            "audiences",
+            json!(["istio-ca"]),
+            audience,
         ),
-        (
-            "no audience",
-            with("/status/audiences", json!([])),
-            "not for audience culvert-ca",
-        ),
+        ("no audience", "audiences", json!([]), audience),
         (
             "a user",
-            with("/status/user/username", json!("alice")),
-            "\"alice\" is no service account",
+            "user/username",
+            json!("a"),
+            "\"a\" is no service account",
         ),
-        (
-            "no node",
-            with("/status/user/extra", json!({})),
-            "bound to no node",
-        ),
-        (
-            "an empty node",
-            with("/status/user/extra", json!({NODE: [""]})),
-            "bound to no node",
-        ),
-        (
-            "two nodes",
-            with("/status/user/extra", json!({NODE: ["n1", "n2"]})),
-            "bound to no node",
-        ),
-        (
-            "an agent of elsewhere",
-            vec![review("demo:culvert-agent", on_node())],
-            "is gone",
-        ),
+        ("no node", "user/extra", json!({}), node),
+        ("an empty node", "user/extra", json!({NODE: [""]}), node),
+        ("two nodes", "user/extra", json!({NODE: ["n1", "n2"]}), node),
+    ] {
+        refused(name, with(&format!("/status/{pointer}"), value), reason).await;
+    }
+    let elsewhere = vec![review("demo:culvert-agent", &on_node())];
+    refused("an agent of elsewhere", elsewhere, "is gone").await;
+    let (reviewer, asked) = reviewer(Some(vec![]));
+    let long = reviewer.verify(&"x".repeat(LONGEST + 1)).await;
+    assert_eq!(long, Err("the token is too long".into()));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn pods_that_are_no_waypoints() {
+    let gate = || review("demo:gate", &on_node());
+    let good = || gateway("culvert-waypoint");
+    let (gone, label) = ("gate-1 is gone", "demo/gate is none of");
+    let class = "no Gateway demo/gate of class";
+    let unbound = review("demo:gate", &json!({NODE: ["n1"]}));
+    for (name, objects, reason) in [
         (
             "no pod",
-            vec![gate(json!({NODE: ["n1"]})), pod("u1", "gate"), good()],
+            vec![unbound, pod("u1", "gate"), good()],
             "bound to no pod",
         ),
-        (
-            "a pod that is gone",
-            vec![gate(on_node()), good()],
-            "gate-1 is gone",
-        ),
+        ("a pod that is gone", vec![gate(), good()], gone),
         (
             "another pod of its name",
-            vec![gate(on_node()), pod("u2", "gate"), good()],
-            "gate-1 is gone",
+            vec![gate(), pod("u2", "gate"), good()],
+            gone,
         ),
         (
             "another's label",
-            vec![gate(on_node()), pod("u1", "other"), good()],
-            "demo/gate is none of",
+            vec![gate(), pod("u1", "other"), good()],
+            label,
         ),
-        (
-            "no gateway",
-            vec![gate(on_node()), pod("u1", "gate")],
-            "no Gateway demo/gate",
-        ),
+        ("no gateway", vec![gate(), pod("u1", "gate")], class),
         (
             "another class",
-            vec![gate(on_node()), pod("u1", "gate"), gateway("nginx")],
-            "no Gateway demo/gate of class",
+            vec![gate(), pod("u1", "gate"), gateway("nginx")],
+            class,
         ),
     ] {
-        match verify(objects).await {
-            Err(Denial::Refused(text)) => assert!(text.contains(reason), "{name}: {text}"),
-            other => panic!("{name}: {other:?}"),
-        }
+        refused(name, objects, reason).await;
     }
-    let (reviewer, asked) = reviewer(Some(vec![]));
-    let refused = reviewer.verify(&"x".repeat(LONGEST + 1)).await;
-    assert_eq!(refused, Err("the token is too long".into()));
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
@@ -214,7 +200,7 @@ async fn the_server_is_not_asked_again_for_a_moment() {
     let token = format!("a.{claims}.c");
     let (reviewer, asked) = reviewer(Some(vec![review(
         "culvert-system:culvert-agent",
-        on_node(),
+        &on_node(),
     )]));
     for _ in 0..3 {
         assert_eq!(reviewer.verify(&token).await, Ok(Client::Node("n1".into())));
