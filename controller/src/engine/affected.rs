@@ -221,6 +221,13 @@ fn of_gateway(world: &World, facts: &Facts, gateway: &Obj<Gateway>, affected: &m
     for pod in instances(world, name) {
         of_pod(world, pod, affected);
     }
+    // What is a part of it asks for no waypoint.
+    let services = world.cache.services.of(&name.namespace);
+    let parts = services.filter(|s| s.meta.label(keys::GATEWAY_NAME) == Some(&*name.name));
+    for service in parts {
+        affected.insert(Target::Service(service.meta.name.clone()));
+        affected.extend(routes(world, &name.namespace));
+    }
     affected.extend(targeting(world, Some(&name.namespace)));
     for consumer in facts.wanted.get(name).into_iter().flatten() {
         affected.extend(targeting(world, Some(&consumer.name().namespace)));

@@ -101,6 +101,27 @@ fn its_instances_take_hbone_and_its_service_has_no_waypoint() {
 }
 
 #[test]
+fn the_order_in_which_its_objects_come_does_not_count() {
+    let objects = mesh();
+    let all = engine(&objects);
+    for last in 2..objects.len() {
+        let mut others = objects.clone();
+        let object = object(&others.remove(last));
+        let mut engine = engine(&others);
+        engine.step(Event::Batch(Batch {
+            changes: vec![Change::Put(object, Origin::default())],
+            rejections: Vec::new(),
+        }));
+        let names = |engine: &Engine| {
+            let all = engine.current().all(crate::translate::Type::Address);
+            let versions = all.values().map(|s| (s.name.clone(), s.version.clone()));
+            versions.collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(names(&engine), names(&all), "{last}");
+    }
+}
+
+#[test]
 fn it_is_used_once_an_instance_is_ready_and_has_acknowledged() {
     let mut engine = engine(&mesh());
     let gate = NsName::new("demo", "gate");
