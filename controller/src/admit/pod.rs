@@ -56,7 +56,7 @@ pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
         netns: netns(pod, issues),
         ended: matches!(phase, "Succeeded" | "Failed"),
         captured,
-        ready: !not_ready && pod.metadata.deletion_timestamp.is_none(),
+        ready: !not_ready,
         owner: owner(pod),
         ports: ports(&spec, issues),
         capture: capture(pod.metadata.annotations.as_ref(), issues),
