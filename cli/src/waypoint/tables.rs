@@ -56,7 +56,7 @@ pub(super) fn status(gateway: &Value, users: &[User]) -> String {
         let (status, reason, message) = seen.condition(kind);
         table.row([kind, status, reason, message].map(str::to_owned));
     }
-    let _ = write!(text, "{table}\n");
+    let _ = writeln!(text, "{table}");
     if users.is_empty() {
         text.push_str(
             "nothing asks for it: label a Namespace, Service or Pod culvert.dev/use-waypoint\n",
