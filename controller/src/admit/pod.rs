@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use culvert_enrolment::foreign;
 use k8s_openapi::api::core::v1;
 
 use super::names::{address, dns_subdomain, port};
-use crate::api::{Ipnet, Port};
 use crate::keys;
 use crate::model::{CaptureOptions, Owner, Pod};
 use crate::path::{FieldPath, Issues};
@@ -18,6 +18,8 @@ pub const CAPTURED: &str = "culvert.dev/Captured";
 pub const CAPTURE_LOST: &str = "Lost";
 
 pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
+    let none = BTreeMap::new();
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(&none);
     let spec = pod.spec.clone().unwrap_or_default();
     let status = pod.status.clone().unwrap_or_default();
     let service_account = spec
@@ -59,7 +61,8 @@ pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
         ready: !not_ready,
         owner: owner(pod),
         ports: ports(&spec, issues),
-        capture: capture(pod.metadata.annotations.as_ref(), issues),
+        foreign: foreign::mark(annotations),
+        capture: capture(annotations, issues),
     }
 }
 
@@ -123,53 +126,11 @@ fn ports(spec: &v1::PodSpec, issues: &mut Issues) -> BTreeMap<String, u16> {
     named
 }
 
-fn capture(annotations: Option<&BTreeMap<String, String>>, issues: &mut Issues) -> CaptureOptions {
-    let at = FieldPath::of("metadata.annotations");
-    let value = |key| {
-        annotations
-            .and_then(|a: &BTreeMap<_, _>| a.get(key))
-            .map(String::as_str)
-    };
-    let mut list = |key: &'static str| -> Vec<u16> {
-        let parsed = value(key).map(split::<Port>).transpose();
-        let ports = issues
-            .take(&at.key(key), parsed)
-            .flatten()
-            .unwrap_or_default();
-        ports.into_iter().map(Port::get).collect()
-    };
-    let exclude_inbound_ports = list(keys::EXCLUDE_INBOUND_PORTS);
-    let exclude_outbound_ports = list(keys::EXCLUDE_OUTBOUND_PORTS);
-    let key = keys::EXCLUDE_OUTBOUND_CIDRS;
-    let cidrs = issues.take(&at.key(key), value(key).map(split::<Ipnet>).transpose());
-    let dns = match value(keys::DNS_CAPTURE) {
-        None | Some("true") => true,
-        Some("false") => false,
-        Some(other) => {
-            issues.add(
-                at.key(keys::DNS_CAPTURE),
-                format!("{other:?} is neither true nor false"),
-            );
-            true
-        }
-    };
-    CaptureOptions {
-        exclude_inbound_ports,
-        exclude_outbound_ports,
-        exclude_outbound_cidrs: cidrs
-            .flatten()
-            .unwrap_or_default()
-            .into_iter()
-            .map(Ipnet::get)
-            .collect(),
-        dns,
+fn capture(annotations: &BTreeMap<String, String>, issues: &mut Issues) -> CaptureOptions {
+    let (options, mistakes) = culvert_enrolment::options(annotations);
+    for mistake in mistakes {
+        let at = FieldPath::of("metadata.annotations").key(mistake.annotation);
+        issues.add(at, mistake.message);
     }
-}
-
-fn split<T: std::str::FromStr>(text: &str) -> Result<Vec<T>, T::Err> {
-    let items = text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
-    items.map(str::parse).collect()
+    options
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+pub use culvert_enrolment::CaptureOptions;
+use culvert_enrolment::Mesh;
 use serde::Serialize;
 
 /// What counts of a pod.
@@ -31,6 +32,9 @@ pub struct Pod {
     pub owner: Option<Owner>,
     /// TCP ports of its containers that have a name.
     pub ports: BTreeMap<String, u16>,
+    /// Another mesh has it.
+    #[serde(skip)]
+    pub foreign: Option<Mesh>,
     /// Exclusions from capture.
     pub capture: CaptureOptions,
 }
@@ -42,36 +46,4 @@ pub struct Owner {
     pub kind: String,
     /// Its name.
     pub name: String,
-}
-
-/// Exclusions from capture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CaptureOptions {
-    /// Ports of the pod.
-    pub exclude_inbound_ports: Vec<u16>,
-    /// Ports of others.
-    pub exclude_outbound_ports: Vec<u16>,
-    /// Addresses of others.
-    pub exclude_outbound_cidrs: Vec<IpNet>,
-    /// DNS questions are captured.
-    pub dns: bool,
-}
-
-impl CaptureOptions {
-    /// Whether any traffic is kept out of the mesh.
-    #[must_use]
-    pub fn excludes(&self) -> bool {
-        *self != Self::default()
-    }
-}
-
-impl Default for CaptureOptions {
-    fn default() -> Self {
-        Self {
-            exclude_inbound_ports: Vec::new(),
-            exclude_outbound_ports: Vec::new(),
-            exclude_outbound_cidrs: Vec::new(),
-            dns: true,
-        }
-    }
 }

@@ -6,19 +6,21 @@ use crate::keys;
 use crate::model::{Obj, Pod};
 use crate::world::World;
 
-/// Whether a pod's traffic is to be in the mesh. Never that of a pod that shares its node's network, has ended, or is a
-/// waypoint.
+/// Whether a pod's traffic is to be in the mesh: as its agent decides, and never that of a waypoint.
 #[must_use]
 pub fn is_enrolled(world: &World, pod: &Obj<Pod>) -> bool {
-    let asked = pod.meta.label(keys::DATAPLANE_MODE);
     let namespace = &pod.meta.name.namespace;
-    let mode = asked.or_else(|| world.cache.namespace_label(namespace, keys::DATAPLANE_MODE));
+    let decided = culvert_enrolment::decide(&culvert_enrolment::Pod {
+        namespace,
+        namespace_mode: world.cache.namespace_label(namespace, keys::DATAPLANE_MODE),
+        mode: pod.meta.label(keys::DATAPLANE_MODE),
+        gateway_class: pod.meta.label(culvert_enrolment::keys::GATEWAY_CLASS),
+        foreign: pod.spec.foreign,
+        host_network: pod.spec.host_network,
+        ended: pod.spec.ended,
+    });
     let waypoint = |address: &IpAddr| world.index.gateways_at(*address).next().is_some();
-    mode == Some("ambient")
-        && !pod.spec.host_network
-        && !pod.spec.ended
-        && !pod.spec.addresses.is_empty()
-        && !pod.spec.addresses.iter().any(waypoint)
+    decided.is_ok() && !pod.spec.addresses.is_empty() && !pod.spec.addresses.iter().any(waypoint)
 }
 
 /// The addresses under which a pod is known: those that it alone has.

@@ -1,5 +1,7 @@
 //! What a node's agent is told of its pods.
 
+use std::collections::BTreeSet;
+
 use culvert_proto::node::{CaptureOptions, Pod as Record};
 
 use super::finding::{ConditionType, Finding, Findings};
@@ -35,7 +37,7 @@ pub fn of(world: &World, pod: &Obj<Pod>) -> (Option<Resource>, Vec<Finding>) {
         capture = crate::model::CaptureOptions::default();
     }
     let uid = names::pod_uid(&world.settings, &meta.name);
-    let ports = |ports: Vec<u16>| ports.into_iter().map(Into::into).collect();
+    let ports = |ports: BTreeSet<u16>| ports.into_iter().map(Into::into).collect();
     let record = Record {
         uid: uid.clone(),
         name: meta.name.name.to_string(),
@@ -57,7 +59,7 @@ pub fn of(world: &World, pod: &Obj<Pod>) -> (Option<Resource>, Vec<Finding>) {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            dns_capture: capture.dns,
+            dns_capture: capture.dns_capture,
         }),
     };
     let resource = Resource {

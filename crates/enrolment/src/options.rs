@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::{Map, keys};
 
@@ -12,7 +13,7 @@ use crate::{Map, keys};
 pub const OWN_PORTS: [u16; 4] = [15001, 15006, 15008, 15053];
 
 /// What of a pod's traffic is captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CaptureOptions {
     /// TCP ports of the pod that clients reach directly.
     pub exclude_inbound_ports: BTreeSet<u16>,
