@@ -162,7 +162,8 @@ async fn follow<K>(
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
-                if pause > FIRST_PAUSE {
+                // Init comes before anything was asked.
+                if pause > FIRST_PAUSE && !matches!(event, Event::Init) {
                     tracing::info!(what, "the API answers again");
                     pause = FIRST_PAUSE;
                 }
