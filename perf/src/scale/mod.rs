@@ -383,7 +383,7 @@ impl Totals {
             totals.resources += seen.resources;
             totals.bytes += seen.bytes;
         }
-        for family in prometheus::gather() {
+        for family in culvert_runtime::metrics::registry().gather() {
             let sum = || {
                 family
                     .get_metric()
