@@ -56,9 +56,12 @@ impl Delta {
     }
 }
 
-/// The deltas that lead to one snapshot, by type and by the stamp that the client comes from.
+/// A type, and the stamp that the client comes from.
+type From = (Type, u64);
+
+/// The deltas that lead to one snapshot.
 #[derive(Clone, Debug, Default)]
-pub struct Deltas(Arc<Mutex<HashMap<(Type, u64), Arc<Delta>>>>);
+pub struct Deltas(Arc<Mutex<HashMap<From, Arc<Delta>>>>);
 
 impl Deltas {
     /// The delta from the moment `stamp`, at which there was `before`.

@@ -14,7 +14,7 @@ impl Engine {
                 Change::Put(object, origin) => {
                     let key = object.key();
                     let before = self.object(&key);
-                    self.place(key, origin);
+                    self.place(&key, origin);
                     if before.as_ref() == Some(&object) {
                         // Only its place in the file is another one.
                         continue;
@@ -34,7 +34,7 @@ impl Engine {
                     affected.extend(affected::of(&self.world, &self.facts, &object));
                 }
                 Change::Remove(key) => {
-                    self.place(key.clone(), Origin::default());
+                    self.place(&key, Origin::default());
                     if let Some(before) = self.object(&key) {
                         affected.extend(affected::of(&self.world, &self.facts, &before));
                         self.world.remove(&key);
@@ -51,13 +51,13 @@ impl Engine {
     }
 
     /// Where an object was read. That it was in no file need not be remembered.
-    fn place(&mut self, key: Key, origin: Origin) {
+    fn place(&mut self, key: &Key, origin: Origin) {
         let before = if origin == Origin::default() {
-            self.origins.remove(&key)
+            self.origins.remove(key)
         } else {
             self.origins.insert(key.clone(), origin)
         };
-        if before.as_ref() != self.origins.get(&key) {
+        if before.as_ref() != self.origins.get(key) {
             self.problems.stale();
         }
     }

@@ -27,12 +27,15 @@ pub(super) enum Shelf {
     Node(Arc<str>),
 }
 
+/// A resource by its shelf and its name there.
+type Name = (Shelf, Arc<str>);
+
 /// The resources that were made.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    made: HashMap<Target, Box<[(Shelf, Arc<str>)]>>,
+    made: HashMap<Target, Box<[Name]>>,
     /// How many targets make a resource, where it is more than one.
-    makers: HashMap<(Shelf, Arc<str>), usize>,
+    makers: HashMap<Name, usize>,
     resources: BTreeMap<Type, Resources>,
     stamps: BTreeMap<Type, u64>,
     waived: Resources,

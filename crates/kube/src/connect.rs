@@ -42,7 +42,7 @@ pub enum Access {
 
 /// A client. Files are read, but nothing is dialled before the first request.
 pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
-    client(config(access).await?)
+    client(&config(access).await?)
 }
 
 async fn config(access: &Access) -> Result<Config, ConnectError> {
@@ -62,7 +62,7 @@ async fn config(access: &Access) -> Result<Config, ConnectError> {
     })
 }
 
-pub(crate) fn client(config: Config) -> Result<Client, ConnectError> {
+pub(crate) fn client(config: &Config) -> Result<Client, ConnectError> {
     if let Some(proxy) = &config.proxy_url {
         return Err(ConnectError::Proxy(proxy.to_string()));
     }
@@ -70,7 +70,7 @@ pub(crate) fn client(config: Config) -> Result<Client, ConnectError> {
         tracing::warn!(server = %config.cluster_url, "the kubeconfig says not to verify the API server");
     }
     let credentials = |error| ConnectError::Credentials(Box::new(error));
-    let tls = Arc::new(Tls::new(&config)?);
+    let tls = Arc::new(Tls::new(config)?);
     // What is wrong with a file is said now, not at the first request.
     tls.connector(http())?;
     let connector = tower::service_fn(move |uri: Uri| {

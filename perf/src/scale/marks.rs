@@ -35,11 +35,14 @@ impl Kind {
     }
 }
 
+/// Writes by what was written and its name.
+type Writes = HashMap<(Kind, String), Arc<Mark>>;
+
 /// All writes that are waited for.
 #[derive(Clone, Debug)]
 pub(crate) struct Marks {
     began: Instant,
-    writes: Arc<RwLock<HashMap<(Kind, String), Arc<Mark>>>>,
+    writes: Arc<RwLock<Writes>>,
 }
 
 /// One of them.

@@ -29,18 +29,21 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::PoisonError,
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
-use usage::{Processes, Used};
+use usage::{Memory, Processes, Used};
 use watch::Watcher;
 
 /// Clients that take their first, large response at once.
 const SYNC_AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(300);
+/// For a dial that asks whether somebody listens.
+const PROBE: Duration = Duration::from_millis(100);
 
 /// How large, how long, and where the programs are.
 #[derive(ClapArgs, Clone, Debug)]
@@ -112,6 +115,19 @@ struct Mesh {
     dir: PathBuf,
 }
 
+impl Mesh {
+    /// What is measured.
+    fn processes(&self, store: u32) -> Processes {
+        vec![
+            ("etcd", self.api.etcd.pid()),
+            ("apiserver", self.api.server.pid()),
+            ("controller", self.controller.pid()),
+            ("store", store),
+            ("simulator", std::process::id()),
+        ]
+    }
+}
+
 async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
     let size = Size {
         pods: args.pods,
@@ -123,14 +139,7 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
         "a client is one of a node: {} nodes",
         args.nodes
     );
-    let api = Api::start(&args.programs, dir).await?;
-    let manifest = dir.join("crds.yaml");
-    let crds = Command::new(&args.controller)
-        .arg("crds")
-        .output()
-        .context("culvert-controller crds")?;
-    fs::write(&manifest, crds.stdout)?;
-    api.apply(&manifest)?;
+    let api = start_api(args, dir).await?;
     let tokens = populate(&api.writer, size, args.clients, dir).await?;
     let (mesh, controller_ready_seconds) = start_controller(args, api, dir).await?;
     let (_trigger, drain) = drain::channel();
@@ -149,13 +158,7 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
         nodes.len()
     );
 
-    let processes: Processes = vec![
-        ("etcd", mesh.api.etcd.pid()),
-        ("apiserver", mesh.api.server.pid()),
-        ("controller", mesh.controller.pid()),
-        ("store", watcher.pid()),
-        ("simulator", std::process::id()),
-    ];
+    let processes = mesh.processes(watcher.pid());
     sleep(Duration::from_secs(5)).await;
     let cpu_idle = measure(&processes, async {
         sleep(Duration::from_secs(10)).await;
@@ -166,17 +169,10 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
     let before = Totals::of(&nodes);
     let churn = Churn::new(mesh.api.writer.clone(), size, marks.clone());
     let (outcome, cpu_churn) = measure(&processes, churn.run(args.churn, args.seconds)).await?;
-    eprintln!(
-        "{} pods replaced in {:.1} s",
-        outcome.replaced, outcome.seconds
-    );
     let load_average = fs::read_to_string("/proc/loadavg")?.trim().to_owned();
     let latencies = latencies(&nodes, &marks).await;
     let after = Totals::of(&nodes);
-    let memory = processes
-        .iter()
-        .map(|(name, pid)| Ok((*name, usage::memory(*pid)?)))
-        .collect::<Result<BTreeMap<_, _>>>()?;
+    let memory = memory(&processes)?;
     let store = watcher.account()?;
     let mut fresh = Watcher::start(&mesh.endpoint, first, &dir.join("fresh.log"))?;
     let fresh = fresh.account()?;
@@ -210,6 +206,26 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
         fresh,
         load_average,
     })
+}
+
+fn memory(processes: &Processes) -> Result<BTreeMap<&'static str, Memory>> {
+    processes
+        .iter()
+        .map(|(name, pid)| Ok((*name, usage::memory(*pid)?)))
+        .collect()
+}
+
+/// The API server, which knows our kinds.
+async fn start_api(args: &Args, dir: &Path) -> Result<Api> {
+    let api = Api::start(&args.programs, dir).await?;
+    let manifest = dir.join("crds.yaml");
+    let crds = Command::new(&args.controller)
+        .arg("crds")
+        .output()
+        .context("culvert-controller crds")?;
+    fs::write(&manifest, crds.stdout)?;
+    api.apply(&manifest)?;
+    Ok(api)
 }
 
 /// All objects, and a token file for each client.
@@ -272,7 +288,8 @@ fn proxies(args: &Args, size: Size, tokens: Vec<PathBuf>) -> Vec<Proxy> {
 
 async fn start_controller(args: &Args, api: Api, dir: &Path) -> Result<(Mesh, f64)> {
     let [port, admin, ready, stats] = api::free_ports()?;
-    let address = format!("127.0.0.1:{port}");
+    let socket = SocketAddr::from(([127, 0, 0, 1], port));
+    let address = socket.to_string();
     let mut command = Command::new(&args.controller);
     command
         .arg("--kubernetes")
@@ -306,7 +323,7 @@ async fn start_controller(args: &Args, api: Api, dir: &Path) -> Result<(Mesh, f6
             .request::<Value>(request)
             .await
             .unwrap_or_default();
-        let listens = tokio::net::TcpStream::connect(&address).await.is_ok();
+        let listens = std::net::TcpStream::connect_timeout(&socket, PROBE).is_ok();
         let pem = config.pointer("/data/root.crt").and_then(Value::as_str);
         if let (Some(pem), true) = (pem, listens) {
             fs::write(&root, pem)?;
@@ -317,7 +334,7 @@ async fn start_controller(args: &Args, api: Api, dir: &Path) -> Result<(Mesh, f6
     let seconds = began.elapsed().as_secs_f64();
     eprintln!("controller ready in {seconds:.1} s");
     let endpoint = Endpoint {
-        address: address.parse()?,
+        address: socket,
         root,
     };
     let mesh = Mesh {

@@ -74,14 +74,12 @@ impl Size {
 
     /// What comes before pods and services.
     pub(crate) fn foundations(self) -> Vec<Creation> {
-        let mut made = vec![named("Namespace", SYSTEM, json!({}))];
+        let mut made = vec![named("Namespace", SYSTEM, &json!({}))];
         let mode = json!({"culvert.dev/dataplane-mode": "ambient"});
-        made.extend(
-            (0..self.namespaces()).map(|n| named("Namespace", &namespace(n), mode.clone())),
-        );
+        made.extend((0..self.namespaces()).map(|n| named("Namespace", &namespace(n), &mode)));
         made.extend((0..self.nodes).map(|n| {
             let zone = json!({"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": format!("z{}", n % 3)});
-            named("Node", &self.node(n), zone)
+            named("Node", &self.node(n), &zone)
         }));
         let account = |namespace: &str, name: &str| {
             let value =
@@ -210,7 +208,7 @@ fn slice_name(service: &str) -> String {
     format!("{service}-abcde")
 }
 
-fn named(kind: &str, name: &str, labels: Value) -> Creation {
+fn named(kind: &str, name: &str, labels: &Value) -> Creation {
     let path = format!("/api/v1/{}s", kind.to_lowercase());
     let value =
         json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "labels": labels}});

@@ -127,6 +127,15 @@ impl fmt::Display for Report {
             "controller ready after {:.1} s, all clients after {:.1} s more",
             self.controller_ready_seconds, self.clients_synced_seconds
         )?;
+        self.processes(f)?;
+        self.times(f)?;
+        self.clients(f)?;
+        self.verdict(f)
+    }
+}
+
+impl Report {
+    fn processes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "\n{:<16} {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -145,6 +154,10 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
+        Ok(())
+    }
+
+    fn times(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "\n{:<26} {:>8} {:>9} {:>8} {:>8} {:>8}",
@@ -165,6 +178,10 @@ impl fmt::Display for Report {
                 "{what:<26} {writes:>8} {samples:>9} {p50:>8.3} {p99:>8.3} {max:>8.3}"
             )?;
         }
+        Ok(())
+    }
+
+    fn clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "\neach client: {:.0} resources of {:.0} bytes in {:.0} responses; {:.0} bytes on the wire for each replaced pod",
@@ -186,7 +203,10 @@ impl fmt::Display for Report {
             rss_mb - empty_rss_mb,
             self.store.kb_a_workload(),
             self.fresh.kb_a_workload()
-        )?;
+        )
+    }
+
+    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let p99 = self.latencies.iter().map(|l| l.p99).fold(0.0, f64::max);
         let controller = self
             .memory

@@ -1,11 +1,6 @@
 //! The kubelet's probes: what root of the node opens to a probed port reaches the application, and nothing
 //! else does: other ports, what came through a Service, what is forwarded, what forges the address.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a step of a test that fails is the test's failure"
-)]
-
 mod bench;
 
 use std::net::{IpAddr, SocketAddr};

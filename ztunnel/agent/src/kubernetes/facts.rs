@@ -186,6 +186,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with literals")]
     fn facts(metadata: Value, spec: Value, status: Value) -> Facts {
         let mut meta = json!({"name": "web", "namespace": "demo", "uid": "u1"});
         for (key, value) in metadata.as_object().unwrap() {

@@ -36,10 +36,12 @@ fn synced() -> Cache {
 }
 
 fn enrolled(news: &[PodEvent]) -> Vec<(&str, bool)> {
-    let of = |event| match event {
-        &PodEvent::Upsert(ref pod) => (&*pod.uid, pod.enrolled),
-        other => panic!("{other:?}"),
-    };
+    fn of(event: &PodEvent) -> (&str, bool) {
+        match event {
+            PodEvent::Upsert(pod) => (&*pod.uid, pod.enrolled),
+            other => panic!("{other:?}"),
+        }
+    }
     news.iter().map(of).collect()
 }
 
