@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use culvert_runtime::netns::{Netns, NetnsId};
 
-use crate::netlink::{conntrack, nft, route};
+use crate::netlink::{conntrack, diag, nft, route};
 use crate::place::Place;
 use crate::pod::Pod;
 use backend::Backend;
@@ -146,6 +146,16 @@ impl Site {
         };
         self.inside(carried)?
             .map_err(kernel("reading open connections"))
+    }
+
+    /// End the connections that ztunnel carries from and to the pod's applications, which see a reset; how many.
+    pub fn end_carried(&self) -> Result<usize, CaptureError> {
+        let end = || {
+            let own = addresses()?;
+            diag::destroy(|connection| connections::is_ztunnels(connection, &own))
+        };
+        self.inside(end)?
+            .map_err(kernel("ending connections through ztunnel"))
     }
 
     /// Let `connections` go on around the mesh when the rules come.

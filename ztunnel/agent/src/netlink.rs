@@ -4,6 +4,7 @@
 //! here is synchronous and is called inside `Netns::run`.
 
 pub mod conntrack;
+pub mod diag;
 pub mod nft;
 pub mod route;
 

@@ -13,6 +13,7 @@ mod leave;
 pub(crate) use hold::offer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use culvert_runtime::drain::Drain;
@@ -49,6 +50,8 @@ pub struct Context {
     pub claims: Claims,
     /// Between two audits of a pod.
     pub audit_interval: Duration,
+    /// Pods that are let go do not wait any more for the connections that ztunnel carries.
+    leave_now: AtomicBool,
     permits: Semaphore,
 }
 
@@ -101,8 +104,18 @@ impl Context {
             audit_interval,
             ztunnels: Ztunnels::default(),
             claims: Claims::default(),
+            leave_now: AtomicBool::new(false),
             permits: Semaphore::new(CONCURRENT),
         }
+    }
+
+    /// From now on who lets a pod go ends the connections that ztunnel carries to and from it.
+    pub fn leave_now(&self) {
+        self.leave_now.store(true, Ordering::Relaxed);
+    }
+
+    fn is_leaving_now(&self) -> bool {
+        self.leave_now.load(Ordering::Relaxed)
     }
 }
 

@@ -407,6 +407,46 @@ fn leaving_sends_nothing_of_an_open_connection_into_the_open() {
     });
 }
 
+/// What ztunnel carries can be ended: all of it is reset at both ends, and nothing else is.
+#[test]
+fn ending_what_is_carried_ends_nothing_else() {
+    each_backend("ending_what_is_carried_ends_nothing_else", |bench| {
+        let ztunnel = Ztunnel::open(&bench.pod.net, bench.spec.mark.value)?;
+        let ip = bench.pod.ips()[0];
+        let app = listen(&bench.pod.net, SocketAddr::new(ip, 8080))?;
+        let around = connect(&bench.client.net, SocketAddr::new(ip, 8080))?;
+        let (before, _) = accept(&app);
+        let site = bench.site();
+        site.exempt(&site.connections()?)?;
+        bench.ensure();
+        let outbound = connect(&bench.pod.net, address(ELSEWHERE[0]))?;
+        let (taken, _) = accept(&ztunnel.outbound);
+        let client = connect(&bench.client.net, SocketAddr::new(ip, 8080))?;
+        let (inbound, from) = accept(&ztunnel.inbound);
+        let from = SocketAddr::new(from.ip(), 0);
+        let mark = bench.spec.mark.value;
+        let dial = connect_as(&bench.pod.net, from, SocketAddr::new(ip, 8080), mark)?;
+        let (served, _) = accept(&app);
+        assert_eq!(site.end_carried()?, 3, "two accepted and one dialled");
+        assert_eq!(site.carried(&bench.tools)?, 0);
+        for mut ended in [
+            outbound,
+            taken.into(),
+            client,
+            inbound.into(),
+            dial.into(),
+            served.into(),
+        ] {
+            let read = ended.read(&mut [0]);
+            assert!(read.is_err() || matches!(read, Ok(0)), "{read:?}");
+        }
+        talk(&around, &before);
+        let again = connect(&bench.client.net, SocketAddr::new(ip, 8080))?;
+        talk(&again, &accept(&ztunnel.inbound).0);
+        Ok(())
+    });
+}
+
 #[test]
 fn rules_for_a_stock_ztunnel_redirect_dns_over_udp() {
     culvert_lab::test("rules_for_a_stock_ztunnel_redirect_dns_over_udp", |lab| {

@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{DNS_PORT, OUTBOUND_PORT};
+use super::rules::{DNS_PORT, HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
 
 /// An open connection of a pod with somebody outside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Connection {
 
 /// States in which data can still flow: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK.
 const OPEN: [&str; 5] = ["01", "04", "05", "08", "09"];
+
+/// Where ztunnel listens in a pod.
+const MESH_PORTS: [u16; 4] = [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT, DNS_PORT];
 
 /// A connection that is being opened.
 const SYN_SENT: &str = "02";
@@ -39,6 +42,14 @@ pub fn carried(own: &[IpAddr]) -> io::Result<usize> {
     let states = [&OPEN[..], &[SYN_SENT]].concat();
     let open = read(&states)?;
     Ok(open.iter().filter(|open| !inside(open.local.ip())).count())
+}
+
+/// Whether this end of a connection is ztunnel's: a connection that it dialled as [`carried`] has it, or one that it
+/// accepted.
+pub fn is_ztunnels(connection: &Connection, own: &[IpAddr]) -> bool {
+    let local = connection.local;
+    let inside = local.ip().is_loopback() || own.contains(&local.ip());
+    !inside || MESH_PORTS.contains(&local.port())
 }
 
 /// How many of the connections that are redirected to ztunnel from the calling thread's namespace are open.

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::node::Node;
 use crate::cni::install::Plugin;
@@ -21,6 +22,8 @@ use crate::worker::Context;
 
 const MAP: &str = "culvert-uninstall";
 const RELEASED: &str = "released";
+/// What connections through ztunnel have to end by themselves, before they are ended.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks whether all pods are released.
 const LOOK: Duration = Duration::from_millis(500);
 /// What we keep in the run directory, the lock last: it says that an agent is here.
@@ -70,7 +73,11 @@ impl Leaving {
             Vec::new()
         });
         let mut said = String::new();
+        let ordered = Instant::now();
         loop {
+            if ordered.elapsed() > PATIENCE {
+                self.context.leave_now();
+            }
             let state = self.state();
             if state == RELEASED {
                 self.tidy();

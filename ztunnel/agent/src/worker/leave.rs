@@ -71,7 +71,14 @@ impl Worker {
             return Ok(Left::Served);
         }
         if let Some(site) = site.clone() {
-            let carried = self.blocking(move |cx| site.carried(&cx.tools)).await?;
+            let carried = self.blocking(move |cx| {
+                if cx.is_leaving_now() {
+                    let ended = site.end_carried()?;
+                    tracing::warn!(ended, "connections through ztunnel were ended");
+                }
+                site.carried(&cx.tools)
+            });
+            let carried = carried.await?;
             if carried > 0 {
                 return Ok(Left::Connections(carried));
             }
