@@ -50,6 +50,11 @@ impl NodeService for Service {
                     {
                         captures.said((node, &report.pods));
                     }
+                    if let (Some(captures), Client::Node(node), Component::Ztunnel) =
+                        (&self.0.captures, &client, component)
+                    {
+                        captures.denied((node, &report.denials));
+                    }
                     let event = Event::Report(client.clone(), component, Box::new(report));
                     self.0.events.send(event).await.map_err(gone)?;
                 }

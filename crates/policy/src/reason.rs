@@ -4,6 +4,22 @@
 use std::fmt;
 use std::str::FromStr;
 
+impl DenyReason {
+    /// Whether it is what somebody wrote that refuses, rather than a failure or an impostor.
+    #[must_use]
+    pub const fn is_policy(self) -> bool {
+        matches!(
+            self,
+            Self::PolicyDeny
+                | Self::PolicyNotAllowed
+                | Self::PolicyMalformed
+                | Self::PolicyMissing
+                | Self::MtlsRequired
+                | Self::WaypointRequired
+        )
+    }
+}
+
 /// The table below is the whole truth about a reason: variant, name, Istio response flag, HTTP status, explanation.
 macro_rules! deny_reasons {
     ($($variant:ident $name:literal $flag:literal $status:literal $explanation:literal)*) => {

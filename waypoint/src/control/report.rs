@@ -72,6 +72,7 @@ fn compose(secrets: &SecretManager, ready: &Ready) -> Report {
         pods: Vec::new(),
         certificates: secrets.list().into_iter().map(state).collect(),
         pending: ready.pending(),
+        denials: Vec::new(),
     }
 }
 

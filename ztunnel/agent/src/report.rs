@@ -102,5 +102,6 @@ fn report(statuses: &Statuses, ready: &Ready) -> proto::Report {
         pods: pods.collect(),
         certificates: Vec::new(),
         pending: ready.pending(),
+        denials: Vec::new(),
     }
 }

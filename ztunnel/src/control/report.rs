@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::node::Node;
+use crate::telemetry::denials;
 
 /// How often we look whether there is something new to say.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,8 +52,13 @@ async fn feed(reports: &mpsc::Sender<Report>, node: &Node, ready: &Ready) {
     let mut age = 0;
     loop {
         let report = compose(node, ready);
-        if said.as_ref() != Some(&report) || age >= REPEAT {
-            if reports.send(report.clone()).await.is_err() {
+        let denials = denials::take();
+        if said.as_ref() != Some(&report) || !denials.is_empty() || age >= REPEAT {
+            let news = Report {
+                denials,
+                ..report.clone()
+            };
+            if reports.send(news).await.is_err() {
                 return;
             }
             said = Some(report);
@@ -70,6 +76,7 @@ fn compose(node: &Node, ready: &Ready) -> Report {
         pods: Vec::new(),
         certificates: node.certificates.list().into_iter().map(state).collect(),
         pending: ready.pending(),
+        denials: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people and machines see of connections: Istio's standard metrics and one access-log line each.
 
-mod denials;
+pub(crate) mod denials;
 mod facts;
 mod labels;
 mod party;

@@ -53,7 +53,7 @@ impl Record {
     pub(crate) fn refused(self, denial: &Denial) {
         let facts = self.facts();
         Series::of(facts.labels(Some(denial))).failed();
-        denials::count(facts.direction, denial);
+        denials::count(&facts, denial);
         facts.log(&End {
             established: false,
             to_server: 0,
@@ -80,7 +80,7 @@ impl Record {
         }
         let facts = self.facts();
         if let Some(denial) = denial {
-            denials::count(facts.direction, denial);
+            denials::count(&facts, denial);
         }
         facts.log(&End {
             established: true,

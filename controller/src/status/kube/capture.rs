@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use culvert_proto::node::PodState;
+use culvert_proto::node::{Denial, PodState};
 use culvert_runtime::drain::Drain;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
@@ -16,7 +16,9 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::denials::Denials;
 use super::events;
 use crate::admit::{CAPTURE_LOST, CAPTURED};
 use crate::model::{Key, Kind, NsName};
@@ -37,6 +39,7 @@ pub struct Captures(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     wanted: Mutex<BTreeMap<NsName, Wanted>>,
+    denials: Mutex<Denials>,
     news: Notify,
 }
 
@@ -73,6 +76,21 @@ impl Captures {
             wanted.insert(name, said);
         }
         self.0.news.notify_one();
+    }
+
+    /// The ztunnel of a node refused these connections.
+    pub fn denied(&self, (node, denials): (&str, &[Denial])) {
+        if !denials.is_empty() {
+            self.denials().add(node, denials, Instant::now());
+            self.0.news.notify_one();
+        }
+    }
+
+    fn denials(&self) -> MutexGuard<'_, Denials> {
+        self.0
+            .denials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn remove(&self, pod: &NsName) {
@@ -118,6 +136,10 @@ impl Captures {
             }
             while !writes.is_empty() {
                 failed |= self.done(writes.join_next().await);
+            }
+            let denied = self.denials().take();
+            for denied in denied {
+                denied.tell(&book, &recorder).await;
             }
             let pause = if failed { RETRY } else { Duration::MAX };
             tokio::select! {

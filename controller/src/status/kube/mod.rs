@@ -5,6 +5,7 @@
 
 mod capture;
 mod conditions;
+mod denials;
 mod events;
 
 use std::collections::HashMap;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use culvert_identity::SpiffeId;
-use culvert_policy::{Connection as Question, DenyReason, PolicySet, Verdict};
+use culvert_policy::{Action, Connection as Question, DenyReason, PolicySet, Verdict};
 use culvert_xds::Store;
 use culvert_xds::state::{GatewayDestination, GatewayRef, Snapshot, Workload};
 
@@ -16,6 +16,9 @@ use super::resolve::Destination;
 use crate::inpod::Pod;
 use crate::proxy::connections::{Connection, Stop, Subject};
 use crate::proxy::denial::Denial;
+
+/// So many policies are named in a log line.
+const NAMED: usize = 4;
 
 /// Leave to reach one destination, until it is revoked.
 #[derive(Debug)]
@@ -127,7 +130,7 @@ impl Rules {
             Verdict::Deny { reason, policy } => Err(Denial {
                 reason,
                 policy: policy.cloned(),
-                detail: None,
+                detail: (reason == DenyReason::PolicyNotAllowed).then(|| not_allowed(policies)),
             }),
             Verdict::Allow { .. } if self.only_waypoints => {
                 Err(DenyReason::WaypointRequired.into())
@@ -150,6 +153,22 @@ impl Rules {
             && self.waypoints == other.waypoints
             && self.only_waypoints == other.only_waypoints
     }
+}
+
+/// By which policies a connection could have been allowed.
+fn not_allowed(policies: &PolicySet) -> Arc<str> {
+    let allowing = policies
+        .iter()
+        .filter(|policy| policy.action() == Action::Allow && !policy.is_dry_run());
+    let names: Vec<&str> = allowing
+        .take(NAMED)
+        .map(|policy| &**policy.name())
+        .collect();
+    format!(
+        "no ALLOW policy matches the connection, of {}",
+        names.join(", ")
+    )
+    .into()
 }
 
 /// Who the instances of a waypoint prove to be.
