@@ -44,6 +44,12 @@ need conntrack conntrack
 need ipset ipset
 need nsenter util-linux
 
+# For the pods of tests/e2e: programs that go into their image, and what the suite itself calls.
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+need /usr/bin/python3.11 python3.11
+need jq jq
+need openssl openssl
+
 if [ -z "$missing" ]; then
     echo "deps: nothing is missing"
     exit 0

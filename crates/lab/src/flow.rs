@@ -101,6 +101,11 @@ impl Stream {
         self.early.is_empty()
     }
 
+    /// Whether a SYN of this sequence number began it.
+    pub fn begins_at(&self, initial_sequence: u32) -> bool {
+        self.first == initial_sequence.wrapping_add(1)
+    }
+
     /// TLS records so far.
     pub fn records(&self) -> usize {
         self.walker.records
