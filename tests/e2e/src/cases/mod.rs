@@ -53,8 +53,8 @@ pub(crate) const ALL: &[Case] = &[
         run: policy::admission,
     },
     Case {
-        name: "policy/conditions-and-events",
-        run: policy::conditions_and_events,
+        name: "policy/conditions",
+        run: policy::statuses,
     },
     Case {
         name: "waypoint/split",
