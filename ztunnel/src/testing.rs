@@ -178,6 +178,19 @@ impl Service {
         self
     }
 
+    pub(crate) fn only_v4(mut self) -> Self {
+        self.0.ip_families = proto::IpFamilies::Ipv4Only.into();
+        self
+    }
+
+    pub(crate) fn client_affinity(mut self) -> Self {
+        self.0.load_balancing = Some(proto::LoadBalancing {
+            client_affinity: true,
+            ..Default::default()
+        });
+        self
+    }
+
     pub(crate) fn port(mut self, service_port: u32, target_port: u32) -> Self {
         self.0.ports.push(proto::Port {
             service_port,

@@ -46,10 +46,12 @@ pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
     let not_ready = conditions
         .clone()
         .any(|condition| condition.type_ == "Ready" && condition.status != "True");
-    let captured = conditions
+    let mut told = conditions
         .clone()
         .filter(|condition| condition.type_ == CAPTURED)
-        .any(|c| c.status == "True" || c.reason.as_deref() == Some(CAPTURE_LOST));
+        .peekable();
+    let capture_told = told.peek().is_some();
+    let captured = told.any(|c| c.status == "True" || c.reason.as_deref() == Some(CAPTURE_LOST));
     Pod {
         node: node.into(),
         service_account,
@@ -58,6 +60,7 @@ pub(super) fn admit(pod: &v1::Pod, issues: &mut Issues) -> Pod {
         netns: netns(pod, issues),
         ended: matches!(phase, "Succeeded" | "Failed"),
         captured,
+        capture_told,
         ready: !not_ready,
         owner: owner(pod),
         ports: ports(&spec, issues),

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::names::{address, port};
-use crate::model::{AppProtocol, Preference, Service, ServicePort, TargetPort};
+use crate::model::{AppProtocol, Family, Preference, Service, ServicePort, TargetPort};
 use crate::path::{FieldPath, Issues};
 
 pub(super) fn admit(service: &v1::Service, issues: &mut Issues) -> Service {
@@ -17,8 +17,21 @@ pub(super) fn admit(service: &v1::Service, issues: &mut Issues) -> Service {
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         preference: preference(&spec, issues),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or_default(),
+        client_affinity: spec.session_affinity.as_deref() == Some("ClientIP"),
+        families: families(&spec),
         selector: spec.selector,
     }
+}
+
+fn families(spec: &v1::ServiceSpec) -> Vec<Family> {
+    let named = spec.ip_families.iter().flatten();
+    named
+        .filter_map(|name| match name.as_str() {
+            "IPv4" => Some(Family::V4),
+            "IPv6" => Some(Family::V6),
+            _ => None,
+        })
+        .collect()
 }
 
 fn addresses(spec: &v1::ServiceSpec, issues: &mut Issues) -> Vec<IpAddr> {

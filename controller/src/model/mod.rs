@@ -19,7 +19,7 @@ pub use gateway::{Allowed, Gateway, Purpose, Waypoint};
 pub use kind::Kind;
 pub use meta::{Key, Meta, NsName};
 pub use pod::{CaptureOptions, Owner, Pod};
-pub use service::{AppProtocol, Preference, Service, ServicePort, TargetPort};
+pub use service::{AppProtocol, Family, Preference, Service, ServicePort, TargetPort};
 
 /// An object of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -26,6 +26,8 @@ pub struct Pod {
     /// A replica of the controller was told that it is captured, and wrote it down.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub captured: bool,
+    /// It has the condition of capture, whatever that says.
+    pub capture_told: bool,
     /// It takes traffic.
     pub ready: bool,
     /// What made it.

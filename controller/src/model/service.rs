@@ -20,6 +20,10 @@ pub struct Service {
     pub preference: Preference,
     /// Pods that are not ready take traffic too.
     pub publish_not_ready: bool,
+    /// Connections of one client go to one endpoint.
+    pub client_affinity: bool,
+    /// The families of its addresses, or of its endpoints' where it has none; none: as they come.
+    pub families: Vec<Family>,
 }
 
 impl Service {
@@ -37,6 +41,14 @@ impl Service {
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.port == number)
     }
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Family {
+    V4,
+    V6,
 }
 
 /// One port.

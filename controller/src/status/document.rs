@@ -152,7 +152,7 @@ pub struct Verdicts {
     pub(super) objects: Vec<Object>,
     /// By the object's key as text.
     pub(super) rejected: BTreeMap<String, Vec<crate::source::Rejection>>,
-    /// Pods that are said to be captured and are not in the mesh.
+    /// Pods that have the condition of capture and are not in the mesh.
     pub(super) outsiders: Vec<NsName>,
 }
 
@@ -169,7 +169,7 @@ pub fn verdicts(view: &View<'_>) -> Verdicts {
     }
     let pods = view.world.cache.pods.iter();
     let outsiders =
-        pods.filter(|pod| pod.spec.captured && !enrolment::is_enrolled(view.world, pod));
+        pods.filter(|pod| pod.spec.capture_told && !enrolment::is_enrolled(view.world, pod));
     Verdicts {
         objects: objects(view),
         rejected,

@@ -1,11 +1,13 @@
 //! Services.
 
+use std::net::IpAddr;
+
 use culvert_proto::istio::workload::{IpFamilies, LoadBalancing, Port, Service, load_balancing};
 
 use super::finding::Finding;
 use super::resource::{Message, Resource};
 use super::{endpoints, names, waypoint};
-use crate::model::{Obj, Preference, Service as Spec, TargetPort};
+use crate::model::{Family, Obj, Preference, Service as Spec, TargetPort};
 use crate::world::{Consumer, World};
 
 /// The record of a service; none of one that is but another name.
@@ -54,8 +56,8 @@ pub fn of(world: &World, service: &Obj<Spec>) -> (Option<Resource>, Vec<Finding>
 }
 
 fn families(spec: &Spec) -> IpFamilies {
-    let v4 = spec.vips.iter().any(std::net::IpAddr::is_ipv4);
-    let v6 = spec.vips.iter().any(std::net::IpAddr::is_ipv6);
+    let v4 = spec.vips.iter().any(IpAddr::is_ipv4) || spec.families.contains(&Family::V4);
+    let v6 = spec.vips.iter().any(IpAddr::is_ipv6) || spec.families.contains(&Family::V6);
     match (v4, v6) {
         (true, true) => IpFamilies::Dual,
         (true, false) => IpFamilies::Ipv4Only,
@@ -84,6 +86,7 @@ fn load_balancing(spec: &Spec) -> Option<LoadBalancing> {
         routing_preference: scopes.into_iter().map(Into::into).collect(),
         mode: mode.into(),
         health_policy: health.into(),
+        client_affinity: spec.client_affinity,
     };
     (record != LoadBalancing::default()).then_some(record)
 }

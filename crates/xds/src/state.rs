@@ -23,8 +23,8 @@ pub use decode::{Invalid, TARGETS_EXTENSION, UnreadablePolicy, decode_policy};
 pub use gateway::{GatewayDestination, GatewayRef};
 pub use policies::{AttachedPolicy, Attachment, MissingPolicy, ServiceTarget};
 pub use service::{
-    AppProtocol, HealthPolicy, LoadBalancing, LoadBalancingMode, LoadBalancingScope, Service,
-    ServicePort,
+    AppProtocol, Families, HealthPolicy, LoadBalancing, LoadBalancingMode, LoadBalancingScope,
+    Service, ServicePort,
 };
 pub use settings::{Settings, TrustRoots};
 pub use snapshot::{Endpoint, Snapshot};

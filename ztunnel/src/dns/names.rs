@@ -25,6 +25,7 @@ fn of_service(snapshot: &Snapshot, service: &Service) -> Option<Vec<IpAddr>> {
     let mut addresses: Vec<IpAddr> = endpoints
         .flat_map(|workload| workload.addresses())
         .copied()
+        .filter(|address| service.families.holds(address))
         .collect();
     addresses.shuffle(&mut rand::rng());
     (!addresses.is_empty()).then_some(addresses)
@@ -38,13 +39,39 @@ fn of_pod(snapshot: &Snapshot, service: &Service, pod: &str) -> Option<Vec<IpAdd
         workload.name() == pod && !workload.addresses().is_empty()
     };
     let workload = snapshot.workloads_of(service).find(is_pod)?;
-    Some(workload.addresses().to_vec())
+    let of_family = |address: &IpAddr| service.families.holds(address);
+    let addresses: Vec<_> = workload
+        .addresses()
+        .iter()
+        .copied()
+        .filter(of_family)
+        .collect();
+    (!addresses.is_empty()).then_some(addresses)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{Mesh, service, workload};
+
+    #[test]
+    fn a_headless_service_of_one_family_has_names_of_that_family() {
+        let mesh = Mesh::new([
+            service("demo", "db").port(6379, 6379).only_v4().into(),
+            workload("demo", "db-0")
+                .ip("10.0.0.2")
+                .ip("fd00::2")
+                .of("demo/db.demo.svc.cluster.local")
+                .into(),
+        ]);
+        let only: Vec<IpAddr> = vec!["10.0.0.2".parse().unwrap()];
+        for name in [
+            "db.demo.svc.cluster.local",
+            "db-0.db.demo.svc.cluster.local",
+        ] {
+            assert_eq!(lookup(&mesh.snapshot(), name), Some(only.clone()), "{name}");
+        }
+    }
 
     #[test]
     fn services_by_address_and_headless_ones_by_their_pods() {

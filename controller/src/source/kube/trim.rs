@@ -149,8 +149,15 @@ fn service(spec: Value) -> Value {
             "publishNotReadyAddresses",
             "internalTrafficPolicy",
             "trafficDistribution",
+            "ipFamilies",
+            "sessionAffinity",
         ],
     );
+    if spec["sessionAffinity"] == "None"
+        && let Some(spec) = spec.as_object_mut()
+    {
+        spec.remove("sessionAffinity");
+    }
     each(&mut spec, "ports", |port| {
         pick(
             port,

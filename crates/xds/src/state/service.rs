@@ -21,6 +21,8 @@ pub struct Service {
     pub hostname: Arc<str>,
     /// Virtual addresses; none for a headless service.
     pub vips: Box<[IpAddr]>,
+    /// Of its endpoints' addresses, those that its name stands for where it is headless.
+    pub families: Families,
     /// Its ports.
     pub ports: Box<[ServicePort]>,
     /// Identities that an endpoint may also present.
@@ -78,6 +80,33 @@ pub struct LoadBalancing {
     pub mode: LoadBalancingMode,
     /// Which endpoints count.
     pub health_policy: HealthPolicy,
+    /// Connections of one client go to one endpoint while it takes any.
+    pub client_affinity: bool,
+}
+
+/// Which addresses of endpoints a name without addresses of its own stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Families {
+    /// All.
+    #[default]
+    Any,
+    /// Those of IPv4.
+    V4,
+    /// Those of IPv6.
+    V6,
+}
+
+impl Families {
+    /// Whether an address is one of them.
+    #[must_use]
+    pub fn holds(self, address: &IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
 }
 
 /// What an endpoint and a client can have in common.

@@ -2,6 +2,7 @@
 //! service wants that, and of two at random the one with fewer connections from this node.
 
 use std::cmp::Ordering;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use culvert_xds::state::{
     Endpoint, HealthPolicy, LoadBalancing, LoadBalancingMode, LoadBalancingScope, Service, Workload,
@@ -27,6 +28,15 @@ pub(super) fn choose<'a>(
         .filter(|endpoint| takes_traffic(endpoint.workload, balancing.health_policy))
         .filter_map(|endpoint| Some((rank(balancing, view.source, endpoint.workload)?, endpoint)))
         .collect();
+    if balancing.client_affinity {
+        // Every choice is the same while the endpoint is there, and one that goes moves only its own clients.
+        ranked.sort_by_key(|(rank, endpoint)| (*rank, affinity(view.source, endpoint.workload)));
+        return ranked
+            .into_iter()
+            .take(TRIES)
+            .map(|(_, endpoint)| endpoint)
+            .collect();
+    }
     let mut chosen = SmallVec::new();
     while chosen.len() < TRIES {
         let Some(index) = best_of_two(&ranked, &mut rand::rng(), |endpoint| {
@@ -44,6 +54,14 @@ pub(super) fn choose<'a>(
 
 fn takes_traffic(workload: &Workload, policy: HealthPolicy) -> bool {
     workload.capacity() > 0 && (workload.healthy() || policy == HealthPolicy::AllowAll)
+}
+
+/// The order of endpoints for one client: the same on every node, at every time, and another for each client.
+fn affinity(client: &Workload, endpoint: &Workload) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    client.addresses().hash(&mut hasher);
+    endpoint.uid().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How far away an endpoint is, 0 being the nearest; `None` if the service does not want it used from here.

@@ -9,8 +9,8 @@ use culvert_proto::istio::workload as proto;
 use super::{Result, gateway, intern_required, invalid, known, named, port, required, unicast};
 use crate::state::intern::Interners;
 use crate::state::service::{
-    AppProtocol, HealthPolicy, LoadBalancing, LoadBalancingMode, LoadBalancingScope, Service,
-    ServicePort,
+    AppProtocol, Families, HealthPolicy, LoadBalancing, LoadBalancingMode, LoadBalancingScope,
+    Service, ServicePort,
 };
 
 /// Validates a service.
@@ -33,6 +33,11 @@ pub(in crate::state) fn decode_service(
         namespace: interners.text.intern(service.namespace.as_str()),
         hostname: interners.text.intern(hostname),
         vips: vips(service)?,
+        families: match known("ip_families", service.ip_families)? {
+            proto::IpFamilies::Automatic | proto::IpFamilies::Dual => Families::Any,
+            proto::IpFamilies::Ipv4Only => Families::V4,
+            proto::IpFamilies::Ipv6Only => Families::V6,
+        },
         ports: ports(service)?,
         identities: service
             .subject_alt_names
@@ -135,5 +140,6 @@ fn load_balancing(service: &proto::Service) -> Result<LoadBalancing> {
             ProtoHealth::OnlyHealthy => HealthPolicy::OnlyHealthy,
             ProtoHealth::AllowAll => HealthPolicy::AllowAll,
         },
+        client_affinity: given.client_affinity,
     })
 }

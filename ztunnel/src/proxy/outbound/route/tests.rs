@@ -281,3 +281,38 @@ fn connections_of_a_pod_to_a_workload_meet_on_one_core_and_others_spread() {
         at("192.0.2.1:80").key(&pod, second)
     );
 }
+
+#[test]
+fn with_affinity_one_client_has_one_endpoint_and_clients_spread() {
+    let endpoints = |mesh: &Mesh, source: &str| -> Vec<String> {
+        let snapshot = mesh.snapshot();
+        let view = View {
+            snapshot: &snapshot,
+            source: snapshot.workload(&uid("demo", source)).unwrap(),
+            load: &Load::default(),
+        };
+        let Route::Direct(target) = route(&view, "10.96.0.50:80".parse().unwrap()) else {
+            panic!()
+        };
+        target.hops.iter().map(|hop| format!("{hop:?}")).collect()
+    };
+    let sticky = service("demo", "sticky").vip("10.96.0.50").port(80, 8080);
+    let mesh = Mesh::new([sticky.client_affinity().into()]);
+    for i in 1..=4 {
+        let endpoint = workload("demo", &format!("sticky-{i}")).ip(&format!("10.0.5.{i}"));
+        mesh.put(endpoint.of("demo/sticky.demo.svc.cluster.local").into());
+    }
+    let clients: Vec<_> = (1..=40).map(|i| format!("client-{i}")).collect();
+    for (i, client) in (1..).zip(&clients) {
+        mesh.put(workload("demo", client).ip(&format!("10.0.6.{i}")).into());
+    }
+    let mut used = std::collections::BTreeSet::new();
+    for client in &clients {
+        let first = endpoints(&mesh, client);
+        for _ in 0..20 {
+            assert_eq!(endpoints(&mesh, client), first);
+        }
+        used.insert(first.first().unwrap().clone());
+    }
+    assert_eq!(used.len(), 4, "40 clients use all endpoints");
+}
