@@ -108,7 +108,7 @@ impl Captures {
             controller: "culvert.dev/controller".into(),
             instance: Some(instance),
         };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = Recorder::new(client.clone(), reporter.clone());
         loop {
             let wanted = std::mem::take(&mut *self.lock());
             let mut failed = false;
@@ -139,7 +139,7 @@ impl Captures {
             }
             let denied = self.denials().take();
             for denied in denied {
-                denied.tell(&book, &recorder).await;
+                denied.tell(&book, &client, &reporter).await;
             }
             let pause = if failed { RETRY } else { Duration::MAX };
             tokio::select! {

@@ -7,7 +7,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use culvert_proto::node::Denial;
-use kube::runtime::events::Recorder;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
 use tokio::time::Instant;
 
 use super::events;
@@ -27,7 +28,7 @@ pub(super) struct Denials {
     said: HashMap<Alike, Instant>,
 }
 
-/// The pod, who was refused and why.
+/// The pod, who was refused, and why in words.
 type Alike = (NsName, String, String);
 
 /// One of them.
@@ -44,7 +45,7 @@ impl Denials {
         let fresh = |said: &Instant| now.duration_since(*said) < QUIET;
         for denial in denials {
             let pod = NsName::new(denial.namespace.as_str(), denial.name.as_str());
-            let alike = (pod.clone(), denial.peer.clone(), denial.reason.clone());
+            let alike = (pod.clone(), denial.peer.clone(), denial.message.clone());
             if denial.name.is_empty() || self.said.get(&alike).is_some_and(fresh) {
                 continue;
             }
@@ -82,13 +83,15 @@ impl Denials {
 
 impl Denied {
     /// Make the Event, if the pod is one of that node.
-    pub(super) async fn tell(self, book: &Book, recorder: &Recorder) {
+    pub(super) async fn tell(self, book: &Book, client: &Client, reporter: &Reporter) {
         let key = Key {
             kind: Kind::Pod,
             name: self.pod,
         };
         if let Some(told) = book.get(&key).filter(|told| told.node == self.node) {
-            events::warn(recorder, &key, &told.uid, "TrafficDenied", &self.note).await;
+            // One recorder would count what is denied for another reason under the first reason's words.
+            let recorder = Recorder::new(client.clone(), reporter.clone());
+            events::warn(&recorder, &key, &told.uid, "TrafficDenied", &self.note).await;
         }
     }
 }
