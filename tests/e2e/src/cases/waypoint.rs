@@ -33,7 +33,17 @@ fn by_parent(object: &Value) -> impl Iterator<Item = &Value> {
 /// `culvert waypoint apply`, a split of 50 to 50, deletion.
 pub(super) fn split(suite: &mut Suite) -> Result<Vec<String>> {
     suite.app()?;
-    let k = suite.cluster.kubectl.clone();
+    deploy(suite)?;
+    let (one, two) = halves(suite)?;
+    remove(suite)?;
+    Ok(vec![format!(
+        "200 requests of 200 through the route: {one} and {two}"
+    )])
+}
+
+/// What makes a waypoint is there, and the Gateway says so.
+fn deploy(suite: &Suite) -> Result<()> {
+    let k = &suite.cluster.kubectl;
     suite
         .culvert(&["waypoint", "apply", "-n", APP, "--wait"])?
         .success()
@@ -65,6 +75,12 @@ pub(super) fn split(suite: &mut Suite) -> Result<Vec<String>> {
             found.len()
         );
     }
+    Ok(())
+}
+
+/// How many of 200 requests each half of a route got.
+fn halves(suite: &Suite) -> Result<(usize, usize)> {
+    let k = &suite.cluster.kubectl;
     k.run(&[
         "-n",
         APP,
@@ -114,6 +130,12 @@ pub(super) fn split(suite: &mut Suite) -> Result<Vec<String>> {
     );
     let list = suite.culvert(&["waypoint", "list", "-n", APP])?.success()?;
     ensure!(list.contains("waypoint"), "{list}");
+    Ok((one, two))
+}
+
+/// Nothing of the waypoint stays.
+fn remove(suite: &Suite) -> Result<()> {
+    let k = &suite.cluster.kubectl;
     k.run(&["-n", APP, "delete", "httproute", "halves"])?;
     k.run(&[
         "-n",
@@ -147,7 +169,5 @@ pub(super) fn split(suite: &mut Suite) -> Result<Vec<String>> {
         ensure!(!text.contains("x-routed"), "still routed");
         Ok(Some(()))
     })?;
-    Ok(vec![format!(
-        "200 requests of 200 through the route: {one} and {two}"
-    )])
+    Ok(())
 }
