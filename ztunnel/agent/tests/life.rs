@@ -2,79 +2,23 @@
 //! and hang, agents that restart, namespaces that change.
 
 mod bench;
+#[path = "bench/setup.rs"]
+mod setup;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use bench::ztunnel::{Agent, Asked, Ztunnel, eventually};
-use bench::{Bench, accept, connect, connect_as, listen, talk, told};
+use bench::ztunnel::{Asked, Ztunnel, eventually};
+use bench::{accept, connect, connect_as, listen, talk, told};
 use culvert_agent::capture::backend::Kind;
 use culvert_agent::cleanup;
 use culvert_agent::status::{Capture, Status};
 use culvert_agent::store::{Lock, Store};
-use culvert_lab::Lab;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
-
-/// Run a test in a private world, with a runtime.
-fn world<F>(name: &str, body: impl FnOnce(Setup) -> F)
-where
-    F: Future<Output = Result<()>>,
-{
-    world_of(name, Kind::Iptables, body);
-}
-
-/// [`world`] with this backend.
-fn world_of<F>(name: &str, kind: Kind, body: impl FnOnce(Setup) -> F)
-where
-    F: Future<Output = Result<()>>,
-{
-    culvert_lab::test(name, |lab: &Lab| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let setup = Setup {
-            bench: Bench::with(lab, kind)?,
-            run_dir: lab.subdir("agent")?,
-        };
-        runtime.block_on(body(setup))
-    });
-}
-
-struct Setup {
-    bench: Bench,
-    run_dir: PathBuf,
-}
-
-impl Setup {
-    fn agent(&self) -> Result<Agent> {
-        Agent::start(&self.run_dir, &self.bench.tools)
-    }
-
-    fn uid(&self) -> &str {
-        &self.bench.told.uid
-    }
-
-    fn records(&self) -> Result<usize> {
-        let file = std::fs::read(self.run_dir.join("pods.json"))?;
-        let records: serde_json::Value = serde_json::from_slice(&file)?;
-        Ok(records.as_object().context("not an object")?.len())
-    }
-
-    /// A captured pod, its agent and its ztunnel.
-    async fn captured(&self) -> Result<(Agent, Ztunnel)> {
-        let agent = self.agent()?;
-        let ztunnel = Ztunnel::connect(&agent.socket).await?;
-        assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
-        agent.tell(&self.bench.told)?;
-        ztunnel.grant_add().await?;
-        agent.captured(self.uid()).await?;
-        Ok((agent, ztunnel))
-    }
-}
+use setup::{world, world_of};
 
 #[test]
 fn sockets_come_before_rules_and_go_after_redirection() {
