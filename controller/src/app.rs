@@ -27,7 +27,7 @@ use crate::model::{NsName, Object};
 use crate::serve::{self, Authenticator, Context};
 use crate::source::dir::{Dir, DirError, Watched};
 use crate::source::{Batch, Change, Rejection, Source};
-use crate::status::{Memory, MemoryError, Writer};
+use crate::status::{Journal, Memory, MemoryError, Writer};
 use crate::world::World;
 
 /// Events that wait for the engine.
@@ -105,7 +105,8 @@ impl App {
     pub fn start(config: &Serve, dirs: &Dirs, drain: &Drain) -> Result<Self, AppError> {
         let Dirs { state, status, .. } = dirs;
         make_private(state)?;
-        let memory = Memory::load(&Writer::memory(status))?;
+        let path = Writer::memory(status);
+        let memory = Memory::load(&path)?;
         let (capture, waypoints) = memory.recall();
         let (source, batch) = Watched::open(&dirs.config, state)?;
         check_mesh_config(&batch)?;
@@ -115,6 +116,7 @@ impl App {
             ..World::default()
         };
         let mut engine = Engine::new(world, batch);
+        engine.set_journal(Journal::new(path, memory));
         let root = Root::load_or_create(state, TrustDomain::new(engine.trust_domain())?)?;
         engine.set_roots(root.roots_pem()?);
         let (events, inbox) = mpsc::channel(EVENTS);
@@ -124,8 +126,7 @@ impl App {
             captures: None,
             ips: Vec::new(),
         };
-        let writer =
-            Writer::new(status, memory).run(events.clone(), engine.events(), drain.clone());
+        let writer = Writer::new(status).run(events.clone(), engine.events(), drain.clone());
         let ready = Ready::new();
         let mut app = Self::serve(
             config,

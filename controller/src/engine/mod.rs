@@ -31,7 +31,7 @@ pub use snapshot::{Resources, Served, Snapshot};
 use crate::metrics;
 use crate::model::{Key, Kind, NsName, Object};
 use crate::source::{Batch, Change, Origin};
-use crate::status::{Components, Document};
+use crate::status::{Components, Document, Journal, Memory};
 use crate::translate::{Finding, authorization, enrolment, fault, gateway, names};
 use crate::translate::{Resource, guard::Guard, waypoint, workload};
 use crate::translate::{peer_authentication, pod, route, service, settings, traffic};
@@ -57,6 +57,7 @@ pub struct Engine {
     problems: Problems,
     components: Components,
     roots: Vec<String>,
+    journal: Option<Journal>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// Grows with each event, for whoever shows the status.
     events: watch::Sender<u64>,
@@ -84,6 +85,7 @@ impl Engine {
             problems,
             components: Components::default(),
             roots: Vec::new(),
+            journal: None,
             snapshots: watch::Sender::new(Arc::default()),
             events: watch::Sender::new(0),
         };
@@ -103,6 +105,11 @@ impl Engine {
     pub fn set_roots(&mut self, roots: Vec<String>) {
         self.roots = roots;
         self.refresh(Affected::from([Target::Mesh]));
+    }
+
+    /// Where what the next start must know is written before it is served. Without one nothing is remembered here.
+    pub fn set_journal(&mut self, journal: Journal) {
+        self.journal = Some(journal);
     }
 
     /// What is served.
@@ -219,6 +226,9 @@ impl Engine {
             done.insert(target);
         }
         self.store.update_views(&self.world, &mut self.facts, &done);
+        if let Some(journal) = &mut self.journal {
+            journal.keep(Memory::of(&self.world.capture, &self.world.waypoints));
+        }
         let snapshot = self.store.snapshot(&self.world.settings);
         self.snapshots.send_replace(Arc::new(snapshot));
         if self.problems.take_stale() {

@@ -284,7 +284,7 @@ proptest! {
                     }
                 }
             }
-            let (_, mut waypoints) = engine.status().memory.recall();
+            let (_, mut waypoints) = Memory::of(&engine.world.capture, &engine.world.waypoints).recall();
             (0..connected).for_each(|_| waypoints.connect(&gate));
             let capture = engine.world.capture.clone();
             let world = World { waypoints, capture, ..World::default() };

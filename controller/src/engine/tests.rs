@@ -189,6 +189,9 @@ fn programmed_once_acknowledged_and_remembered() {
         let all = engine.current().all(Type::Address);
         all["demo/web.demo.svc.cluster.local"].version.clone()
     };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("memory.json");
+    engine.set_journal(Journal::new(file.clone(), Memory::default()));
     let direct = address(&engine);
     engine.step(Event::Connected(
         Client::Waypoint(gate.clone()),
@@ -204,8 +207,12 @@ fn programmed_once_acknowledged_and_remembered() {
         Component::Waypoint,
     ));
     assert_eq!(address(&engine), through);
-    // The next start.
-    let memory = engine.status().memory;
+    // The next start, however sudden the end: what is served is on the disk.
+    let memory = Memory::load(&file).unwrap();
+    assert_eq!(
+        memory,
+        Memory::of(&engine.world.capture, &engine.world.waypoints)
+    );
     let (capture, waypoints) = memory.recall();
     let world = World {
         capture,

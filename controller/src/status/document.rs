@@ -6,7 +6,6 @@ use culvert_proto::node::CertificateState;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
-use super::Memory;
 use super::components::{Components, State};
 use crate::engine::{Client, Component, Problem, Problems};
 use crate::model::{Key, Kind, NsName};
@@ -42,9 +41,6 @@ pub struct Document {
     waypoints: Vec<Waypoint>,
     objects: Vec<Object>,
     rejected: Vec<Rejected>,
-    /// Goes into a file of its own.
-    #[serde(skip)]
-    pub memory: Memory,
 }
 
 #[derive(Debug, Serialize)]
@@ -200,7 +196,6 @@ pub fn document(view: &View<'_>) -> Document {
         waypoints: waypoints(view),
         objects: objects(view),
         rejected: view.problems.iter().map(rejected).collect(),
-        memory: Memory::of(&world.capture, &world.waypoints),
     }
 }
 

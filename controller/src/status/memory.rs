@@ -1,6 +1,7 @@
 //! What the next start must know, so that it does not take what it has not seen yet for absent.
 //!
-//! Invariant: a memory that is there and cannot be read ends the start: without it, captured pods would be told about as
+//! Invariants: what must be remembered is on the disk before anybody is served it, so that no end of the controller,
+//! however sudden, lets peers of a captured pod go back to plaintext; a memory that is there and cannot be read ends the start: without it, captured pods would be told about as
 //! plaintext, and mandatory waypoints as none.
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic;
 use crate::world::{Capture, Remembered, Waypoints};
 
 /// Why the memory cannot be used.
@@ -58,6 +60,36 @@ impl Memory {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| wrong(error.to_string())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(wrong(error.to_string())),
+        }
+    }
+}
+
+/// Keeps the memory's file up to date.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    written: Memory,
+}
+
+impl Journal {
+    /// The file, and what it holds.
+    #[must_use]
+    pub fn new(path: PathBuf, written: Memory) -> Self {
+        Self { path, written }
+    }
+
+    /// Write what is to be remembered, if it is something else than what was written. Blocks for as long as the disk
+    /// takes. What cannot be written is tried again with the next change.
+    pub fn keep(&mut self, memory: Memory) {
+        if memory == self.written {
+            return;
+        }
+        let text = serde_json::to_vec_pretty(&memory).map_err(io::Error::from);
+        match text.and_then(|text| atomic::replace(&self.path, &text, 0o600)) {
+            Ok(()) => self.written = memory,
+            Err(error) => {
+                tracing::error!(file = %self.path.display(), %error, "cannot be written");
+            }
         }
     }
 }

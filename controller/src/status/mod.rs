@@ -8,5 +8,5 @@ mod writer;
 
 pub use components::Components;
 pub use document::{Document, Verdicts, View, document, verdicts};
-pub use memory::{Memory, MemoryError};
+pub use memory::{Journal, Memory, MemoryError};
 pub use writer::Writer;

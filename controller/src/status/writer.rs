@@ -1,4 +1,4 @@
-//! Writes the status and the memory when something changed, not more often than is of use.
+//! Writes the status when something changed, not more often than is of use.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use culvert_runtime::drain::Drain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::{Document, Memory};
+use super::Document;
 use crate::atomic;
 use crate::engine::Event;
 
@@ -18,18 +18,14 @@ const INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Writer {
     status: PathBuf,
-    memory: PathBuf,
-    remembered: Memory,
 }
 
 impl Writer {
     /// Files of `DIR/.status`.
     #[must_use]
-    pub fn new(dir: &Path, remembered: Memory) -> Self {
+    pub fn new(dir: &Path) -> Self {
         Self {
             status: dir.join("status.json"),
-            memory: Self::memory(dir),
-            remembered,
         }
     }
 
@@ -78,21 +74,10 @@ impl Writer {
             .ok()
     }
 
-    /// The memory goes first: what people read has then been remembered.
-    fn write(mut self, document: &Document) -> Self {
-        let failed = |path: &Path, error: &dyn std::fmt::Display| {
-            tracing::error!(file = %path.display(), %error, "cannot be written");
-        };
-        if document.memory != self.remembered {
-            let text = serde_json::to_vec_pretty(&document.memory).map_err(Into::into);
-            match text.and_then(|text| atomic::replace(&self.memory, &text, 0o600)) {
-                Ok(()) => self.remembered = document.memory.clone(),
-                Err(error) => failed(&self.memory, &error),
-            }
-        }
+    fn write(self, document: &Document) -> Self {
         let text = serde_json::to_vec_pretty(document).map_err(Into::into);
         if let Err(error) = text.and_then(|text| atomic::replace(&self.status, &text, 0o644)) {
-            failed(&self.status, &error);
+            tracing::error!(file = %self.status.display(), %error, "cannot be written");
         }
         self
     }
