@@ -140,6 +140,7 @@ pub(super) fn statuses(suite: &mut Suite) -> Result<Vec<String>> {
                 .is_some_and(|text| text.contains("no-such-service"))
     })?;
     suite.admitted(APP, "near", "http://echo2/", false)?;
+    let event = suite.event(APP, "echo2", "nobody");
     k.run(&[
         "-n",
         APP,
@@ -149,7 +150,7 @@ pub(super) fn statuses(suite: &mut Suite) -> Result<Vec<String>> {
         "astray",
     ])?;
     suite.admitted(APP, "near", "http://echo2/", true)?;
-    Ok(Vec::new())
+    Ok(vec![event?])
 }
 
 /// Conditions by ancestor, as the Gateway API's policies have them.

@@ -101,14 +101,13 @@ fn halves(suite: &Suite) -> Result<(usize, usize)> {
         ensure!(text.contains("x-routed: yes"), "{text}");
         Ok(Some(()))
     })?;
-    let route = k.json(&["-n", APP, "httproute", "halves"])?;
-    for kind in ["Accepted", "ResolvedRefs"] {
-        ensure!(
-            by_parent(&route).any(|one| one["type"] == kind && one["status"] == "True"),
-            "the route is not {kind}: {}",
-            route["status"]
-        );
-    }
+    wait::until("the route's conditions", wait::PATIENCE, || {
+        pause();
+        let route = k.json(&["-n", APP, "httproute", "halves"])?;
+        let is = |kind| by_parent(&route).any(|one| one["type"] == kind && one["status"] == "True");
+        ensure!(is("Accepted") && is("ResolvedRefs"), "{}", route["status"]);
+        Ok(Some(()))
+    })?;
     let text = k.sh_ok(
         APP,
         "near",
