@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,16 +38,22 @@ func build(p places) error {
 	return gatewayCRDs(p)
 }
 
-// gatewayCRDs copies the Gateway API's standard channel from its module.
+// gatewayCRDs copies the Gateway API's standard channel from its module. No program that is built here imports the module,
+// so that on a new machine nothing has downloaded it yet.
 func gatewayCRDs(p places) error {
-	c := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api")
+	c := exec.Command("go", "mod", "download", "-json", "sigs.k8s.io/gateway-api")
 	c.Dir = p.source
+	c.Env = append(os.Environ(), "GOWORK=off")
 	c.Stderr = os.Stderr
-	dir, err := c.Output()
+	out, err := c.Output()
 	if err != nil {
-		return fmt.Errorf("finding the Gateway API's module: %w", err)
+		return fmt.Errorf("downloading the Gateway API's module: %w: %s", err, out)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/*.yaml"))
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		return fmt.Errorf("what go says of the Gateway API's module: %w", err)
+	}
+	files, err := filepath.Glob(filepath.Join(module.Dir, "config/crd/standard/*.yaml"))
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("the Gateway API's module has no config/crd/standard (%v)", err)
 	}
