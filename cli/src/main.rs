@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod install;
 mod output;
+mod reach;
 mod status;
 mod table;
 mod time;

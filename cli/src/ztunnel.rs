@@ -5,11 +5,16 @@ mod tables;
 use crate::{
     admin::Endpoint,
     output::{self, Format},
+    reach::{self, Place},
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
+
+/// Of ztunnel's admin endpoint, on its pod's loopback.
+const ADMIN_PORT: u16 = 15000;
 
 /// Options of `culvert ztunnel`.
 #[derive(Debug, Args)]
@@ -25,6 +30,12 @@ pub(crate) struct Options {
         default_value = "127.0.0.1:15000"
     )]
     admin: Endpoint,
+    /// On Kubernetes: the node whose ztunnel is asked.
+    #[arg(long, value_name = "NODE", conflicts_with = "admin")]
+    node: Option<String>,
+    /// The cluster's credentials; otherwise $KUBECONFIG, ~/.kube/config or the pod's own.
+    #[arg(long, value_name = "FILE", requires = "node")]
+    kubeconfig: Option<PathBuf>,
     /// How to show it.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -73,10 +84,37 @@ impl Subject {
     }
 }
 
+/// What the ztunnel of a Kubernetes node answers. While one replaces another, the newest that is ready.
+async fn ask(options: &Options, node: &str, path: &'static str) -> Result<Value> {
+    let client = reach::connect(options.kubeconfig.as_ref()).await?;
+    let mut pods = reach::pods(&client, "culvert-ztunnel").await?;
+    pods.retain(|pod| pod.spec.as_ref().and_then(|it| it.node_name.as_deref()) == Some(node));
+    pods.sort_by(|a, b| {
+        let made = |pod: &Pod| pod.metadata.creation_timestamp.clone();
+        made(a).cmp(&made(b))
+    });
+    let pod = pods
+        .pop()
+        .and_then(|pod| pod.metadata.name)
+        .with_context(|| format!("no ztunnel of node {node} is ready"))?;
+    let place = Place {
+        name: pod.clone(),
+        pod: pod.clone(),
+        port: ADMIN_PORT,
+    };
+    let answer = reach::ask(&client, &[place], path).await?.remove(&pod);
+    answer
+        .context("no answer")?
+        .map_err(|error| anyhow::anyhow!("asking {pod}: {error}"))
+}
+
 /// Prints one of ztunnel's lists.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let (path, key) = options.subject.place();
-    let mut answer = options.admin.get(path)?;
+    let mut answer = match &options.node {
+        Some(node) => reach::run(ask(options, node, path))?,
+        None => options.admin.get(path)?,
+    };
     let list = if answer.is_array() {
         answer
     } else {

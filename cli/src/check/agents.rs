@@ -1,77 +1,31 @@
-//! What the nodes' agents say of themselves: with which rules they capture. Their admin interface is on the node's
-//! loopback, where the API server's port forwarding gets to.
+//! What the nodes' agents say of themselves: with which rules they capture.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
-use serde_json::Value;
-use tokio::task::JoinSet;
+use kube::Client;
 
 use super::facts::{Facts, Mesh, labels, namespace};
 use super::finding::{Finding, Severity};
-use crate::admin;
+use crate::reach::{self, Answer, Place};
 
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How many are asked at a time.
-const ABREAST: usize = 16;
 const ADDRESS: &str = "CULVERT_AGENT_ADMIN";
-
-/// What an agent answered, or why it did not.
-pub(crate) type Answer = Result<Value, String>;
 
 /// Ask every ready agent. The answers are by node.
 pub(crate) async fn ask(client: &Client, facts: &Facts) -> Result<BTreeMap<String, Answer>> {
-    let mut answers = BTreeMap::new();
     let agents: Vec<_> = facts.pods.iter().filter_map(place).collect();
-    for some in agents.chunks(ABREAST) {
-        let mut asked = JoinSet::new();
-        for (node, name, port) in some.iter().cloned() {
-            let pods: Api<Pod> =
-                Api::namespaced(client.clone(), culvert_enrolment::SYSTEM_NAMESPACE);
-            asked.spawn(async move {
-                let answer = tokio::time::timeout(DEADLINE, dump(&pods, &name, port)).await;
-                let answer =
-                    answer.unwrap_or_else(|_| Err(anyhow!("no answer within {DEADLINE:?}")));
-                (node, answer.map_err(|error| format!("{error:#}")))
-            });
-        }
-        while let Some(answer) = asked.join_next().await {
-            answers.extend([answer?]);
-        }
-    }
-    Ok(answers)
-}
-
-async fn dump(pods: &Api<Pod>, name: &str, port: u16) -> Result<Value> {
-    let mut forwarder = pods.portforward(name, &[port]).await?;
-    let stream = forwarder
-        .take_stream(port)
-        .context("the port was not forwarded")?;
-    let answer = admin::send(stream, "/config_dump").await;
-    forwarder.abort();
-    answer
+    reach::ask(client, &agents, "/config_dump").await
 }
 
 /// Node, name and admin port of a ready agent.
-fn place(pod: &Pod) -> Option<(String, String, u16)> {
+fn place(pod: &Pod) -> Option<Place> {
     let part = labels(pod)
         .get("app.kubernetes.io/name")
         .map(String::as_str);
-    let conditions = pod
-        .status
-        .as_ref()?
-        .conditions
-        .as_deref()
-        .unwrap_or_default();
-    let is_ready = conditions
-        .iter()
-        .any(|it| it.type_ == "Ready" && it.status == "True");
     if namespace(pod) != culvert_enrolment::SYSTEM_NAMESPACE
         || part != Some("culvert-agent")
-        || !is_ready
+        || !reach::is_ready(pod)
     {
         return None;
     }
@@ -82,11 +36,11 @@ fn place(pod: &Pod) -> Option<(String, String, u16)> {
         .flat_map(|it| it.env.as_deref().unwrap_or_default());
     let address = env.find(|it| it.name == ADDRESS)?.value.as_ref()?;
     let (_, port) = address.rsplit_once(':')?;
-    Some((
-        spec.node_name.clone()?,
-        pod.metadata.name.clone()?,
-        port.parse().ok()?,
-    ))
+    Some(Place {
+        name: spec.node_name.clone()?,
+        pod: pod.metadata.name.clone()?,
+        port: port.parse().ok()?,
+    })
 }
 
 /// The rules that a node's agent makes, if it said so.
@@ -150,7 +104,11 @@ mod tests {
 
     #[test]
     fn ready_agents_of_the_mesh_are_asked_at_their_port() {
-        let expected = Some(("n".to_owned(), "a".to_owned(), 15019));
+        let expected = Some(Place {
+            name: "n".to_owned(),
+            pod: "a".to_owned(),
+            port: 15019,
+        });
         assert_eq!(place(&agent("culvert-system", "True")), expected);
         assert_eq!(place(&agent("culvert-system", "False")), None);
         assert_eq!(place(&agent("plain", "True")), None);

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use serde_json::Value;
 
-use super::agents::Answer;
+use crate::reach::Answer;
 
 /// Objects of a cluster.
 #[derive(Debug, Default)]

@@ -26,9 +26,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use culvert_kube::Access;
 
 use crate::output::{self, Format};
+use crate::reach;
 use facts::{Facts, Mesh};
 use finding::Finding;
 
@@ -62,15 +62,8 @@ const CHECKS: [fn(&Mesh<'_>) -> Vec<Finding>; 10] = [
 
 /// Prints what was found. Success if nothing is wrong.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let facts = runtime.block_on(async {
-        let access = options
-            .kubeconfig
-            .clone()
-            .map_or(Access::Infer, Access::Kubeconfig);
-        let client = culvert_kube::connect(&access).await?;
+    let facts = reach::run(async {
+        let client = reach::connect(options.kubeconfig.as_ref()).await?;
         read::facts(&client).await
     })?;
     let findings = find(&facts, options.namespace.as_deref())?;

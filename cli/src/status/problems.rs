@@ -19,9 +19,15 @@ pub(super) fn of(status: &Status) -> Vec<String> {
         } else {
             format!(" {}", rejected.field)
         };
+        // On Kubernetes an object stands in no file.
+        let place = if rejected.file.is_empty() {
+            String::new()
+        } else {
+            format!("{}:{} ", rejected.file, rejected.line)
+        };
         problems.push(format!(
-            "{}:{} {}{field}: {}",
-            rejected.file, rejected.line, rejected.object, rejected.message
+            "{place}{}{field}: {}",
+            rejected.object, rejected.message
         ));
     }
     problems
