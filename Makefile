@@ -1,5 +1,5 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor perf-scale images manifests e2e clean
+.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor perf-scale images manifests e2e e2e-images clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -50,6 +50,10 @@ images: ## container images of all programs in target/images, without a daemon (
 manifests: ## write manifests/crds from the Rust types, render manifests/culvert.yaml from the chart (with the test cluster's helm, or yours)
 	$(CARGO) run --release -q -p culvert-controller -- crds --dir manifests/crds
 	manifests/render
+
+e2e-images: build ## target/e2e/apps.tar: curl, nginx, redis, postgres and more, as an image to play with
+	@test -x target/cluster/bin/grpcurl || tests/cluster/cluster build
+	tests/e2e/images/build
 
 e2e: ## Culvert on a real Kubernetes, from `helm install` to its removal (as root; E2E_ARGS="--only matrix --keep")
 	$(CARGO) build --release --workspace

@@ -50,13 +50,13 @@ impl Cluster {
         Ok(run::run(script.arg("status"), "", Duration::from_secs(120))?.ok)
     }
 
-    /// Starts it. Yields whether it was down.
-    pub fn up(&self) -> Result<bool> {
+    /// Starts it, with kube-proxy in this mode. Yields whether it was down; one that is up stays as it is.
+    pub fn up(&self, proxy_mode: &str) -> Result<bool> {
         if self.is_ready()? {
             return Ok(false);
         }
-        self.call(&["up", "--dual-stack"], Duration::from_secs(900))?
-            .success()?;
+        let args = ["up", "--dual-stack", "--proxy-mode", proxy_mode];
+        self.call(&args, Duration::from_secs(900))?.success()?;
         ensure!(self.is_ready()?, "the cluster is up and not ready");
         Ok(true)
     }

@@ -23,6 +23,9 @@ struct Options {
     /// Run the matrix on the bare cluster, and nothing else.
     #[arg(long)]
     without_mesh: bool,
+    /// How kube-proxy works in a cluster that the suite starts: nftables or iptables.
+    #[arg(long, default_value = "nftables")]
+    proxy_mode: String,
 }
 
 fn main() -> Result<ExitCode> {
@@ -46,6 +49,7 @@ fn main() -> Result<ExitCode> {
         only: options.only,
         keep: options.keep,
         without_mesh: options.without_mesh,
+        proxy_mode: options.proxy_mode,
     };
     Ok(if suite::run(&choice)? {
         ExitCode::SUCCESS

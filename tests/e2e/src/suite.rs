@@ -31,6 +31,8 @@ pub(crate) struct Choice {
     pub(crate) keep: bool,
     /// Only what needs no mesh: whether the matrix itself holds on the bare cluster.
     pub(crate) without_mesh: bool,
+    /// How kube-proxy works in a cluster that the suite starts.
+    pub(crate) proxy_mode: String,
 }
 
 impl Choice {
@@ -45,7 +47,7 @@ pub(crate) fn run(choice: &Choice) -> Result<bool> {
     let mut report = Report::default();
     std::fs::create_dir_all(Report::directory())?;
     let cluster = Cluster::default();
-    let started = cluster.up().context("the cluster")?;
+    let started = cluster.up(&choice.proxy_mode).context("the cluster")?;
     println!(
         "cluster {} ({:.0} s)",
         if started { "started" } else { "was up" },
@@ -133,9 +135,9 @@ fn whole(choice: &Choice, cluster: &Cluster, report: &mut Report) -> Result<()> 
         timed(report, cluster, "uninstall", || {
             cases::uninstall(&mut suite, &states)
         });
-        if choice.takes("install-by-command") {
-            timed(report, cluster, "install-by-command", || {
-                cases::by_command(&mut suite, &states)
+        for case in cases::REMOVED.iter().filter(|it| choice.takes(it.name)) {
+            timed(report, cluster, case.name, || {
+                (case.run)(&mut suite, &states)
             });
         }
     }

@@ -7,8 +7,13 @@ use culvert_e2e::{
     kubectl::{name, pause},
     mesh::{self, SYSTEM, VALUES, WORKLOADS},
     node,
+    run::{self, Output, root},
 };
 use culvert_lab::wait;
+use std::{
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 /// `culvert install` for the test cluster, as [`VALUES`] for the chart.
 const INSTALL: [&str; 9] = [
@@ -114,6 +119,66 @@ pub(crate) fn by_command(suite: &mut Suite, before: &[(&str, String)]) -> Result
         .context("culvert uninstall")?;
     left(suite, before)?;
     Ok(Vec::new())
+}
+
+/// The plain manifest: applied, a namespace enrolled, nodes released, deleted.
+pub(crate) fn by_kubectl(suite: &mut Suite, before: &[(&str, String)]) -> Result<Vec<String>> {
+    let k = suite.cluster.kubectl.clone();
+    let manifest = root().join("manifests/culvert.yaml").display().to_string();
+    k.run(&["apply", "--server-side", "-f", &manifest])?;
+    mesh::rolled_out(&suite.cluster)?;
+    suite.app()?;
+    let since = SystemTime::now();
+    suite.get_from(APP, "near", "http://echo2/", "echo2")?;
+    let ends = ["near", "echo2"].map(|pod| suite.addresses(APP, pod));
+    let [near, echo] = ends;
+    let hbone = suite.crossed(since, &near?, &echo?, true)?;
+    super::clean(suite)?;
+    let released = suite.culvert(&["uninstall", "--prepare"])?.success()?;
+    k.run(&["delete", "--ignore-not-found", "-f", &manifest])?;
+    left(suite, before)?;
+    Ok(vec![
+        format!("{hbone} connections by HBONE"),
+        released.trim().to_owned(),
+    ])
+}
+
+/// The README's quick start, word for word: what follows "Then, on any cluster".
+pub(crate) fn by_readme(suite: &mut Suite, before: &[(&str, String)]) -> Result<Vec<String>> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    let after = readme.split_once("Then, on any cluster").map(|it| it.1);
+    let block = after.and_then(|it| it.split("```").nth(1));
+    let script = block
+        .and_then(|it| it.strip_prefix("sh\n"))
+        .context("the README has no such quick start")?;
+    let path = format!(
+        "{0}/target/cluster/bin:{0}/target/release:{1}",
+        root().display(),
+        std::env::var("PATH")?
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["-euxc", script])
+        .current_dir(root())
+        .env("KUBECONFIG", &suite.cluster.kubectl.kubeconfig)
+        .env("PATH", path);
+    let output = run::run(&mut bash, "", Duration::from_secs(400))?;
+    let outcome = judge(&output);
+    suite.cluster.kubectl.delete_namespaces(&["demo", SYSTEM])?;
+    outcome.with_context(|| output.text())?;
+    left(suite, before)?;
+    Ok(Vec::new())
+}
+
+/// Both requests were answered, and the mesh was seen at work.
+fn judge(output: &Output) -> Result<()> {
+    ensure!(output.ok, "exit code {}", output.code);
+    let answers = output.stdout.matches("name: web\n").count();
+    ensure!(answers == 2, "{answers} answers of web");
+    ensure!(
+        output.stdout.contains("HBONE"),
+        "no workload is reached by HBONE"
+    );
+    Ok(())
 }
 
 /// Nothing of the mesh is left: not in the cluster, not on the nodes.

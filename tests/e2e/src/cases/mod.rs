@@ -122,11 +122,33 @@ pub(crate) const ALL: &[Case] = &[
     },
 ];
 
+/// A case that begins and ends without the mesh. It is given the nodes' states from before the first installation.
+pub(crate) struct Removed {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&mut Suite, &[(&str, String)]) -> Result<Vec<String>>,
+}
+
+/// The other ways to install and remove it.
+pub(crate) const REMOVED: &[Removed] = &[
+    Removed {
+        name: "install-by-command",
+        run: install::by_command,
+    },
+    Removed {
+        name: "install-by-kubectl",
+        run: install::by_kubectl,
+    },
+    Removed {
+        name: "install-by-readme",
+        run: install::by_readme,
+    },
+];
+
 /// Every name, for `--list`.
 pub(crate) fn names() -> Vec<String> {
     matrix::names()
         .chain(ALL.iter().map(|case| case.name.to_owned()))
-        .chain(["install-by-command".to_owned()])
+        .chain(REMOVED.iter().map(|case| case.name.to_owned()))
         .collect()
 }
 
@@ -153,8 +175,6 @@ pub(crate) fn uninstall(suite: &mut Suite, before: &[(&str, String)]) -> Result<
     install::left(suite, before)?;
     Ok(Vec::new())
 }
-
-pub(crate) use install::by_command;
 
 /// The verdict over the link, from the first case to the last.
 pub(crate) fn encryption(link: Link) -> Result<Vec<String>> {
