@@ -60,6 +60,7 @@ e2e: ## Culvert on a real Kubernetes, from `helm install` to its removal (as roo
 	tests/cluster/cluster build
 	manifests/render --check
 	manifests/images/build
+	tests/e2e/previous-images
 	tests/e2e/images/build
 	target/release/culvert-e2e $(E2E_ARGS)
 

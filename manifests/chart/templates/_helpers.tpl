@@ -34,3 +34,15 @@ runAsGroup: 65532
 capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
+
+{{- /* The rule of docs/install.md. What runs is checked by the Job; this is what was asked for. */}}
+{{- define "culvert.skew" -}}
+{{- with .Values.dataPlaneTag }}
+{{- $own := semver $.Chart.AppVersion }}
+{{- $theirs := semver . }}
+{{- $behind := sub $own.Minor $theirs.Minor | int }}
+{{- if or (ne $own.Major $theirs.Major) (lt $behind 0) (gt $behind 1) }}
+{{- fail (printf "dataPlaneTag %s: agents and ztunnels may be one minor version behind their controller, never ahead, and this is %s" . $.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+{{- end }}

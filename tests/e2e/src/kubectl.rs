@@ -51,15 +51,17 @@ impl Kubectl {
             .with_context(|| format!("kubectl {args:?}"))
     }
 
+    /// Runs helm; also its refusal is an outcome.
+    pub fn try_helm(&self, args: &[&str]) -> Result<Output> {
+        let mut command = self.command(&self.helm, args);
+        run::run(&mut command, "", Duration::from_secs(240))
+    }
+
     /// Runs helm, which has to succeed.
     pub fn helm(&self, args: &[&str]) -> Result<String> {
-        run::run(
-            &mut self.command(&self.helm, args),
-            "",
-            Duration::from_secs(240),
-        )?
-        .success()
-        .with_context(|| format!("helm {args:?}"))
+        self.try_helm(args)?
+            .success()
+            .with_context(|| format!("helm {args:?}"))
     }
 
     /// Applies YAML; also its refusal is an outcome.

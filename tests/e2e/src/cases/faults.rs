@@ -26,7 +26,7 @@ fn kill(suite: &Suite, program: &str, node: &str) -> Result<()> {
 }
 
 /// Waits until a request from one pod to another succeeds.
-fn answers(suite: &Suite, pod: &str, host: &str) -> Result<Duration> {
+pub(super) fn answers(suite: &Suite, pod: &str, host: &str) -> Result<Duration> {
     let begin = Instant::now();
     wait::until(
         format!("{host} answers {pod}"),

@@ -7,6 +7,7 @@ mod hostile;
 mod install;
 mod matrix;
 mod policy;
+mod skew;
 mod waypoint;
 
 pub(crate) use matrix::Matrix;
@@ -119,6 +120,10 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         name: "install/check",
         run: install::check,
+    },
+    Case {
+        name: "install/skew",
+        run: skew::skew,
     },
 ];
 

@@ -11,7 +11,7 @@ use culvert_lab::wait;
 use serde_json::Value;
 use std::{process::Command, time::Duration};
 
-fn authorization(name: &str, spec: &str) -> String {
+pub(super) fn authorization(name: &str, spec: &str) -> String {
     format!(
         "apiVersion: culvert.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: {APP}}}\nspec: {spec}\n"
     )
@@ -19,7 +19,13 @@ fn authorization(name: &str, spec: &str) -> String {
 
 impl Suite {
     /// Waits until a connection fails, or succeeds: policy follows the API.
-    fn admitted(&self, namespace: &str, pod: &str, url: &str, wanted: bool) -> Result<()> {
+    pub(super) fn admitted(
+        &self,
+        namespace: &str,
+        pod: &str,
+        url: &str,
+        wanted: bool,
+    ) -> Result<()> {
         let word = if wanted { "admitted" } else { "refused" };
         wait::until(format!("{pod} is {word} at {url}"), wait::PATIENCE, || {
             let output = self.get(namespace, pod, url)?;
