@@ -4,20 +4,19 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use culvert_identity::controller::Controller;
-use culvert_proto::ads::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use culvert_proto::ads::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use culvert_proto::ads::{self, DeltaDiscoveryRequest};
 use culvert_runtime::drain::Drain;
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 
 use crate::backoff::Backoff;
 use crate::demand::Demand;
 use crate::handler::Handler;
 use crate::metrics;
 use crate::protocol::{Machine, ProtocolError};
+use crate::stream;
 
 /// The largest response that is taken.
 pub const MAX_RESPONSE_BYTES: usize = 128 << 20;
@@ -127,14 +126,9 @@ impl<H: Handler> Client<H> {
             send(&requests, request)?;
         }
         let connect = |status| Ended::Connect(Box::new(status));
-        let request = tonic::Request::new(ReceiverStream::new(unread));
-        let request = self.controller.authorize(request).map_err(connect)?;
-        let mut responses = AggregatedDiscoveryServiceClient::new(self.controller.channel())
-            .max_decoding_message_size(MAX_RESPONSE_BYTES)
-            .delta_aggregated_resources(request)
+        let mut responses = stream::open(&self.controller, unread)
             .await
-            .map_err(connect)?
-            .into_inner();
+            .map_err(connect)?;
         tracing::debug!("xDS stream opened");
         let demand = self.machine.demand().cloned();
         let mut sweep = tokio::time::interval(SWEEP);
@@ -155,11 +149,8 @@ impl<H: Handler> Client<H> {
         }
     }
 
-    fn receive(
-        &mut self,
-        response: DeltaDiscoveryResponse,
-    ) -> Result<DeltaDiscoveryRequest, ProtocolError> {
-        let bytes = response.encoded_len() as u64;
+    fn receive(&mut self, response: Bytes) -> Result<DeltaDiscoveryRequest, ProtocolError> {
+        let bytes = response.len() as u64;
         let reply = self.machine.receive(response, &mut self.handler)?;
         let url = [self.machine.label(&reply.request.type_url)];
         metrics::MESSAGES.with_label_values(&url).inc();

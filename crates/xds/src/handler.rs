@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::version::Version;
+
 /// One resource of an [`Update`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// The resource's name, unique within its type.
     pub name: Arc<str>,
     /// The version that the server gave it.
-    pub version: Arc<str>,
-    /// The encoded message of the resource's type.
+    pub version: Version,
+    /// The encoded message of the resource's type. It is a part of the whole response: whoever keeps it keeps all of that.
     pub body: Bytes,
 }
 

@@ -17,6 +17,8 @@ mod metrics;
 mod node;
 pub mod protocol;
 pub mod state;
+mod stream;
+mod version;
 
 mod backoff;
 
@@ -25,3 +27,4 @@ pub use demand::Demand;
 pub use handler::{Handler, Handlers, Rejected, Resource, Update};
 pub use node::node;
 pub use state::Store;
+pub use version::Version;

@@ -8,17 +8,22 @@
 //!   with an empty version, so that after a reconnect the server sends it again, or says that it is gone.
 //! * Nothing of one stream reaches the next except held versions: after [`Machine::connect`] no earlier nonce is used.
 
+mod wire;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use culvert_proto::ads::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use culvert_proto::ads::{self, DeltaDiscoveryRequest};
 use culvert_proto::type_url;
+use prost::Message as _;
 
+use self::wire::Response;
 use crate::demand::Demand;
-use crate::handler::{Handler, Rejected, Resource, Update};
+use crate::handler::{Handler, Rejected, Update};
+use crate::version::Version;
 
 /// The largest body of one resource. A larger one is rejected by name.
 pub const MAX_RESOURCE_BYTES: usize = 4 << 20;
@@ -33,11 +38,14 @@ const WILDCARD: &str = "*";
 const INVALID_ARGUMENT: i32 = 3;
 
 /// A server that cannot be talked to any further on this stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// Without a nonce neither ACK nor NACK can name the response.
     #[error("the server sent a response without a nonce")]
     MissingNonce,
+    /// What cannot be read cannot be answered either.
+    #[error("the server sent a response that cannot be read: {0}")]
+    Malformed(#[from] prost::DecodeError),
 }
 
 /// What to do after a response.
@@ -61,7 +69,7 @@ pub struct Machine {
 #[derive(Clone, Debug)]
 struct Subscription {
     type_url: &'static str,
-    held: HashMap<Arc<str>, Arc<str>>,
+    held: HashMap<Arc<str>, Version>,
 }
 
 impl Machine {
@@ -138,12 +146,12 @@ impl Machine {
     }
 
     /// Name and version of everything that is held of a type; the version is empty for what was never good.
-    pub fn held(&self, type_url: &str) -> impl Iterator<Item = (&str, &str)> {
+    pub fn held(&self, type_url: &str) -> impl Iterator<Item = (&str, &Version)> {
         self.subscriptions
             .iter()
             .filter(move |subscription| subscription.type_url == type_url)
             .flat_map(|subscription| &subscription.held)
-            .map(|(name, version)| (&**name, &**version))
+            .map(|(name, version)| (&**name, version))
     }
 
     /// The type as a metric label: its own name if it is subscribed to, so that a server cannot add series at will.
@@ -156,35 +164,38 @@ impl Machine {
         urls.find(|url| *url == type_url).unwrap_or("unknown")
     }
 
-    /// Applies a response and makes the answer.
+    /// Applies a response, an encoded `DeltaDiscoveryResponse`, and makes the answer.
     pub fn receive(
         &mut self,
-        response: DeltaDiscoveryResponse,
+        message: Bytes,
         handler: &mut (impl Handler + ?Sized),
     ) -> Result<Reply, ProtocolError> {
+        let mut response = Response::decode(message)?;
         if response.nonce.is_empty() {
             return Err(ProtocolError::MissingNonce);
         }
-        let type_url = response.type_url;
+        let type_url = response.type_url.clone();
+        let nonce = std::mem::take(&mut response.nonce);
         let mut subscriptions = self.subscriptions.iter_mut();
         let Some(subscription) = subscriptions.find(|s| s.type_url == type_url) else {
             let error = "this client did not subscribe to the type".to_owned();
-            return Ok(reply(type_url, response.nonce, Some(error), Vec::new()));
+            return Ok(reply(type_url, nonce, Some(error), Vec::new()));
         };
-        if let Some(demand) = &self.demand
-            && type_url == type_url::ADDRESS
-        {
+        let demand = self.demand.as_ref();
+        let demand = demand.filter(|_| type_url == type_url::ADDRESS);
+        let mut answered = Vec::new();
+        let update = response.read(|name| {
+            if demand.is_some() {
+                answered.push(name.to_owned());
+            }
+        })?;
+        if let Some(demand) = demand {
             // Before anybody is told of the change: who waits looks here then.
-            let resources = response.resources.iter();
-            let named =
-                resources.flat_map(|resource| resource.aliases.iter().chain([&resource.name]));
-            let nothing = response.removed_resources.iter();
-            demand.answer(named.chain(nothing).map(String::as_str));
+            demand.answer(answered.iter().map(String::as_str));
         }
-        let update = read(&type_url, response.resources, response.removed_resources);
         let rejected = subscription.apply(update, handler);
         let error = (!rejected.is_empty()).then(|| describe(&rejected));
-        Ok(reply(type_url, response.nonce, error, rejected))
+        Ok(reply(type_url, nonce, error, rejected))
     }
 }
 
@@ -200,7 +211,17 @@ fn addresses(subscribe: Vec<Arc<str>>, unsubscribe: Vec<Arc<str>>) -> DeltaDisco
 }
 
 impl Subscription {
-    fn apply(&mut self, update: Update, handler: &mut (impl Handler + ?Sized)) -> Vec<Rejected> {
+    fn apply(
+        &mut self,
+        mut update: Update,
+        handler: &mut (impl Handler + ?Sized),
+    ) -> Vec<Rejected> {
+        for resource in &mut update.resources {
+            // What is held and what the handler keeps go on sharing one text.
+            if let Some((known, _)) = self.held.get_key_value(&*resource.name) {
+                resource.name = known.clone();
+            }
+        }
         let offered: Vec<_> = update
             .resources
             .iter()
@@ -215,6 +236,7 @@ impl Subscription {
         for name in removed.iter().filter(|name| !refused.contains(&***name)) {
             self.held.remove(name);
         }
+        self.make_room(offered.len());
         for (name, version) in offered {
             if refused.contains(&*name) {
                 self.held.entry(name).or_default();
@@ -227,52 +249,17 @@ impl Subscription {
         }
         rejected
     }
-}
 
-/// Puts a response's lists into the form of an [`Update`].
-fn read(type_url: &str, resources: Vec<ads::Resource>, removed: Vec<String>) -> Update {
-    let mut update = Update::default();
-    let mut seen: HashSet<String> = HashSet::with_capacity(resources.len());
-    // Backwards, so that of several the last is met first.
-    for resource in resources.into_iter().rev() {
-        if !seen.insert(resource.name.clone()) {
-            continue;
+    /// What is removed from a hash table leaves marks that count as entries until the table grows to twice its size.
+    /// Made anew instead, with room for a few more, it is as large as it has to be.
+    fn make_room(&mut self, more: usize) {
+        if self.held.capacity() - self.held.len() >= more {
+            return;
         }
-        let name: Arc<str> = resource.name.into();
-        match body(&name, type_url, resource.resource) {
-            Ok(body) => update.resources.push(Resource {
-                name,
-                version: resource.version.into(),
-                body,
-            }),
-            Err(error) => update.unreadable.push(Rejected { name, error }),
-        }
-    }
-    update.resources.reverse();
-    update.unreadable.reverse();
-    for name in removed {
-        if !name.is_empty() && seen.insert(name.clone()) {
-            update.removed.push(name.into());
-        }
-    }
-    update
-}
-
-fn body(name: &str, type_url: &str, resource: Option<prost_types::Any>) -> Result<Bytes, String> {
-    let Some(any) = resource else {
-        return Err("has no body".to_owned());
-    };
-    if name.is_empty() {
-        Err("has no name".to_owned())
-    } else if any.type_url != type_url {
-        Err(format!("is of type {:?}", truncated(&any.type_url, 128)))
-    } else if any.value.len() > MAX_RESOURCE_BYTES {
-        Err(format!(
-            "has {} bytes, more than {MAX_RESOURCE_BYTES}",
-            any.value.len()
-        ))
-    } else {
-        Ok(any.value.into())
+        let slack = self.held.len() / 32;
+        let mut anew = HashMap::with_capacity(self.held.len() + more + slack);
+        anew.extend(std::mem::take(&mut self.held));
+        self.held = anew;
     }
 }
 

@@ -42,6 +42,8 @@ use watch::Watcher;
 /// Clients that take their first, large response at once.
 const SYNC_AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The allocator gives back over twice five seconds.
+const SETTLE: Duration = Duration::from_secs(15);
 /// For a dial that asks whether somebody listens.
 const PROBE: Duration = Duration::from_millis(100);
 
@@ -175,6 +177,9 @@ async fn simulate(args: &Args, dir: &Path) -> Result<Report> {
     let memory = memory(&processes)?;
     let store = watcher.account()?;
     let mut fresh = Watcher::start(&mesh.endpoint, first, &dir.join("fresh.log"))?;
+    // Once, to know that it is there; then when the allocator has given back what the first response took.
+    fresh.account()?;
+    sleep(SETTLE).await;
     let fresh = fresh.account()?;
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let each = |after: u64, before: u64, of: usize| (after - before) as f64 / of as f64;

@@ -199,10 +199,11 @@ impl Report {
         } = &self.store;
         writeln!(
             f,
-            "a store of {workloads} workloads and {services} services: {:.1} MB ({:.2} KB a workload; {:.2} KB in a fresh one)",
+            "a store of {workloads} workloads and {services} services: {:.1} MB ({:.2} KB a workload; {:.2} KB in a fresh one, {:.1} MB at its peak)",
             rss_mb - empty_rss_mb,
             self.store.kb_a_workload(),
-            self.fresh.kb_a_workload()
+            self.fresh.kb_a_workload(),
+            self.fresh.peak_rss_mb - self.fresh.empty_rss_mb,
         )
     }
 

@@ -3,7 +3,7 @@
 
 use super::{
     clients::{Endpoint, Proxy},
-    usage,
+    usage::{self, Memory},
 };
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
@@ -16,6 +16,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
 };
+
+/// The allocator's settings, as a ztunnel has them (`ztunnel/src/sys.rs`).
+const MALLOC_CONF: &str =
+    "background_thread:true,thp:never,dirty_decay_ms:5000,muzzy_decay_ms:5000";
 
 /// Whom to follow.
 #[derive(ClapArgs, Debug)]
@@ -41,6 +45,7 @@ pub(crate) struct Account {
     /// Of every workload, service and policy.
     pub(crate) digest: String,
     pub(crate) rss_mb: f64,
+    pub(crate) peak_rss_mb: f64,
     /// Before anything was known.
     pub(crate) empty_rss_mb: f64,
 }
@@ -79,15 +84,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     })?;
     for line in stdin().lock().lines() {
         line?;
-        let rss_mb = usage::memory(std::process::id())?.rss_mb;
-        let account = account(&store, rss_mb, empty_rss_mb)?;
+        let memory = usage::memory(std::process::id())?;
+        let account = account(&store, memory, empty_rss_mb)?;
         println!("{}", serde_json::to_string(&account)?);
         std::io::stdout().flush()?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn account(store: &Store, rss_mb: f64, empty_rss_mb: f64) -> Result<Account> {
+fn account(store: &Store, memory: Memory, empty_rss_mb: f64) -> Result<Account> {
     let snapshot = store.snapshot();
     let mut hash = boring::sha::Sha256::new();
     for workload in snapshot.workloads() {
@@ -107,7 +112,8 @@ fn account(store: &Store, rss_mb: f64, empty_rss_mb: f64) -> Result<Account> {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect(),
-        rss_mb,
+        rss_mb: memory.rss_mb,
+        peak_rss_mb: memory.peak_rss_mb,
         empty_rss_mb,
     })
 }
@@ -133,6 +139,7 @@ impl Watcher {
             .arg(format!("--token-file={}", proxy.token.display()))
             .arg(format!("--node={}", proxy.node))
             .args(names)
+            .env("_RJEM_MALLOC_CONF", MALLOC_CONF)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(log)?)

@@ -22,6 +22,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let length = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
         let (frame, next) = tail.split_at(length);
         rest = next;
+        let _ = machine.receive(frame.to_vec().into(), &mut store);
         let Ok(mut response) = DeltaDiscoveryResponse::decode(frame) else {
             continue;
         };
@@ -31,7 +32,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                 (*known).clone_into(&mut any.type_url);
             }
         }
-        if let Ok(reply) = machine.receive(response, &mut store) {
+        if let Ok(reply) = machine.receive(response.encode_to_vec().into(), &mut store) {
             assert!(reply.rejected.is_empty() || reply.request.error_detail.is_some());
         }
         let snapshot = store.snapshot();

@@ -263,7 +263,8 @@ fn answer(mesh: &Mesh, demand: culvert_xds::Demand, but: &'static str) {
                 removed_resources: names.filter(|name| name != but).collect(),
                 ..Default::default()
             };
-            machine.receive(response, &mut store).unwrap();
+            let message = prost::Message::encode_to_vec(&response).into();
+            machine.receive(message, &mut store).unwrap();
         }
     });
 }

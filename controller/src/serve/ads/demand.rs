@@ -3,24 +3,36 @@
 //! * What it names: a workload, or a service with all its endpoints.
 //! * Its own pods' workloads, and the services that they are endpoints of.
 //! * The waypoints of all these.
+//!
+//! Invariant: after [`Demand::follow`] what was found is what a new one would find, and only what changed was looked at.
 
-use std::collections::{BTreeSet, HashSet};
+mod lookups;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
+
+use self::lookups::{Effect, Holder, Lookups};
 use crate::engine::{NodeView, Resources, Served, Snapshot};
 use crate::translate::Type;
 
-/// What belongs to some names, and what would change that.
+/// What belongs to some names and to a node's own pods, at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Demand {
-    /// Names that were looked up, found or not.
-    keys: HashSet<Arc<str>>,
-    /// Services whose endpoints belong to it.
-    services: HashSet<Arc<str>>,
+    names: BTreeSet<String>,
+    /// The pods of the node, as they were last looked at.
+    pods: Resources,
+    /// All there was of the type, and of which moment; nothing before the first.
+    seen: Resources,
+    stamp: Option<u64>,
+    lookups: Lookups,
+    /// Services whose endpoints belong to it, and by how many names.
+    services: HashMap<Arc<str>, u32>,
     found: Resources,
 }
 
-/// A resource by any of its names, and whether it is a service.
+/// A resource by any of its names.
 pub(super) fn find(snapshot: &Snapshot, view: &Resources, name: &str) -> Option<Arc<Served>> {
     let named = view.get(name);
     let aliased = || view.get(snapshot.aliases.get(name)?);
@@ -29,100 +41,132 @@ pub(super) fn find(snapshot: &Snapshot, view: &Resources, name: &str) -> Option<
 
 impl Demand {
     /// What belongs to these names alone.
-    pub(super) fn of<'a>(snapshot: &Snapshot, names: impl Iterator<Item = &'a str>) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, names: impl IntoIterator<Item = String>) -> Resources {
         let mut demand = Self::default();
-        let Some(all) = snapshot.resources.get(&Type::Address) else {
-            return demand;
-        };
         for name in names {
-            demand.add(snapshot, all, &name.into());
+            demand.want(name);
         }
-        demand
+        demand.follow(snapshot, None).clone()
     }
 
-    /// What belongs to these names and to a node's own pods.
-    pub(super) fn of_node(
-        snapshot: &Snapshot,
-        node: Option<&NodeView>,
-        names: &BTreeSet<String>,
-    ) -> Self {
-        let mut demand = Self::of(snapshot, names.iter().map(String::as_str));
-        let Some(all) = snapshot.resources.get(&Type::Address) else {
-            return demand;
-        };
-        for uid in node.into_iter().flat_map(|node| node.pods.keys()) {
-            demand.keys.insert(uid.clone());
-            let Some(pod) = all.get(uid) else { continue };
-            demand.keep(pod);
-            demand.add_waypoint(snapshot, all, pod);
-            for service in &pod.services {
-                demand.keys.insert(service.clone());
-                let Some(service) = all.get(service) else {
-                    continue;
-                };
-                demand.keep(service);
-                demand.add_waypoint(snapshot, all, service);
+    /// Also what has this name, from the next moment on.
+    pub(super) fn want(&mut self, name: String) {
+        if !self.names.contains(&name) {
+            self.lookups.hold(&name.as_str().into(), Holder::Name);
+            self.names.insert(name);
+        }
+    }
+
+    /// Not because of this name any more.
+    pub(super) fn give_back(&mut self, name: &str) {
+        if self.names.remove(name) {
+            self.lookups.release(name, Holder::Name);
+        }
+    }
+
+    /// Goes on to this moment. All that belongs to it then.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot, node: Option<&NodeView>) -> &Resources {
+        let all = snapshot.all(Type::Address);
+        let mut touched = self.changed(snapshot, &all);
+        self.follow_pods(node);
+        while let Some(name) = self.lookups.next() {
+            for effect in self.lookups.update(&name, find(snapshot, &all, &name)) {
+                match effect {
+                    Effect::Touched(name) => drop(touched.insert(name)),
+                    Effect::Opened(service) => {
+                        let uses = self.services.entry(service.clone()).or_default();
+                        *uses += 1;
+                        if *uses == 1 {
+                            touched.extend(endpoints(snapshot, &service));
+                        }
+                    }
+                    Effect::Closed(service) => {
+                        let uses = self.services.get_mut(&service);
+                        let left = uses.map_or(0, |uses| {
+                            *uses = uses.saturating_sub(1);
+                            *uses
+                        });
+                        if left == 0 {
+                            self.services.remove(&service);
+                            touched.extend(endpoints(snapshot, &service));
+                        }
+                    }
+                }
             }
         }
-        demand
-    }
-
-    /// All of it.
-    pub(super) fn found(&self) -> &Resources {
+        for name in touched {
+            match all.get(&name).filter(|served| self.belongs(served)) {
+                Some(served) => drop(self.found.insert(name, served.clone())),
+                None => drop(self.found.remove(&name)),
+            }
+        }
+        self.seen = all;
+        self.stamp = Some(snapshot.stamp(Type::Address));
         &self.found
     }
 
-    /// The same, when nothing else counts.
-    pub(super) fn into_found(self) -> Resources {
-        self.found
+    /// Looks up again what the changes since the last moment may have to do with. The resources to decide on again.
+    fn changed(&mut self, snapshot: &Snapshot, all: &Resources) -> BTreeSet<Arc<str>> {
+        let mut touched = BTreeSet::new();
+        // At first nothing was looked up, so that nothing can have changed. What shares everything is the same.
+        let Some(stamp) = self.stamp.filter(|_| !self.seen.ptr_eq(all)) else {
+            return touched;
+        };
+        let delta = snapshot.since(Type::Address, stamp, &self.seen);
+        for served in &delta.resources {
+            let mut concerned = self.lookups.again(&served.name);
+            for alias in &served.aliases {
+                self.lookups.again(alias);
+            }
+            let open = |service| self.services.contains_key(service);
+            concerned |= served.services.iter().any(open);
+            if let Some(before) = self.found.get(&served.name) {
+                for alias in &before.aliases {
+                    self.lookups.again(alias);
+                }
+                concerned = true;
+            }
+            if concerned {
+                touched.insert(served.name.clone());
+            }
+        }
+        for name in &delta.removed {
+            self.lookups.again(name);
+            if let Some(before) = self.found.get(name.as_str()) {
+                for alias in &before.aliases {
+                    self.lookups.again(alias);
+                }
+                touched.insert(before.name.clone());
+            }
+        }
+        touched
     }
 
-    /// Whether a resource that is new or different has to do with it.
-    pub(super) fn concerns(&self, served: &Served) -> bool {
-        self.keys.contains(&served.name)
-            || self.found.contains_key(&served.name)
-            || served.aliases.iter().any(|alias| self.keys.contains(alias))
+    fn follow_pods(&mut self, node: Option<&NodeView>) {
+        let pods = node.map(|node| node.pods.clone()).unwrap_or_default();
+        for item in self.pods.diff(&pods) {
+            match item {
+                DiffItem::Add(uid, _) => self.lookups.hold(uid, Holder::Pod),
+                DiffItem::Remove(uid, _) => self.lookups.release(uid, Holder::Pod),
+                DiffItem::Update { .. } => {}
+            }
+        }
+        self.pods = pods;
+    }
+
+    /// Whether a resource is what something was looked up for, or an endpoint of a service that was.
+    fn belongs(&self, served: &Served) -> bool {
+        let name = &served.name;
+        let mut names = served.aliases.iter().chain([name]);
+        names.any(|known| self.lookups.is(known, name))
             || served
                 .services
                 .iter()
-                .any(|service| self.services.contains(service))
+                .any(|service| self.services.contains_key(service))
     }
+}
 
-    /// A name that is asked for, with its waypoint.
-    fn add(&mut self, snapshot: &Snapshot, all: &Resources, name: &Arc<str>) {
-        if let Some(served) = self.add_deep(snapshot, all, name) {
-            self.add_waypoint(snapshot, all, &served);
-        }
-    }
-
-    fn add_waypoint(&mut self, snapshot: &Snapshot, all: &Resources, served: &Served) {
-        if let Some(waypoint) = &served.waypoint {
-            self.add_deep(snapshot, all, waypoint);
-        }
-    }
-
-    /// A workload, or a service with its endpoints.
-    fn add_deep(
-        &mut self,
-        snapshot: &Snapshot,
-        all: &Resources,
-        name: &Arc<str>,
-    ) -> Option<Arc<Served>> {
-        self.keys.insert(name.clone());
-        let served = find(snapshot, all, name)?;
-        self.keep(&served);
-        if !self.services.contains(&served.name)
-            && let Some(endpoints) = snapshot.endpoints.get(&served.name)
-        {
-            let endpoints = endpoints.iter().filter_map(|uid| all.get(uid));
-            endpoints.for_each(|endpoint| self.keep(endpoint));
-        }
-        // A service without endpoints may get some. No workload is ever an endpoint of a workload.
-        self.services.insert(served.name.clone());
-        Some(served)
-    }
-
-    fn keep(&mut self, served: &Arc<Served>) {
-        self.found.insert(served.name.clone(), served.clone());
-    }
+fn endpoints(snapshot: &Snapshot, service: &Arc<str>) -> impl Iterator<Item = Arc<str>> {
+    let endpoints = snapshot.endpoints.get(service).cloned();
+    endpoints.into_iter().flatten()
 }

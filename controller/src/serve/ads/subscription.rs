@@ -31,7 +31,7 @@ pub(super) struct Subscription {
     /// All of the type at that moment, if that is what the client's view is a part of.
     seen: Resources,
     /// What belongs to the names, where a proxy asks for what it needs.
-    demand: Demand,
+    demand: Option<Demand>,
 }
 
 impl Subscription {
@@ -50,7 +50,7 @@ impl Subscription {
             sent: Resources::new(),
             basis: Basis::default(),
             seen: Resources::new(),
-            demand: Demand::default(),
+            demand: None,
         };
         let asked = new.note(&request);
         if asked.is_empty() && !new.wildcard {
@@ -99,11 +99,9 @@ impl Subscription {
         }
         if !request.resource_names_unsubscribe.is_empty() {
             let wanted = self.wanted(snapshot);
-            for name in self.sent.clone().keys() {
-                if !wanted.contains_key(name) {
-                    self.sent.remove(name);
-                    delta.removed.push(name.to_string());
-                }
+            for name in Delta::between(&self.sent, &wanted).removed {
+                self.sent.remove(name.as_str());
+                delta.removed.push(name);
             }
         }
         // It is of no moment any more.
@@ -118,17 +116,6 @@ impl Subscription {
         if basis == self.basis {
             return None;
         }
-        if self.is_demand() && basis.same_node(&self.basis) && self.basis.stamp > 0 {
-            let delta = snapshot.since(self.kind, self.basis.stamp, &self.seen);
-            let gone = |name: &String| self.sent.contains_key(name.as_str());
-            let concerned = delta.resources.iter().any(|r| self.demand.concerns(r))
-                || delta.removed.iter().any(gone);
-            if !concerned {
-                self.basis = basis;
-                self.seen = snapshot.all(self.kind);
-                return None;
-            }
-        }
         let wanted = self.wanted(snapshot);
         let delta = self.advance(snapshot, wanted);
         (!delta.is_empty()).then_some(delta)
@@ -137,6 +124,20 @@ impl Subscription {
     /// Whether a node's proxy asks for what it needs.
     fn is_demand(&self) -> bool {
         !self.wildcard && self.kind == Type::Address && matches!(self.client, Client::Node(_))
+    }
+
+    /// What belongs to the names, if a node's proxy asks for what it needs.
+    fn demand(&mut self) -> Option<&mut Demand> {
+        if !self.is_demand() {
+            self.demand = None;
+            return None;
+        }
+        let names = &self.names;
+        Some(self.demand.get_or_insert_with(|| {
+            let mut demand = Demand::default();
+            names.iter().for_each(|name| demand.want(name.clone()));
+            demand
+        }))
     }
 
     /// Note what is subscribed to from now on. Gives back the names that were asked for.
@@ -148,6 +149,9 @@ impl Subscription {
             } else {
                 self.names.insert(name.clone());
                 asked.push(name.clone());
+                if let Some(demand) = &mut self.demand {
+                    demand.want(name.clone());
+                }
             }
         }
         for name in &request.resource_names_unsubscribe {
@@ -155,6 +159,9 @@ impl Subscription {
                 self.wildcard = false;
             }
             self.names.remove(name);
+            if let Some(demand) = &mut self.demand {
+                demand.give_back(name);
+            }
         }
         asked.retain(|name| self.names.contains(name));
         asked
@@ -173,7 +180,7 @@ impl Subscription {
     /// What belongs to these names.
     fn asked(&self, snapshot: &Snapshot, asked: &[String]) -> Resources {
         if self.is_demand() {
-            return Demand::of(snapshot, asked.iter().map(String::as_str)).into_found();
+            return Demand::of(snapshot, asked.iter().cloned());
         }
         if asked.is_empty() {
             return Resources::new();
@@ -185,13 +192,12 @@ impl Subscription {
 
     /// What the client ought to have.
     fn wanted(&mut self, snapshot: &Snapshot) -> Resources {
-        if self.is_demand() {
-            let Client::Node(node) = &self.client else {
-                return Resources::new();
-            };
-            let node = snapshot.nodes.get(node).map(|node| &**node);
-            self.demand = Demand::of_node(snapshot, node, &self.names);
-            return self.demand.found().clone();
+        let node = match &self.client {
+            Client::Node(node) => snapshot.nodes.get(node).map(|node| &**node),
+            Client::Waypoint(_) => None,
+        };
+        if let Some(demand) = self.demand() {
+            return demand.follow(snapshot, node).clone();
         }
         let view = view::of(snapshot, &self.client, self.kind);
         if self.wildcard {

@@ -17,15 +17,8 @@ pub(super) struct Basis {
 impl PartialEq for Basis {
     fn eq(&self, other: &Self) -> bool {
         self.stamp == other.stamp
-            && self.same_node(other)
+            && same(self.node.as_ref(), other.node.as_ref())
             && same(self.scope.as_ref(), other.scope.as_ref())
-    }
-}
-
-impl Basis {
-    /// Whether nothing differs of what concerns the node.
-    pub(super) fn same_node(&self, other: &Self) -> bool {
-        same(self.node.as_ref(), other.node.as_ref())
     }
 }
 

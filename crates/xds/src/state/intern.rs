@@ -35,7 +35,8 @@ impl<T: Eq + Hash + ?Sized> Interner<T> {
         }
         if self.known.len() >= self.sweep_at {
             self.known.retain(|value| Arc::strong_count(value) > 1);
-            self.sweep_at = SMALL.max(self.known.len() * 2);
+            self.known.shrink_to_fit();
+            self.sweep_at = SMALL.max(self.known.len() + self.known.len() / 4);
         }
         let value: Arc<T> = value.into();
         self.known.insert(value.clone());

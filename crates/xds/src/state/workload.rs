@@ -12,17 +12,64 @@ use serde::{Serialize, Serializer};
 use super::gateway::GatewayRef;
 
 /// One workload, immutable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     pub(super) uid: Arc<str>,
-    pub(super) name: Box<str>,
-    pub(super) addresses: Box<[IpAddr]>,
+    pub(super) own: Own,
     pub(super) healthy: bool,
     pub(super) capacity: u32,
-    #[serde(flatten)]
     pub(super) place: Arc<Place>,
-    #[serde(flatten)]
     pub(super) template: Arc<Template>,
+}
+
+/// The name and the addresses. Made by [`Own::new`] only, so that what is equal has one form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// One address, and the uid ends with the name, as every pod's does.
+    Usual(IpAddr),
+    /// Anything else.
+    Other(Box<(Box<str>, Box<[IpAddr]>)>),
+}
+
+impl Own {
+    pub(super) fn new(uid: &str, name: &str, addresses: &[IpAddr]) -> Self {
+        match addresses {
+            [ip] if tail(uid) == name => Self::Usual(*ip),
+            _ => Self::Other(Box::new((name.into(), addresses.into()))),
+        }
+    }
+}
+
+/// What comes after the last slash.
+fn tail(uid: &str) -> &str {
+    uid.rsplit_once('/').map_or(uid, |(_, name)| name)
+}
+
+impl Serialize for Workload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            uid: &'a str,
+            name: &'a str,
+            addresses: &'a [IpAddr],
+            healthy: bool,
+            capacity: u32,
+            #[serde(flatten)]
+            place: &'a Place,
+            #[serde(flatten)]
+            template: &'a Template,
+        }
+        let shown = Shown {
+            uid: &self.uid,
+            name: self.name(),
+            addresses: self.addresses(),
+            healthy: self.healthy,
+            capacity: self.capacity,
+            place: &self.place,
+            template: &self.template,
+        };
+        shown.serialize(serializer)
+    }
 }
 
 /// Where workloads run.
@@ -51,8 +98,8 @@ pub(super) struct Template {
     pub(super) canonical_revision: Arc<str>,
     pub(super) workload_name: Arc<str>,
     pub(super) workload_type: WorkloadType,
-    pub(super) waypoint: Option<GatewayRef>,
-    pub(super) network_gateway: Option<GatewayRef>,
+    pub(super) waypoint: Option<Box<GatewayRef>>,
+    pub(super) network_gateway: Option<Box<GatewayRef>>,
     pub(super) application_tunnel: Option<ApplicationTunnel>,
     pub(super) services: Box<[ServiceBinding]>,
     pub(super) policies: Arc<[Arc<str>]>,
@@ -137,13 +184,19 @@ impl Workload {
     /// The pod's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        match &self.own {
+            Own::Usual(_) => tail(&self.uid),
+            Own::Other(other) => &other.0,
+        }
     }
 
     /// The pod's addresses.
     #[must_use]
     pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
+        match &self.own {
+            Own::Usual(ip) => std::slice::from_ref(ip),
+            Own::Other(other) => &other.1,
+        }
     }
 
     /// Ready to be sent traffic.
@@ -245,13 +298,13 @@ impl Workload {
     /// The waypoint of traffic to its own address.
     #[must_use]
     pub fn waypoint(&self) -> Option<&GatewayRef> {
-        self.template.waypoint.as_ref()
+        self.template.waypoint.as_deref()
     }
 
     /// The gateway through which its network is reached.
     #[must_use]
     pub fn network_gateway(&self) -> Option<&GatewayRef> {
-        self.template.network_gateway.as_ref()
+        self.template.network_gateway.as_deref()
     }
 
     /// What its own proxy wants to be told.
@@ -275,4 +328,15 @@ impl Workload {
 
 fn as_uri<S: Serializer>(identity: &SpiffeId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(identity.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_small() {
+        // With the two counts of its Arc it is 80, a size that the allocator has.
+        assert_eq!(size_of::<Workload>(), 64);
+    }
 }

@@ -1,13 +1,16 @@
 //! The workloads of a snapshot, found by uid, by address and by service.
+//!
+//! Invariant: an entry of an index is at most 16 bytes, since each workload has one in all three: what it is ordered by is
+//! the workload's own, and a number that stands for it.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use imbl::OrdSet;
 
-use super::index::{Grouped, group};
+use super::index::{Grouped, group, prefix_of_ip, prefix_of_text};
 use super::workload::{Tunnel, Workload};
 
 #[derive(Clone, Debug, Default)]
@@ -21,17 +24,11 @@ impl WorkloadIndex {
     /// Adds a workload and returns the one of the same uid that it replaces.
     pub(super) fn insert(&mut self, workload: &Arc<Workload>) -> Option<Arc<Workload>> {
         let old = self.remove(&workload.uid);
-        for ip in addressed(workload) {
-            self.by_ip.insert(ByIp {
-                ip: *ip,
-                workload: workload.clone(),
-            });
+        for entry in ByIp::all(workload) {
+            self.by_ip.insert(entry);
         }
-        for binding in workload.services() {
-            self.by_service.insert(ByService {
-                service: binding.service.clone(),
-                workload: workload.clone(),
-            });
+        for entry in ByService::all(workload) {
+            self.by_service.insert(entry);
         }
         self.by_uid.insert(ByUid(workload.clone()));
         old
@@ -39,17 +36,11 @@ impl WorkloadIndex {
 
     pub(super) fn remove(&mut self, uid: &str) -> Option<Arc<Workload>> {
         let ByUid(workload) = self.by_uid.remove(uid)?;
-        for ip in addressed(&workload) {
-            self.by_ip.remove(&ByIp {
-                ip: *ip,
-                workload: workload.clone(),
-            });
+        for entry in ByIp::all(&workload) {
+            self.by_ip.remove(&entry);
         }
-        for binding in workload.services() {
-            self.by_service.remove(&ByService {
-                service: binding.service.clone(),
-                workload: workload.clone(),
-            });
+        for entry in ByService::all(&workload) {
+            self.by_service.remove(&entry);
         }
         Some(workload)
     }
@@ -102,13 +93,39 @@ impl Borrow<str> for ByUid {
 /// be encrypted, and the identity that TLS expects refuses the wrong one; then the healthy one; then the lower uid.
 #[derive(Clone, Debug)]
 struct ByIp {
-    ip: IpAddr,
+    prefix: u32,
+    /// Which of the workload's addresses.
+    index: u32,
     workload: Arc<Workload>,
+}
+
+impl ByIp {
+    /// One for each address that names the workload.
+    fn all(workload: &Arc<Workload>) -> impl Iterator<Item = Self> {
+        (0..).zip(addressed(workload)).map(|(index, ip)| Self {
+            prefix: Self::prefix_of(ip),
+            index,
+            workload: workload.clone(),
+        })
+    }
 }
 
 impl Grouped<IpAddr> for ByIp {
     fn group(&self) -> &IpAddr {
-        &self.ip
+        // An entry is made of an address that is there.
+        const NONE: &IpAddr = &IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.workload
+            .addresses()
+            .get(at(self.index))
+            .unwrap_or(NONE)
+    }
+
+    fn prefix(&self) -> u32 {
+        self.prefix
+    }
+
+    fn prefix_of(key: &IpAddr) -> u32 {
+        prefix_of_ip(key)
     }
 }
 
@@ -116,7 +133,7 @@ impl ByIp {
     fn rank(&self) -> (&IpAddr, bool, bool, &str) {
         let workload = &self.workload;
         (
-            &self.ip,
+            self.group(),
             workload.tunnel() != Tunnel::Hbone,
             !workload.healthy,
             &workload.uid,
@@ -127,14 +144,47 @@ impl ByIp {
 /// Ordered by service, then by uid.
 #[derive(Clone, Debug)]
 struct ByService {
-    service: Arc<str>,
+    prefix: u32,
+    /// Which of the workload's services.
+    index: u32,
     workload: Arc<Workload>,
+}
+
+impl ByService {
+    /// One for each service that the workload is an endpoint of.
+    fn all(workload: &Arc<Workload>) -> impl Iterator<Item = Self> {
+        (0..).zip(workload.services()).map(|(index, binding)| Self {
+            prefix: Self::prefix_of(&binding.service),
+            index,
+            workload: workload.clone(),
+        })
+    }
+}
+
+impl ByService {
+    fn rank(&self) -> (&str, &str) {
+        (self.group(), &self.workload.uid)
+    }
 }
 
 impl Grouped<str> for ByService {
     fn group(&self) -> &str {
-        &self.service
+        // An entry is made of a service that is there.
+        let binding = self.workload.services().get(at(self.index));
+        binding.map_or("", |binding| &binding.service)
     }
+
+    fn prefix(&self) -> u32 {
+        self.prefix
+    }
+
+    fn prefix_of(key: &str) -> u32 {
+        prefix_of_text(key)
+    }
+}
+
+fn at(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 impl Ord for ByUid {
@@ -145,13 +195,15 @@ impl Ord for ByUid {
 
 impl Ord for ByIp {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
+        let rank = || self.rank().cmp(&other.rank());
+        self.prefix.cmp(&other.prefix).then_with(rank)
     }
 }
 
 impl Ord for ByService {
     fn cmp(&self, other: &Self) -> Ordering {
-        (&self.service, &self.workload.uid).cmp(&(&other.service, &other.workload.uid))
+        let rank = || self.rank().cmp(&other.rank());
+        self.prefix.cmp(&other.prefix).then_with(rank)
     }
 }
 

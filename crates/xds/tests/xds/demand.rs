@@ -12,6 +12,7 @@ use culvert_xds::state::Settings;
 use culvert_xds::{Demand, Store};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use prost::Message as _;
 
 use crate::common::{address, uid, wire, workload};
 
@@ -134,7 +135,8 @@ impl World {
             removed_resources: removed,
             ..Default::default()
         };
-        let reply = self.machine.receive(response, &mut self.store).unwrap();
+        let message = response.encode_to_vec().into();
+        let reply = self.machine.receive(message, &mut self.store).unwrap();
         assert_eq!(reply.rejected, []);
     }
 

@@ -359,7 +359,8 @@ impl World {
             removed_resources: removed,
             ..Default::default()
         };
-        self.machine.receive(response, &mut self.store).unwrap();
+        let message = response.encode_to_vec().into();
+        self.machine.receive(message, &mut self.store).unwrap();
     }
 
     fn expect(&mut self, changed: &[Item], gone: &[Name]) {
@@ -463,9 +464,11 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in vec(any::<u8>(), 0..300), type_index in any::<Index>()) {
         let mut world = World::new();
+        let _ = world.machine.receive(bytes.clone().into(), &mut world.store);
         if let Ok(mut response) = DeltaDiscoveryResponse::decode(bytes.as_slice()) {
             response.type_url = (*type_index.get(TYPES)).into();
-            let _ = world.machine.receive(response, &mut world.store);
+            let message = response.encode_to_vec().into();
+            let _ = world.machine.receive(message, &mut world.store);
         }
         for url in TYPES {
             world.deliver(url, vec![wire(url, "one/p", "1", bytes.clone())], vec![]);

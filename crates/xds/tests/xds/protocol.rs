@@ -1,8 +1,10 @@
 //! The state machine: what is asked for, answered and held.
 
+use bytes::Bytes;
 use culvert_proto::ads::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use culvert_xds::protocol::{MAX_RESOURCE_BYTES, Machine, ProtocolError, Reply};
 use culvert_xds::{Handler, Handlers, Rejected, Update};
+use prost::Message as _;
 
 use crate::common::{Recorder, wire};
 
@@ -17,18 +19,15 @@ fn machine() -> Machine {
     Machine::new(node, &[A, B])
 }
 
-fn response(
-    type_url: &str,
-    resources: Vec<ads::Resource>,
-    removed: &[&str],
-) -> DeltaDiscoveryResponse {
-    DeltaDiscoveryResponse {
+fn response(type_url: &str, resources: Vec<ads::Resource>, removed: &[&str]) -> Bytes {
+    let response = DeltaDiscoveryResponse {
         type_url: type_url.into(),
         nonce: "n".into(),
         resources,
         removed_resources: removed.iter().map(|name| (*name).to_owned()).collect(),
         ..Default::default()
-    }
+    };
+    response.encode_to_vec().into()
 }
 
 fn a(name: &str, version: &str, body: &str) -> ads::Resource {
@@ -38,7 +37,7 @@ fn a(name: &str, version: &str, body: &str) -> ads::Resource {
 fn held(machine: &Machine) -> Vec<(String, String)> {
     let mut held: Vec<_> = machine
         .held(A)
-        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .map(|(name, version)| (name.to_owned(), version.to_string()))
         .collect();
     held.sort();
     held
@@ -202,14 +201,31 @@ fn a_resource_without_a_usable_body_is_rejected_by_name() {
 #[test]
 fn a_response_without_a_nonce_ends_the_stream_and_changes_nothing() {
     let (mut machine, mut handler) = (machine(), Recorder::default());
-    let mut response = response(A, vec![a("x", "1", "X")], &[]);
-    response.nonce.clear();
+    let response = response(A, vec![a("x", "1", "X")], &[]);
+    let mut without = DeltaDiscoveryResponse::decode(response).unwrap();
+    without.nonce.clear();
     assert_eq!(
-        machine.receive(response, &mut handler),
+        machine.receive(without.encode_to_vec().into(), &mut handler),
         Err(ProtocolError::MissingNonce)
     );
     assert_eq!(handler.updates, 0);
     assert!(held(&machine).is_empty());
+}
+
+#[test]
+fn a_response_that_cannot_be_read_ends_the_stream_and_changes_nothing() {
+    let (mut machine, mut handler) = (machine(), Recorder::default());
+    let good = response(A, vec![a("x", "1", "X")], &["y"]);
+    // A second resource of one byte, which is no field.
+    let bad = [&good[..], &[0x12, 1, 0xff]].concat();
+    let error = machine.receive(bad.into(), &mut handler);
+    assert!(
+        matches!(error, Err(ProtocolError::Malformed(_))),
+        "{error:?}"
+    );
+    assert_eq!(handler.updates, 0);
+    assert!(held(&machine).is_empty());
+    assert_eq!(machine.receive(good, &mut handler).unwrap().rejected, []);
 }
 
 #[test]

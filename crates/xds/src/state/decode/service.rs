@@ -28,7 +28,7 @@ pub(in crate::state) fn decode_service(
     )?;
     let waypoint = service.waypoint.as_ref();
     Ok(Service {
-        key: interners.text.intern(&**name),
+        key: interners.text.intern(name.clone()),
         name: intern_required(interners, "name", &service.name)?,
         namespace: interners.text.intern(service.namespace.as_str()),
         hostname: interners.text.intern(hostname),

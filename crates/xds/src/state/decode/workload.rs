@@ -10,8 +10,8 @@ use super::{Result, gateway, invalid, known, named, namespaced, port, required, 
 use crate::state::gateway::GatewayRef;
 use crate::state::intern::Interners;
 use crate::state::workload::{
-    ApplicationTunnel, Locality, Place, PortMapping, ServiceBinding, Template, Tunnel, Workload,
-    WorkloadType,
+    ApplicationTunnel, Locality, Own, Place, PortMapping, ServiceBinding, Template, Tunnel,
+    Workload, WorkloadType,
 };
 
 /// The service account of a workload that names none.
@@ -28,8 +28,11 @@ pub(in crate::state) fn decode_workload(
     let status: proto::WorkloadStatus = known("status", workload.status)?;
     Ok(Workload {
         uid: name.clone(),
-        name: required("name", &workload.name)?.into(),
-        addresses: addresses(workload)?,
+        own: Own::new(
+            name,
+            required("name", &workload.name)?,
+            &addresses(workload)?,
+        ),
         healthy: status == proto::WorkloadStatus::Healthy,
         capacity: workload.capacity.unwrap_or(1),
         place: place(interners, workload),
@@ -59,7 +62,7 @@ pub(in crate::state) fn with_trust_domain(
     })
 }
 
-fn addresses(workload: &proto::Workload) -> Result<Box<[IpAddr]>> {
+fn addresses(workload: &proto::Workload) -> Result<Vec<IpAddr>> {
     let mut addresses = Vec::with_capacity(workload.addresses.len());
     for (index, bytes) in workload.addresses.iter().enumerate() {
         let ip = unicast(format_args!("addresses[{index}]"), bytes)?;
@@ -67,7 +70,7 @@ fn addresses(workload: &proto::Workload) -> Result<Box<[IpAddr]>> {
             addresses.push(ip);
         }
     }
-    Ok(addresses.into())
+    Ok(addresses)
 }
 
 fn place(interners: &mut Interners, workload: &proto::Workload) -> Arc<Place> {
@@ -162,9 +165,9 @@ fn optional_gateway(
     interners: &mut Interners,
     field: &str,
     address: Option<&proto::GatewayAddress>,
-) -> Result<Option<GatewayRef>> {
+) -> Result<Option<Box<GatewayRef>>> {
     address
-        .map(|address| gateway(interners, field, address))
+        .map(|address| gateway(interners, field, address).map(Box::new))
         .transpose()
 }
 

@@ -108,6 +108,53 @@ impl Told {
     }
 }
 
+/// What belongs to these names and to the node, found the long way: everything is looked up again.
+fn belongs(snapshot: &Snapshot, names: &BTreeSet<String>) -> BTreeMap<(Type, String), String> {
+    let all = snapshot.all(Type::Address);
+    let find = |name: &str| {
+        let alias = || all.get(snapshot.aliases.get(name)?);
+        all.get(name).or_else(alias)
+    };
+    let mut found = Vec::new();
+    let with_endpoints = |name: &str| {
+        let served = find(name)?;
+        let endpoints = snapshot.endpoints.get(&served.name).into_iter().flatten();
+        let endpoints = endpoints.filter_map(|uid| all.get(uid)).cloned();
+        Some((
+            served,
+            endpoints.chain([served.clone()]).collect::<Vec<_>>(),
+        ))
+    };
+    let mut lead = Vec::new();
+    for name in names {
+        if let Some((served, some)) = with_endpoints(name) {
+            found.extend(some);
+            lead.extend(served.waypoint.clone());
+        }
+    }
+    let node = snapshot.nodes.get("n1");
+    for uid in node.iter().flat_map(|node| node.pods.keys()) {
+        let Some(pod) = all.get(uid) else { continue };
+        let services = pod.services.iter().filter_map(|service| find(service));
+        for served in services.chain([pod]) {
+            found.push(served.clone());
+            lead.extend(served.waypoint.clone());
+        }
+    }
+    for waypoint in lead {
+        found.extend(
+            with_endpoints(&waypoint)
+                .into_iter()
+                .flat_map(|(_, some)| some),
+        );
+    }
+    let entry = |served: Arc<crate::engine::Served>| {
+        let name = (Type::Address, served.name.to_string());
+        (name, served.version.to_string())
+    };
+    found.into_iter().map(entry).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -159,6 +206,11 @@ proptest! {
                 fresh.names = told.names.clone();
                 fresh.connect(&snapshot);
                 prop_assert_eq!(&told.has, &fresh.has, "{} by name: {:?}", told.client, told.names);
+                if let Some(names) = &told.names {
+                    let mut has = told.has.clone();
+                    has.retain(|(kind, _), _| *kind == Type::Address);
+                    prop_assert_eq!(has, belongs(&snapshot, names), "{:?}", names);
+                }
             }
         }
     }
