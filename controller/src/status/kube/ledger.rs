@@ -24,7 +24,7 @@ use crate::world::Wishes;
 
 /// The ConfigMap. Each key is NAMESPACE_NAME of a Gateway, each value what its waypoint was for. The API server takes a
 /// mebibyte of it: some thousands of waypoints. One that finds no place is not programmed.
-pub const MAP: &str = "culvert-waypoints";
+const MAP: &str = "culvert-waypoints";
 /// Who we are to the API server when fields are managed.
 const MANAGER: &str = "culvert-controller-waypoints";
 /// One write.

@@ -172,3 +172,6 @@ fn api(client: &Client, key: &Key) -> Api<DynamicObject> {
         Api::namespaced_with(client.clone(), &key.name.namespace, &resource)
     }
 }
+
+#[cfg(test)]
+mod tests;

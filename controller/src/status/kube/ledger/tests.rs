@@ -36,7 +36,7 @@ impl Server {
 
     fn answer(&self, head: &http::request::Parts, body: &[u8]) -> (u16, Value) {
         let failed = |code: u16| {
-            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "x", "reason": "x", "code": code});
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "x", "reason": if code == 404 { "NotFound" } else { "x" }, "code": code});
             (code, status)
         };
         let fewer = |left: usize| left.checked_sub(1);
