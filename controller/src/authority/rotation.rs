@@ -13,8 +13,9 @@ use culvert_identity::ca::{Pems, Root, RootError};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Between the moment that an authority is trusted and its first signature: mounted roots take their time.
-pub(super) const SETTLE: Duration = Duration::from_secs(90);
+/// Between the moment that an authority is trusted and its first signature. Proxies hear of it at once; the roots that
+/// they know the controller by are copied into waypoints' namespaces within a minute, and mounted within another or so.
+pub(super) const SETTLE: Duration = Duration::from_secs(180);
 /// Roots are kept as long as any certificate may be valid now, and at least so long, since that may have been shortened.
 const LEAST: Duration = Duration::from_secs(24 * 3600);
 /// Replicas do not change at the same moment.
