@@ -18,7 +18,7 @@ use culvert_runtime::net::{ListenOptions, listen};
 use culvert_runtime::ready::Ready;
 use culvert_runtime::task;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin;
 use crate::config::{Dirs, Kind, Serve, Token};
@@ -75,6 +75,8 @@ pub enum AppError {
     Connect(#[from] culvert_kube::ConnectError),
     #[error("certificate authority: {0}")]
     Authority(#[from] crate::authority::AuthorityError),
+    #[error(transparent)]
+    Ledger(#[from] crate::status::kube::LedgerError),
     #[error("making the first configuration: {0}")]
     Engine(String),
 }
@@ -86,6 +88,8 @@ pub struct App {
     pub addresses: Vec<SocketAddr>,
     /// Where its admin endpoint is.
     pub admin: SocketAddr,
+    /// What presents our own certificate.
+    acceptor: Arc<Acceptor>,
     servers: Vec<tokio::task::JoinHandle<()>>,
     /// What has something to write at the end.
     last: Vec<tokio::task::JoinHandle<()>>,
@@ -94,7 +98,7 @@ pub struct App {
 /// What differs between a standalone mesh and Kubernetes, for those who are served.
 struct Served {
     authenticator: Authenticator,
-    root: Root,
+    root: watch::Receiver<Arc<Root>>,
     captures: Option<crate::status::kube::Captures>,
     /// Addresses of our own that are not those that we listen on.
     ips: Vec<IpAddr>,
@@ -122,7 +126,7 @@ impl App {
         let (events, inbox) = mpsc::channel(EVENTS);
         let served = Served {
             authenticator: Authenticator::JoinTokens(TokenKey::load_or_create(state)?),
-            root,
+            root: watch::channel(Arc::new(root)).1,
             captures: None,
             ips: Vec::new(),
         };
@@ -136,7 +140,7 @@ impl App {
             ready,
             drain,
         )?;
-        watch(source, &events, drain);
+        follow(source, &events, drain);
         app.last.push(task::spawn("status_writer", writer));
         tracing::info!(dir = %dirs.config.display(), "watching");
         Ok(app)
@@ -156,7 +160,7 @@ impl App {
             snapshots: engine.snapshots(),
             events: events.clone(),
             captures: served.captures,
-            root: Arc::new(served.root),
+            root: served.root,
             drain: drain.clone(),
         };
         let listeners = config
@@ -175,7 +179,7 @@ impl App {
             }
         })?;
         let names = names(&addresses, &served.ips);
-        let acceptor = Arc::new(Acceptor::new((*context.root).clone(), names)?);
+        let acceptor = Arc::new(Acceptor::new((**context.root.borrow()).clone(), names)?);
         task::spawn("engine", engine.run(inbox));
         let server = |listener| {
             task::spawn(
@@ -188,6 +192,7 @@ impl App {
         Ok(Self {
             addresses,
             admin,
+            acceptor,
             servers,
             last: Vec::new(),
         })
@@ -210,7 +215,7 @@ impl App {
     }
 }
 
-fn watch(source: impl Source, events: &mpsc::Sender<Event>, drain: &Drain) {
+fn follow(source: impl Source, events: &mpsc::Sender<Event>, drain: &Drain) {
     let (batches, mut inbox) = mpsc::channel(1);
     task::spawn("source", source.run(batches, drain.clone()));
     let events = events.clone();

@@ -2,7 +2,11 @@
 //! `culvert-ca-root` with what everybody trusts.
 //!
 //! Invariants: of several replicas that start at once one makes the root and all use it; a Secret that is there and
-//! cannot be used ends the start: a new root in its place would cut off everybody who trusts the old one.
+//! cannot be used ends the start: a new root in its place would cut off everybody who trusts the old one. What replaces
+//! it while controllers run counts at once, in the order that [`Rotation`] keeps.
+
+mod follow;
+mod rotation;
 
 use std::collections::BTreeMap;
 
@@ -14,10 +18,17 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
+pub use follow::Follower;
+pub use rotation::{Authority, Published, Rotation};
+
 /// The Secret.
 pub const SECRET: &str = "culvert-ca";
 /// The ConfigMap, and its key.
 pub const ROOTS: (&str, &str) = ("culvert-ca-root", "root.crt");
+/// Another key of it: until when roots that no longer sign are trusted.
+const RETIRED: &str = "retired.json";
+/// Annotation of the Secret: no root before this one is trusted any more, what it signed neither.
+const ALONE: &str = "culvert.dev/trust-only-this-root";
 const CHAIN: &str = "ca.crt";
 const KEY: &str = "ca.key";
 const ROOT: &str = "root.crt";
@@ -47,6 +58,11 @@ pub enum AuthorityError {
          or delete it to begin with a new root"
     )]
     Unusable { namespace: String, source: PemError },
+    #[error("ConfigMap {namespace}/culvert-ca-root: {source}")]
+    Published {
+        namespace: String,
+        source: Box<kube::Error>,
+    },
     #[error("making a root: {0}")]
     Make(#[source] PemError),
 }
@@ -56,7 +72,7 @@ pub async fn load(
     client: &Client,
     namespace: &str,
     trust_domain: TrustDomain,
-) -> Result<Root, AuthorityError> {
+) -> Result<Authority, AuthorityError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let api = |source| AuthorityError::Api {
         namespace: namespace.into(),
@@ -64,13 +80,7 @@ pub async fn load(
     };
     loop {
         if let Some(secret) = secrets.get_opt(SECRET).await.map_err(api)? {
-            let pems = pems(&secret, namespace)?;
-            return Root::from_pems(&pems, trust_domain).map_err(|source| {
-                AuthorityError::Unusable {
-                    namespace: namespace.into(),
-                    source,
-                }
-            });
+            return authority(&secret, namespace, trust_domain);
         }
         let made = Root::generate(&trust_domain).map_err(AuthorityError::Make)?;
         match secrets.create(&PostParams::default(), &secret(made)).await {
@@ -80,6 +90,36 @@ pub async fn load(
             Err(error) => return Err(api(error)),
         }
     }
+}
+
+/// The authority of a Secret.
+fn authority(
+    secret: &Secret,
+    namespace: &str,
+    trust_domain: TrustDomain,
+) -> Result<Authority, AuthorityError> {
+    let pems = pems(secret, namespace)?;
+    let alone = secret.metadata.annotations.as_ref();
+    let alone = alone.is_some_and(|all| all.get(ALONE).is_some_and(|value| value == "true"));
+    let root = Root::from_pems(&pems, trust_domain);
+    let made = root.and_then(|root| Ok(Authority::new(pems, alone, root)?));
+    made.map_err(|source| AuthorityError::Unusable {
+        namespace: namespace.into(),
+        source,
+    })
+}
+
+/// What was published before this start.
+pub async fn published(client: &Client, namespace: &str) -> Result<Published, AuthorityError> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let map = maps.get_opt(ROOTS.0).await;
+    let map = map.map_err(|source| AuthorityError::Published {
+        namespace: namespace.into(),
+        source: Box::new(source),
+    })?;
+    let data = map.and_then(|map| map.data).unwrap_or_default();
+    let text = |key: &str| data.get(key).map(String::as_str).unwrap_or_default();
+    Ok(Published::parse(text(ROOTS.1), text(RETIRED)))
 }
 
 fn pems(secret: &Secret, namespace: &str) -> Result<Pems, AuthorityError> {
@@ -134,17 +174,31 @@ fn labels() -> BTreeMap<String, String> {
 }
 
 /// Put what everybody trusts where clients mount it, unless it is there.
-pub async fn publish(client: &Client, namespace: &str, roots: &str) -> Result<(), kube::Error> {
+pub async fn publish(
+    client: &Client,
+    namespace: &str,
+    trusted: &Published,
+) -> Result<(), kube::Error> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let (name, key) = ROOTS;
+    let roots = trusted.roots.concat();
     let before = maps.get_opt(name).await?.and_then(|map| map.data);
-    if before.is_some_and(|data| data.get(key).map(String::as_str) == Some(roots)) {
+    let before = before.unwrap_or_default();
+    let retired = before.get(RETIRED).map(String::as_str).unwrap_or_default();
+    let said = Published::parse("", retired).retired;
+    // Replicas need not agree to the second on when a root goes.
+    let same = said.keys().eq(trusted.retired.keys());
+    if before.get(key) == Some(&roots) && same {
         return Ok(());
+    }
+    let mut data = json!({ key: roots });
+    if !trusted.retired.is_empty() {
+        data[RETIRED] = json!(trusted.retired).to_string().into();
     }
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "labels": labels()},
-        "data": {key: roots},
+        "data": data,
     });
     let params = PatchParams::apply(MANAGER).force();
     maps.patch(name, &params, &Patch::Apply(&map)).await?;

@@ -83,6 +83,15 @@ pub static LEADER: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     )
 });
 
+/// Whether the Secret of the authority is gone or cannot be used.
+pub static AUTHORITY_UNUSABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    int_gauge_vec(
+        "culvert_controller_authority_unusable",
+        "1 while the Secret of the certificate authority is gone or cannot be used.",
+        &[],
+    )
+});
+
 /// Whether the API server is out of reach.
 pub static UNREACHABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     int_gauge_vec(

@@ -186,6 +186,7 @@ pub(crate) async fn sweep(cluster: &Cluster) -> Result<usize> {
     found.extend(cluster.list("v1", "ConfigMap", None, roots).await?);
     for (version, kind, name) in [
         ("v1", "ConfigMap", ORDER),
+        ("v1", "ConfigMap", "culvert-waypoints"),
         ("coordination.k8s.io/v1", "Lease", "culvert-controller"),
     ] {
         found.push(json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}}));

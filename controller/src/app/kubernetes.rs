@@ -10,19 +10,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{App, AppError, EVENTS, Served, check_mesh_config};
+use crate::authority::{Follower, Rotation};
 use crate::config::{Kubernetes, Serve};
 use crate::engine::{Engine, Event};
 use crate::leader::Candidate;
 use crate::serve::{Authenticator, Reviewer};
+use crate::source::Batch;
 use crate::source::kube::{self as source, Book, Kube};
-use crate::status::kube::{Captures, Statuses};
-use crate::world::World;
+use crate::status::kube::{Captures, Ledger, Statuses, Stored};
+use crate::world::{Capture, Proof, Waypoints, Wishes, World};
 use crate::{admin, authority, deploy};
 
 /// Where components connect, in our own namespace.
 const SERVICE: (&str, u16) = ("culvert-controller", 15012);
-/// How often it is seen to that the root certificate is where clients mount it.
-const PUBLISH: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl App {
     /// Read the objects of a cluster, then serve until the drain. None when the drain came first.
@@ -48,12 +48,16 @@ impl App {
         };
         check_mesh_config(&batch)?;
         tracing::info!(objects = batch.changes.len(), "all kinds are listed");
-        let made = tokio::task::spawn_blocking(move || Engine::new(World::default(), batch)).await;
-        let mut engine = made.map_err(|error| AppError::Engine(error.to_string()))?;
-        let domain = TrustDomain::new(engine.trust_domain())?;
-        let root = authority::load(&client, &namespace, domain).await?;
-        let roots = root.roots_pem()?;
-        engine.set_roots(roots.clone());
+        let ledger = Ledger::new(&client, &namespace);
+        let mut engine = engine(batch, ledger.load().await?).await?;
+        let trust_domain = TrustDomain::new(engine.trust_domain())?;
+        let signing = authority::load(&client, &namespace, trust_domain.clone()).await?;
+        let published = authority::published(&client, &namespace).await?;
+        let (issuer, root) = watch::channel(signing.root.clone());
+        let ttl = engine.snapshots().borrow().certificate_ttl;
+        let now = crate::clock::now();
+        let mut rotation = Rotation::new(signing, published, ttl, now);
+        engine.set_roots(rotation.trusted(now).roots);
         let (events, inbox) = mpsc::channel(EVENTS);
         let writers = Writers {
             client: client.clone(),
@@ -61,7 +65,10 @@ impl App {
             captures: Captures::default(),
             events: events.clone(),
             changes: engine.events(),
+            ledger,
+            wishes: engine.wishes(),
         };
+        let snapshots = engine.snapshots();
         let reviewer = Reviewer::new(client.clone(), namespace.clone());
         let served = Served {
             authenticator: Authenticator::Reviews(Box::new(reviewer)),
@@ -72,9 +79,18 @@ impl App {
         let queue = (events.clone(), inbox);
         let mut app = Self::serve(config, served, engine, queue, ready, drain)?;
         syncing.done();
-        super::watch(source, &events, drain);
-        let publishing = publish(client, namespace, roots.concat(), drain.clone());
-        task::spawn("publish_root", publishing);
+        super::follow(source, &events, drain);
+        let follower = Follower {
+            client,
+            namespace,
+            trust_domain,
+            rotation,
+            issuer,
+            acceptor: app.acceptor.clone(),
+            events,
+            snapshots,
+        };
+        task::spawn("authority", follower.run(drain.clone()));
         // It gives the lease back at the end.
         app.last.push(writers.start(kubernetes, drain));
         Ok(Some(app))
@@ -88,6 +104,8 @@ struct Writers {
     captures: Captures,
     events: mpsc::Sender<Event>,
     changes: watch::Receiver<u64>,
+    ledger: Ledger,
+    wishes: watch::Receiver<Wishes>,
 }
 
 impl Writers {
@@ -99,6 +117,8 @@ impl Writers {
             captures,
             events,
             changes,
+            ledger,
+            wishes,
         } = self;
         let identity = identity(kubernetes);
         let namespace = kubernetes.namespace.clone();
@@ -111,6 +131,10 @@ impl Writers {
             drain.clone(),
         );
         task::spawn("capture_status", writing);
+        let following = ledger.clone().follow(events.clone(), drain.clone());
+        task::spawn("waypoint_ledger_watch", following);
+        let writing = ledger.run(wishes, leadership.clone(), drain.clone());
+        task::spawn("waypoint_ledger", writing);
         let statuses = Statuses::new(client.clone(), book, captures, &identity);
         let statuses = statuses.run(events, changes, leadership.clone(), drain.clone());
         task::spawn("status", statuses);
@@ -138,15 +162,13 @@ fn identity(kubernetes: &Kubernetes) -> String {
     format!("{}_{random:016x}", kubernetes.pod_name)
 }
 
-/// Any replica puts back what somebody took away.
-async fn publish(client: Client, namespace: String, roots: String, drain: Drain) {
-    loop {
-        if let Err(error) = authority::publish(&client, &namespace, &roots).await {
-            tracing::warn!(%error, "the root certificate was not published");
-        }
-        tokio::select! {
-            () = drain.signaled() => return,
-            () = tokio::time::sleep(PUBLISH) => {}
-        }
-    }
+/// The engine, which goes by what the cluster has in writing: what only this replica was told would die with it.
+async fn engine(batch: Batch, stored: Stored) -> Result<Engine, AppError> {
+    let world = World {
+        capture: Capture::by(Proof::Condition),
+        waypoints: Waypoints::of_ledger(stored),
+        ..World::default()
+    };
+    let made = tokio::task::spawn_blocking(move || Engine::new(world, batch)).await;
+    made.map_err(|error| AppError::Engine(error.to_string()))
 }

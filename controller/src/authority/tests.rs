@@ -57,7 +57,12 @@ async fn replicas_that_start_at_once_share_one_root() {
     let clients: Vec<_> = (0..4).map(|_| server(&kept)).collect();
     let load = |client: &Client| {
         let client = client.clone();
-        tokio::spawn(async move { load(&client, "culvert-system", domain()).await.unwrap() })
+        tokio::spawn(async move {
+            load(&client, "culvert-system", domain())
+                .await
+                .unwrap()
+                .root
+        })
     };
     let replicas: Vec<_> = clients.iter().map(load).collect();
     let mut hashes = Vec::new();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{CLASS, GATEWAY_CLASS_NAME, GATEWAY_NAME, MANAGED_BY, MANAGER};
 use crate::admit::dns_label;
 use crate::keys;
-use crate::model::Object;
+use crate::model::{Object, Purpose};
 
 /// What a person wants.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub(super) struct Wanted {
     pub(super) uid: String,
     /// As the annotation says; none leaves it to whoever scales.
     pub(super) replicas: Option<u32>,
+    /// Which traffic goes through it.
+    pub(super) purpose: Purpose,
     /// For all that is made.
     pub(super) labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
@@ -93,11 +95,13 @@ pub(super) fn read(gateway: &DynamicObject) -> Result<Wanted, Refused> {
         let message = "spec.addresses: leave it out: a waypoint has the address of its Service";
         return Err(Refused("UnsupportedAddress", message.into()));
     }
+    let waypoint = admitted.spec.waypoint.as_ref();
     Ok(Wanted {
         namespace: name.namespace.to_string(),
         name: name.name.to_string(),
         uid: uid.clone().unwrap_or_default(),
         replicas,
+        purpose: waypoint.map_or(Purpose::Service, |waypoint| waypoint.purpose),
         labels: texts(infrastructure, "labels"),
         annotations: texts(infrastructure, "annotations"),
     })

@@ -226,6 +226,7 @@ mod tests {
             name: "waypoint".into(),
             uid: "11111111-2222-3333-4444-555555555555".into(),
             replicas: Some(2),
+            purpose: crate::model::Purpose::Service,
             labels: BTreeMap::from([("team".into(), "web".into())]),
             annotations: BTreeMap::from([("example.com/note".into(), "x".into())]),
         }

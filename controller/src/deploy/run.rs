@@ -20,7 +20,11 @@ use super::apply::{ApplyError, Owner, apply};
 use super::gateway::{self, Refused, Wanted};
 use super::status::{self, Progress};
 use super::{CLASS, Common, GATEWAY_CLASS_NAME, ROOT, class, objects};
+use crate::authority;
 use crate::leader::Leadership;
+use crate::model::NsName;
+use crate::status::kube::Ledger;
+use crate::world::Wishes;
 
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(5);
@@ -104,7 +108,13 @@ impl Deployer {
         }
         let progress = match gateway::read(object) {
             Err(refused) => Progress::Refused(refused),
-            Ok(wanted) => self.deploy(&wanted).await?,
+            Ok(wanted) => {
+                let progress = self.deploy(&wanted).await?;
+                if progress.is_ready() {
+                    self.remember(object, &wanted).await?;
+                }
+                progress
+            }
         };
         self.tell(object, &progress).await?;
         Ok(Action::requeue(match progress {
@@ -148,6 +158,25 @@ impl Deployer {
         })
     }
 
+    /// Before its Gateway says for the first time that it is programmed, it is written where it outlives the Gateway.
+    async fn remember(&self, object: &DynamicObject, wanted: &Wanted) -> Result<(), DeployError> {
+        if object
+            .data
+            .get("status")
+            .is_some_and(status::was_programmed)
+        {
+            return Ok(());
+        }
+        let name = NsName::new(wanted.namespace.as_str(), wanted.name.as_str());
+        let wishes = Wishes {
+            keep: [(name, wanted.purpose)].into(),
+            ..Wishes::default()
+        };
+        let ledger = Ledger::new(&self.client, &self.settings.namespace);
+        let written = ledger.write(&wishes).await;
+        written.map_err(|error| DeployError::Api("the ledger of waypoints", error))
+    }
+
     /// What waypoints are told of us.
     async fn common(&self) -> Result<Common, DeployError> {
         let Settings {
@@ -181,7 +210,11 @@ impl Deployer {
             tracing::warn!("there is no root certificate to copy yet");
             return Ok(());
         };
-        let data: Map<String, Value> = data.into_iter().map(|(k, v)| (k, v.into())).collect();
+        let data: Map<String, Value> = data
+            .into_iter()
+            .filter(|(key, _)| key == authority::ROOTS.1)
+            .map(|(key, text)| (key, text.into()))
+            .collect();
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &wanted.namespace, &resource());
         let all = api

@@ -22,6 +22,13 @@ pub(super) enum Progress {
     },
 }
 
+impl Progress {
+    /// Whether the Gateway is to say that it is programmed.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self, Self::Deployed { addresses, ready, .. } if *ready > 0 && !addresses.is_empty())
+    }
+}
+
 /// One instance at least was ready once; none is now. From then on traffic is refused rather than let past it.
 const NO_READY_INSTANCE: &str = "NoReadyInstance";
 
@@ -154,7 +161,7 @@ fn addresses(before: &Value) -> Vec<String> {
 }
 
 /// Whether an instance was ever ready, by what was written of it. That outlives every controller.
-fn was_programmed(status: &Value) -> bool {
+pub(super) fn was_programmed(status: &Value) -> bool {
     let conditions = status.get("conditions").and_then(Value::as_array);
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|c| {

@@ -1,12 +1,13 @@
 //! What happens to the engine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use culvert_proto::node::Report;
 use tokio::sync::oneshot;
 
 use super::Scope;
-use crate::model::{NsName, Object};
+use crate::model::{NsName, Object, Purpose};
 use crate::source::Batch;
 use crate::status::{Document, Verdicts};
 use crate::translate::Type;
@@ -86,6 +87,10 @@ pub enum Event {
         /// Why it refused.
         error: Option<String>,
     },
+    /// The cluster's ledger says that these waypoints were programmed.
+    Stored(BTreeMap<NsName, Purpose>),
+    /// Everybody is to trust these.
+    Roots(Vec<String>),
     /// A waypoint acknowledged all that is in this scope.
     Programmed(NsName, Arc<Scope>),
     /// Someone asks for the status.

@@ -35,7 +35,7 @@ use crate::status::{Components, Document, Journal, Memory};
 use crate::translate::{Finding, authorization, enrolment, fault, gateway, names};
 use crate::translate::{Resource, guard::Guard, waypoint, workload};
 use crate::translate::{peer_authentication, pod, route, service, settings, traffic};
-use crate::world::{Consumer, World};
+use crate::world::{Consumer, Wishes, World};
 use affected::Affected;
 use facts::Facts;
 use store::Store;
@@ -58,6 +58,7 @@ pub struct Engine {
     components: Components,
     roots: Vec<String>,
     journal: Option<Journal>,
+    wishes: watch::Sender<Wishes>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// Grows with each event, for whoever shows the status.
     events: watch::Sender<u64>,
@@ -86,6 +87,7 @@ impl Engine {
             components: Components::default(),
             roots: Vec::new(),
             journal: None,
+            wishes: watch::Sender::new(Wishes::default()),
             snapshots: watch::Sender::new(Arc::default()),
             events: watch::Sender::new(0),
         };
@@ -110,6 +112,12 @@ impl Engine {
     /// Where what the next start must know is written before it is served. Without one nothing is remembered here.
     pub fn set_journal(&mut self, journal: Journal) {
         self.journal = Some(journal);
+    }
+
+    /// What the cluster's ledger of waypoints is to have.
+    #[must_use]
+    pub fn wishes(&self) -> watch::Receiver<Wishes> {
+        self.wishes.subscribe()
     }
 
     /// What is served.
@@ -194,6 +202,15 @@ impl Engine {
                 self.components.answered(&client, component, kind, error);
                 Affected::new()
             }
+            Event::Stored(stored) => {
+                let moved = self.world.waypoints.store(stored);
+                let of = |name| affected::of_waypoint(&self.world, &self.facts, name);
+                moved.iter().flat_map(of).collect()
+            }
+            Event::Roots(roots) => {
+                self.roots = roots;
+                Affected::from([Target::Mesh])
+            }
             Event::Programmed(waypoint, scope) => self.take_programmed(&waypoint, &scope),
             Event::Status(reply) => {
                 // Whoever asked may have gone.
@@ -229,6 +246,7 @@ impl Engine {
         if let Some(journal) = &mut self.journal {
             journal.keep(Memory::of(&self.world.capture, &self.world.waypoints));
         }
+        self.wish();
         let snapshot = self.store.snapshot(&self.world.settings);
         self.snapshots.send_replace(Arc::new(snapshot));
         if self.problems.take_stale() {
@@ -236,6 +254,21 @@ impl Engine {
             self.problems.log_news();
         }
         metrics::observe(&self.world.cache, self.problems.len());
+    }
+
+    /// Say what the cluster's ledger is to have.
+    fn wish(&self) {
+        let (gateways, wanted) = (&self.world.cache.gateways, &self.facts.wanted);
+        let wishes = self.world.waypoints.wishes(
+            |name| Some(gateways.get(name)?.spec.waypoint.as_ref()?.purpose),
+            |name| wanted.contains_key(name),
+        );
+        let wishes = wishes.unwrap_or_default();
+        self.wishes.send_if_modified(|before| {
+            let differs = *before != wishes;
+            *before = wishes;
+            differs
+        });
     }
 
     /// The state of everything, for people.
@@ -260,6 +293,8 @@ mod step;
 
 #[cfg(test)]
 mod deployed;
+#[cfg(test)]
+mod durable;
 #[cfg(test)]
 pub(crate) mod property;
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Engine {
             .filter(|c| uses.is_some_and(|uses| uses.contains(c)))
         {
             news |= self.world.waypoints.acknowledge(waypoint, consumer);
-            if ready {
+            if ready && self.world.waypoints.may_program(waypoint) {
                 news |= self.world.waypoints.program(waypoint, consumer);
             }
         }

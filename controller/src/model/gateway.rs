@@ -40,6 +40,23 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// As the label `culvert.dev/waypoint-for` says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Workload => "workload",
+            Self::All => "all",
+        }
+    }
+
+    /// What the label says.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Service, Self::Workload, Self::All];
+        all.into_iter().find(|purpose| purpose.as_str() == text)
+    }
+
     /// Traffic to services goes through it.
     #[must_use]
     pub fn services(self) -> bool {

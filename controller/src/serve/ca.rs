@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_identity::SpiffeId;
+use culvert_identity::{SpiffeId, TrustDomain};
 use culvert_proto::istio::ca::istio_certificate_service_server::IstioCertificateService;
 use culvert_proto::istio::ca::{IstioCertificateRequest, IstioCertificateResponse};
 use prost_types::value::Kind;
@@ -34,9 +34,10 @@ impl Service {
         request: &IstioCertificateRequest,
     ) -> Result<Vec<String>, Status> {
         let snapshot = self.0.snapshots.borrow().clone();
-        let id = self.identity(client, request)?;
-        if id.trust_domain() != self.0.root.trust_domain().as_str() {
-            let message = format!("{id} is not of trust domain {}", self.0.root.trust_domain());
+        let root = self.0.root.borrow().clone();
+        let id = identity(root.trust_domain(), client, request)?;
+        if id.trust_domain() != root.trust_domain().as_str() {
+            let message = format!("{id} is not of trust domain {}", root.trust_domain());
             return Err(Status::permission_denied(message));
         }
         may_have(&snapshot, client, &id).map_err(Status::permission_denied)?;
@@ -45,33 +46,31 @@ impl Service {
             .filter(|seconds| *seconds > 0);
         let longest = snapshot.certificate_ttl;
         let ttl = asked.map_or(longest, |seconds| longest.min(Duration::from_secs(seconds)));
-        let signed = self.0.root.sign_csr(&request.csr, &id, ttl);
+        let signed = root.sign_csr(&request.csr, &id, ttl);
         signed.map_err(|error| Status::invalid_argument(format!("{id}: {error}")))
     }
+}
 
-    /// Whom the certificate is asked for. A waypoint need not say.
-    fn identity(
-        &self,
-        client: &Client,
-        request: &IstioCertificateRequest,
-    ) -> Result<SpiffeId, Status> {
-        let fields = request.metadata.as_ref().map(|metadata| &metadata.fields);
-        let value = fields
-            .and_then(|fields| fields.get(IDENTITY))
-            .and_then(|value| value.kind.as_ref());
-        match (value, client) {
-            (Some(Kind::StringValue(text)), _) => text
-                .parse()
-                .map_err(|error| Status::invalid_argument(format!("{IDENTITY} {text:?}: {error}"))),
-            (Some(_), _) => Err(Status::invalid_argument(format!("{IDENTITY} is no text"))),
-            (None, Client::Waypoint(name)) => {
-                let id = SpiffeId::new(self.0.root.trust_domain(), &name.namespace, &name.name);
-                id.map_err(|error| Status::invalid_argument(format!("waypoint {name}: {error}")))
-            }
-            (None, Client::Node(_)) => {
-                Err(Status::invalid_argument(format!("{IDENTITY} is missing")))
-            }
+/// Whom the certificate is asked for. A waypoint need not say.
+fn identity(
+    trust_domain: &TrustDomain,
+    client: &Client,
+    request: &IstioCertificateRequest,
+) -> Result<SpiffeId, Status> {
+    let fields = request.metadata.as_ref().map(|metadata| &metadata.fields);
+    let value = fields
+        .and_then(|fields| fields.get(IDENTITY))
+        .and_then(|value| value.kind.as_ref());
+    match (value, client) {
+        (Some(Kind::StringValue(text)), _) => text
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("{IDENTITY} {text:?}: {error}"))),
+        (Some(_), _) => Err(Status::invalid_argument(format!("{IDENTITY} is no text"))),
+        (None, Client::Waypoint(name)) => {
+            let id = SpiffeId::new(trust_domain, &name.namespace, &name.name);
+            id.map_err(|error| Status::invalid_argument(format!("waypoint {name}: {error}")))
         }
+        (None, Client::Node(_)) => Err(Status::invalid_argument(format!("{IDENTITY} is missing"))),
     }
 }
 

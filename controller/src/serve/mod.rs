@@ -40,7 +40,7 @@ pub struct Context {
     /// Who writes down what agents say of their pods, where there is a Kubernetes.
     pub captures: Option<crate::status::kube::Captures>,
     /// Who signs.
-    pub root: Arc<Root>,
+    pub root: watch::Receiver<Arc<Root>>,
     /// When to end.
     pub drain: Drain,
 }

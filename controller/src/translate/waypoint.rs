@@ -169,7 +169,12 @@ pub fn of(world: &World, consumer: &Consumer) -> (Use, Option<Finding>) {
         Ok((_, address)) if mandatory => (Use::Through(gateway, address), None),
         Ok(_) => (Use::Pending(gateway), None),
         // Nothing says that a waypoint which is not there would be for pods.
-        Err(_) if matches!(consumer, Consumer::Pod(_)) && !mandatory => (Use::None, None),
+        Err(_)
+            if matches!(consumer, Consumer::Pod(_))
+                && !(mandatory && for_pods(world, &gateway)) =>
+        {
+            (Use::None, None)
+        }
         Err(why) => {
             // It serves others, so it is more than a name: what it does not serve is not let past it.
             let refused = mandatory || world.waypoints.is_programmed(&gateway);
@@ -190,6 +195,14 @@ fn meta<'a>(world: &'a World, consumer: &Consumer) -> Option<(Kind, &'a Meta)> {
         Consumer::Service(name) => Some((Kind::Service, &world.cache.services.get(name)?.meta)),
         Consumer::Pod(name) => Some((Kind::Pod, &world.cache.pods.get(name)?.meta)),
     }
+}
+
+/// Whether a waypoint that cannot be used is, or was, for pods.
+fn for_pods(world: &World, gateway: &NsName) -> bool {
+    let object = world.cache.gateways.get(gateway);
+    let waypoint = object.and_then(|object| object.spec.waypoint.as_ref());
+    world.waypoints.serves_pods(gateway)
+        || waypoint.is_some_and(|waypoint| waypoint.purpose.workloads())
 }
 
 fn is_for(waypoint: &Waypoint, consumer: &Consumer) -> bool {

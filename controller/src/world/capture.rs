@@ -1,8 +1,9 @@
 //! Which pods' traffic is in the mesh's hands, as their agents said.
 //!
-//! Invariants: peers of an enrolled pod use HBONE from the moment that its agent says it is captured, and go back to
-//! plaintext only when it is no longer enrolled or is another pod: not when the agent restarts, is away, or has trouble.
-//! A pod that was captured and is not reachable by HBONE is then not reachable, rather than reached in plaintext.
+//! Invariants: peers of an enrolled pod use HBONE from the moment that it is proven captured, and go back to plaintext only
+//! when it is no longer enrolled or is another pod: not when the agent restarts, is away, or has trouble. A pod that was
+//! captured and is not reachable by HBONE is then not reachable, rather than reached in plaintext. On Kubernetes an agent's
+//! word proves nothing until it is written at the pod, since it would die with the replica that heard it.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,20 @@ const CAPTURED: &str = "captured";
 
 /// All pods that an agent spoke of, or that are remembered.
 #[derive(Clone, Debug, Default)]
-pub struct Capture(BTreeMap<NsName, PodCapture>);
+pub struct Capture {
+    pods: BTreeMap<NsName, PodCapture>,
+    proof: Proof,
+}
+
+/// What lets peers of a pod use HBONE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// The word of its agent; what follows from it is written down before it is served.
+    #[default]
+    Report,
+    /// The condition at the pod, which all replicas see alike, now and after a restart.
+    Condition,
+}
 
 /// One of them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,21 +43,30 @@ pub struct PodCapture {
 }
 
 impl Capture {
+    /// Nothing is known yet; what will be counts by this.
+    #[must_use]
+    pub fn by(proof: Proof) -> Self {
+        Self {
+            pods: BTreeMap::new(),
+            proof,
+        }
+    }
+
     /// What is known of a pod.
     #[must_use]
     pub fn get(&self, pod: &NsName) -> Option<&PodCapture> {
-        self.0.get(pod)
+        self.pods.get(pod)
     }
 
     /// Whether peers of a pod use HBONE.
     #[must_use]
     pub fn is_hbone(&self, pod: &NsName) -> bool {
-        self.0.get(pod).is_some_and(|capture| capture.hbone)
+        self.pods.get(pod).is_some_and(|capture| capture.hbone)
     }
 
     /// Take an agent's word on a pod of its node; whether it is a new one.
     pub fn said(&mut self, pod: &NsName, state: PodState) -> bool {
-        let known = self.0.entry(pod.clone()).or_default();
+        let known = self.pods.entry(pod.clone()).or_default();
         let news = known.said != state;
         known.said = state;
         news
@@ -53,10 +76,10 @@ impl Capture {
     pub fn settle(&mut self, pod: &Obj<Pod>, enrolled: bool) {
         let name = &pod.meta.name;
         let instance = instance(pod);
-        if !enrolled && !self.0.contains_key(name) {
+        if !enrolled && !self.pods.contains_key(name) {
             return;
         }
-        let known = self.0.entry(name.clone()).or_default();
+        let known = self.pods.entry(name.clone()).or_default();
         if known.instance.is_empty() {
             known.instance = instance;
         } else if known.instance != instance {
@@ -65,19 +88,19 @@ impl Capture {
                 ..PodCapture::default()
             };
         }
-        known.hbone =
-            enrolled && (known.hbone || known.said.capture == CAPTURED || pod.spec.captured);
+        let said = self.proof == Proof::Report && known.said.capture == CAPTURED;
+        known.hbone = enrolled && (known.hbone || said || pod.spec.captured);
     }
 
     /// The pod is gone.
     pub fn forget(&mut self, pod: &NsName) {
-        self.0.remove(pod);
+        self.pods.remove(pod);
     }
 
     /// For the next start: pods whose peers use HBONE, and which pod each is.
     #[must_use]
     pub fn remember(&self) -> BTreeMap<String, String> {
-        let hbone = self.0.iter().filter(|(_, capture)| capture.hbone);
+        let hbone = self.pods.iter().filter(|(_, capture)| capture.hbone);
         hbone
             .map(|(name, capture)| (name.to_string(), capture.instance.clone()))
             .collect()
@@ -94,7 +117,10 @@ impl Capture {
             };
             NsName::parse(name).map(|name| (name, capture))
         };
-        Self(remembered.iter().filter_map(entry).collect())
+        Self {
+            pods: remembered.iter().filter_map(entry).collect(),
+            proof: Proof::Report,
+        }
     }
 }
 
@@ -160,6 +186,19 @@ mod tests {
         pod.meta.uid = "another".into();
         capture.settle(&pod, true);
         assert!(!capture.is_hbone(&pod.meta.name));
+    }
+
+    #[test]
+    fn a_word_that_is_not_written_down_proves_nothing_where_a_condition_is_asked_for() {
+        let mut capture = Capture::by(Proof::Condition);
+        let mut pod = (*testing::pod("demo", "web", "")).clone();
+        capture.settle(&pod, true);
+        capture.said(&pod.meta.name, state("captured"));
+        capture.settle(&pod, true);
+        assert!(!capture.is_hbone(&pod.meta.name));
+        pod.spec.captured = true;
+        capture.settle(&pod, true);
+        assert!(capture.is_hbone(&pod.meta.name));
     }
 
     #[test]

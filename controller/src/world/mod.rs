@@ -6,10 +6,10 @@ mod index;
 mod settings;
 mod waypoints;
 
-pub use capture::{Capture, PodCapture};
+pub use capture::{Capture, PodCapture, Proof};
 pub use index::Index;
 pub use settings::Settings;
-pub use waypoints::{Consumer, Remembered, Waypoints};
+pub use waypoints::{Consumer, Remembered, Waypoints, Wishes};
 
 use std::net::IpAddr;
 

@@ -1,13 +1,14 @@
 //! Which waypoints are connected, and for which services and pods each is programmed.
 //!
-//! Invariant: once programmed, a waypoint stays mandatory for its consumer until the consumer asks for none or for another
-//! one. That a waypoint is away, gone or no longer allowed changes nothing of it.
+//! Invariants: once programmed, a waypoint stays mandatory for its consumer until the consumer asks for none or for another
+//! one. That a waypoint is away, gone or no longer allowed changes nothing of it. On Kubernetes none is programmed before
+//! the cluster has it in writing: at its Gateway, which may be deleted, and in a ledger that stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::model::NsName;
+use crate::model::{NsName, Purpose};
 
 /// What a waypoint serves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,19 @@ pub struct Waypoints {
     announced: BTreeSet<NsName>,
     /// For whom a connected one has taken everything, whether or not any instance is ready for traffic.
     acknowledged: BTreeMap<NsName, BTreeSet<Consumer>>,
+    /// What the cluster's ledger has. None where another memory is kept.
+    stored: Option<BTreeMap<NsName, Purpose>>,
+    /// Those that could be programmed if they were in writing.
+    unwritten: BTreeSet<NsName>,
+}
+
+/// What the ledger is to have, and no longer to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// To be written.
+    pub keep: BTreeMap<NsName, Purpose>,
+    /// To be removed.
+    pub forget: BTreeSet<NsName>,
 }
 
 /// What is remembered of one waypoint.
@@ -53,6 +67,87 @@ pub struct Remembered {
 }
 
 impl Waypoints {
+    /// None but those that the cluster's ledger has.
+    #[must_use]
+    pub fn of_ledger(stored: BTreeMap<NsName, Purpose>) -> Self {
+        Self {
+            stored: Some(stored),
+            ..Self::default()
+        }
+    }
+
+    /// The ledger has this now. Gives back the waypoints of which it says something else than before.
+    pub fn store(&mut self, stored: BTreeMap<NsName, Purpose>) -> BTreeSet<NsName> {
+        self.unwritten.retain(|name| !stored.contains_key(name));
+        let before = self.stored.replace(stored).unwrap_or_default();
+        let now = self.stored.iter().flatten();
+        let differs = now.filter(|(name, purpose)| before.get(*name) != Some(*purpose));
+        let mut moved: BTreeSet<_> = differs.map(|(name, _)| name.clone()).collect();
+        let gone = before.into_keys().filter(|name| !self.is_stored(name));
+        moved.extend(gone);
+        moved
+    }
+
+    fn is_stored(&self, waypoint: &NsName) -> bool {
+        let stored = self.stored.as_ref();
+        stored.is_some_and(|stored| stored.contains_key(waypoint))
+    }
+
+    /// Whether it may be programmed by an acknowledgement alone. If the cluster has not got it in writing, that is wished.
+    pub fn may_program(&mut self, waypoint: &NsName) -> bool {
+        let written =
+            self.stored.is_none() || self.is_stored(waypoint) || self.announced.contains(waypoint);
+        if !written {
+            self.unwritten.insert(waypoint.clone());
+        }
+        written
+    }
+
+    /// Whether it was programmed for pods, as far as is remembered.
+    #[must_use]
+    pub fn serves_pods(&self, waypoint: &NsName) -> bool {
+        let stored = self.stored.as_ref().and_then(|all| all.get(waypoint));
+        stored.is_some_and(|purpose| purpose.workloads())
+            || self
+                .consumers(waypoint)
+                .any(|consumer| matches!(consumer, Consumer::Pod(_)))
+    }
+
+    /// What the ledger is to have: given what each Gateway that is there is for, and who is asked for. None where there
+    /// is no ledger.
+    pub fn wishes(
+        &self,
+        purpose: impl Fn(&NsName) -> Option<Purpose>,
+        wanted: impl Fn(&NsName) -> bool,
+    ) -> Option<Wishes> {
+        let stored = self.stored.as_ref()?;
+        let mut wishes = Wishes::default();
+        let known = self.announced.iter().chain(&self.unwritten);
+        for name in known.chain(self.programmed.keys()) {
+            let purpose = purpose(name).or_else(|| stored.get(name).copied());
+            let purpose = purpose.unwrap_or_else(|| self.served(name));
+            if stored.get(name) != Some(&purpose) {
+                wishes.keep.insert(name.clone(), purpose);
+            }
+        }
+        let idle = |name: &&NsName| {
+            purpose(name).is_none() && !wanted(name) && !self.programmed.contains_key(name)
+        };
+        wishes.forget = stored.keys().filter(idle).cloned().collect();
+        Some(wishes)
+    }
+
+    /// What it is for by whom it is programmed for.
+    fn served(&self, waypoint: &NsName) -> Purpose {
+        let service = |consumer: &Consumer| matches!(consumer, Consumer::Service(_));
+        let services = self.consumers(waypoint).any(service);
+        match (services, self.serves_pods(waypoint)) {
+            (true, true) => Purpose::All,
+            (false, true) => Purpose::Workload,
+            (_, false) => Purpose::Service,
+        }
+    }
+
     /// A stream of the waypoint opened.
     pub fn connect(&mut self, waypoint: &NsName) {
         *self.connected.entry(waypoint.clone()).or_default() += 1;
@@ -65,6 +160,7 @@ impl Waypoints {
             if *streams == 0 {
                 self.connected.remove(waypoint);
                 self.acknowledged.remove(waypoint);
+                self.unwritten.remove(waypoint);
             }
         }
     }
@@ -87,7 +183,9 @@ impl Waypoints {
     /// Whether it was ever programmed for someone who still asks for it.
     #[must_use]
     pub fn is_programmed(&self, waypoint: &NsName) -> bool {
-        self.programmed.contains_key(waypoint) || self.announced.contains(waypoint)
+        self.programmed.contains_key(waypoint)
+            || self.announced.contains(waypoint)
+            || self.is_stored(waypoint)
     }
 
     /// Whether it is mandatory for this consumer. For one that is new to it, a programmed waypoint that is connected must

@@ -1,7 +1,7 @@
 //! TLS for the controller's gRPC listener: no client certificate (a token names the caller), ALPN `h2`.
 //!
 //! Invariants: a client that dawdles in its handshake never keeps another from being accepted; the server's own
-//! certificate is signed anew at half its lifetime, without a restart.
+//! certificate is signed anew at half its lifetime, and by another root when that takes over, without a restart.
 
 use crate::ca::{Root, RootError, ServerCertificate, ServerNames};
 use crate::tls::{self, TlsError};
@@ -32,7 +32,7 @@ const MAX_HANDSHAKES: usize = 512;
 
 /// Serves TLS with a certificate of `root`.
 pub struct Acceptor {
-    root: Root,
+    root: ArcSwap<Root>,
     names: ServerNames,
     current: ArcSwap<Current>,
 }
@@ -55,10 +55,18 @@ impl Acceptor {
     pub fn new(root: Root, names: ServerNames) -> Result<Self, RootError> {
         let current = ArcSwap::from_pointee(Current::sign(&root, &names)?);
         Ok(Self {
-            root,
+            root: ArcSwap::from_pointee(root),
             names,
             current,
         })
+    }
+
+    /// Another root signs from now on. On an error the one before goes on.
+    pub fn replace(&self, root: Root) -> Result<(), RootError> {
+        let current = Current::sign(&root, &self.names)?;
+        self.root.store(Arc::new(root));
+        self.current.store(Arc::new(current));
+        Ok(())
     }
 
     /// Serves one handshake, within a deadline.
@@ -81,7 +89,7 @@ impl Acceptor {
     fn context(&self) -> SslContext {
         let current = self.current.load();
         if SystemTime::now() >= current.renew_at {
-            match Current::sign(&self.root, &self.names) {
+            match Current::sign(&self.root.load(), &self.names) {
                 Ok(new) => self.current.store(Arc::new(new)),
                 Err(error) => {
                     tracing::warn!(%error, "the controller's certificate was not renewed")

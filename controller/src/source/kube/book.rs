@@ -43,7 +43,6 @@ impl Told {
         };
         match kind {
             Kind::Pod => {
-                told.version = String::new();
                 told.node = text("/spec/nodeName");
                 let conditions = value["status"]["conditions"].as_array().into_iter();
                 let captured = conditions.flatten().find(|c| c["type"] == CAPTURED);
@@ -81,6 +80,12 @@ impl Book {
             Some(told) => drop(self.lock().insert(key.clone(), told)),
             None => drop(self.lock().remove(key)),
         }
+    }
+
+    /// What is told of an object.
+    #[cfg(test)]
+    pub(crate) fn put(&self, key: &Key, told: Told) {
+        self.set(key, Some(told));
     }
 
     /// What is known of one object.

@@ -1,10 +1,11 @@
-//! Capture as agents report it, written down at each pod: the condition `culvert.dev/Captured`. It is how replicas know
-//! what another one was told, and what the next one knows after a restart.
+//! Capture as agents report it, written down at each pod: the condition `culvert.dev/Captured`. It is the only thing by
+//! which replicas, the one that heard the agent too, let peers use HBONE, and what the next start knows.
 //!
 //! Invariants: what is written is about that very pod (its uid) and comes from the agent of its node; that a pod was
-//! captured is not forgotten before it leaves the mesh.
+//! captured is not forgotten before it leaves the mesh: nothing but "captured" is written over what another replica wrote
+//! meanwhile; what cannot be written is tried until it is, or until its agent says something else.
 
-use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,20 +17,22 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::denials::Denials;
 use super::events;
+use super::queue::{Queue, Turn};
 use crate::admit::{CAPTURE_LOST, CAPTURED};
 use crate::model::{Key, Kind, NsName};
 use crate::source::kube::{Book, Told};
 
-/// After writes that failed.
-const RETRY: Duration = Duration::from_secs(2);
 /// One write.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Writes at once.
-const AT_ONCE: usize = 8;
+/// Writes at once: peers wait for them.
+const AT_ONCE: usize = 32;
+/// Without anything to write.
+const IDLE: Duration = Duration::from_secs(3600);
 const MESSAGE: usize = 1024;
 
 /// What is to be written.
@@ -38,9 +41,10 @@ pub struct Captures(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    wanted: Mutex<BTreeMap<NsName, Wanted>>,
+    wanted: Mutex<Queue<Wanted>>,
     denials: Mutex<Denials>,
     news: Notify,
+    denied: Notify,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +64,16 @@ enum Wanted {
 pub type Reported<'a> = (&'a str, &'a [PodState]);
 
 impl Captures {
-    /// The agent of a node said this.
+    /// The agent of a node said this. It says all that it knows, and says it again every few seconds.
     pub fn said(&self, (node, pods): Reported<'_>) {
         let mut wanted = self.lock();
+        let now = Instant::now();
+        let said: std::collections::BTreeSet<&str> = pods.iter().map(|pod| &*pod.uid).collect();
         // What it does not speak of any more need not be written any more.
-        wanted.retain(|_, wanted| !matches!(wanted, Wanted::Said { node: of, .. } if of == node));
+        wanted.retain(|wanted| match wanted {
+            Wanted::Said { node: of, uid, .. } => of != node || said.contains(uid.as_str()),
+            Wanted::Nothing => true,
+        });
         for pod in pods.iter().filter(|pod| !pod.name.is_empty()) {
             let name = NsName::new(pod.namespace.as_str(), pod.name.as_str());
             let said = Wanted::Said {
@@ -73,7 +82,7 @@ impl Captures {
                 capture: pod.capture.clone(),
                 message: pod.message.chars().take(MESSAGE).collect(),
             };
-            wanted.insert(name, said);
+            wanted.put(name, said, now);
         }
         self.0.news.notify_one();
     }
@@ -82,7 +91,7 @@ impl Captures {
     pub fn denied(&self, (node, denials): (&str, &[Denial])) {
         if !denials.is_empty() {
             self.denials().add(node, denials, Instant::now());
-            self.0.news.notify_one();
+            self.0.denied.notify_one();
         }
     }
 
@@ -94,11 +103,12 @@ impl Captures {
     }
 
     pub(super) fn remove(&self, pod: &NsName) {
-        self.lock().insert(pod.clone(), Wanted::Nothing);
+        self.lock()
+            .put(pod.clone(), Wanted::Nothing, Instant::now());
         self.0.news.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NsName, Wanted>> {
+    fn lock(&self) -> MutexGuard<'_, Queue<Wanted>> {
         self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,65 +119,88 @@ impl Captures {
             instance: Some(instance),
         };
         let recorder = Recorder::new(client.clone(), reporter.clone());
+        let writing = self.write(&book, |turn, told, condition| {
+            let (client, recorder) = (client.clone(), recorder.clone());
+            async move { write(&client, &recorder, turn, &told, &condition).await }
+        });
+        tokio::select! {
+            () = drain.signaled() => {}
+            () = writing => {}
+            () = self.tell(&client, &book, &reporter) => {}
+        }
+    }
+
+    /// Each as soon as it is due, so many at once.
+    async fn write<F>(&self, book: &Book, start: impl Fn(Turn<Wanted>, Told, Value) -> F)
+    where
+        F: Future<Output = (Turn<Wanted>, bool)> + Send + 'static,
+    {
+        let mut writes = JoinSet::new();
         loop {
-            let wanted = std::mem::take(&mut *self.lock());
-            let mut failed = false;
-            let mut writes = tokio::task::JoinSet::new();
-            for (name, wanted) in wanted {
-                if writes.len() >= AT_ONCE {
-                    failed |= self.done(writes.join_next().await);
-                }
-                let key = Key {
-                    kind: Kind::Pod,
-                    name,
+            while writes.len() < AT_ONCE {
+                let Some(turn) = self.lock().next(Instant::now()) else {
+                    break;
                 };
-                let Some(told) = book.get(&key).filter(|told| wanted.is_of(told)) else {
-                    // Its watch may be behind its agent.
-                    failed |= self.keep(key.name, wanted);
-                    continue;
-                };
-                if let Some(condition) = condition(&told, &wanted) {
-                    let (client, recorder) = (client.clone(), recorder.clone());
-                    writes.spawn(async move {
-                        let written = write(&client, &recorder, &key, &told, &condition).await;
-                        (!written).then_some((key.name, wanted))
-                    });
+                match look(book, &turn) {
+                    Look::Write(told, condition) => {
+                        drop(writes.spawn(start(turn, *told, condition)))
+                    }
+                    Look::Said => self.lock().done(turn, false, Instant::now()),
+                    Look::NotThere => {
+                        // The watch may be behind the agent. After a while the agent has said it anew, or not.
+                        let again = !turn.is_late() && turn.word != Wanted::Nothing;
+                        self.lock().done(turn, again, Instant::now());
+                    }
                 }
             }
-            while !writes.is_empty() {
-                failed |= self.done(writes.join_next().await);
+            let due = self.lock().until().filter(|_| writes.len() < AT_ONCE);
+            let due = due.unwrap_or_else(|| Instant::now() + IDLE);
+            tokio::select! {
+                () = self.0.news.notified() => {}
+                () = tokio::time::sleep_until(due) => {}
+                Some(done) = writes.join_next() => {
+                    if let Ok((turn, failed)) = done {
+                        let again = failed && turn.word != Wanted::Nothing;
+                        self.lock().done(turn, again, Instant::now());
+                    }
+                }
             }
+        }
+    }
+
+    /// Denials wait for nothing that is written, and nothing waits for them.
+    async fn tell(&self, client: &Client, book: &Book, reporter: &Reporter) {
+        loop {
             let denied = self.denials().take();
             for denied in denied {
-                denied.tell(&book, &client, &reporter).await;
+                denied.tell(book, client, reporter).await;
             }
-            let pause = if failed { RETRY } else { Duration::MAX };
-            tokio::select! {
-                () = drain.signaled() => return,
-                () = self.0.news.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
+            self.0.denied.notified().await;
         }
     }
+}
 
-    /// Whether a write failed; it is then tried again, unless something newer is to be written.
-    fn done(
-        &self,
-        outcome: Option<Result<Option<(NsName, Wanted)>, tokio::task::JoinError>>,
-    ) -> bool {
-        let Some(Ok(Some((name, wanted)))) = outcome else {
-            return false;
-        };
-        self.keep(name, wanted)
-    }
+/// What there is to do.
+enum Look {
+    /// Write this condition.
+    Write(Box<Told>, Value),
+    /// The pod has it.
+    Said,
+    /// There is no such pod.
+    NotThere,
+}
 
-    /// For the next round; whether there is anything to keep.
-    fn keep(&self, name: NsName, wanted: Wanted) -> bool {
-        let keep = matches!(wanted, Wanted::Said { .. });
-        if keep {
-            self.lock().entry(name).or_insert(wanted);
-        }
-        keep
+fn look(book: &Book, turn: &Turn<Wanted>) -> Look {
+    let key = Key {
+        kind: Kind::Pod,
+        name: turn.name.clone(),
+    };
+    let Some(told) = book.get(&key).filter(|told| turn.word.is_of(told)) else {
+        return Look::NotThere;
+    };
+    match condition(&told, &turn.word) {
+        Some(condition) => Look::Write(Box::new(told), condition),
+        None => Look::Said,
     }
 }
 
@@ -214,96 +247,51 @@ fn condition(told: &Told, wanted: &Wanted) -> Option<Value> {
     }))
 }
 
-/// Whether it need not be tried again.
+/// Write it; whether it is to be tried again.
 async fn write(
     client: &Client,
     recorder: &Recorder,
-    key: &Key,
+    turn: Turn<Wanted>,
     told: &Told,
     condition: &Value,
-) -> bool {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &key.name.namespace);
-    let failed = matches!(condition["reason"].as_str(), Some("Failed" | CAPTURE_LOST));
-    let message = condition["message"].as_str().unwrap_or_default().to_owned();
-    let patch = json!({"metadata": {"uid": told.uid}, "status": {"conditions": [condition]}});
+) -> (Turn<Wanted>, bool) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &turn.name.namespace);
+    let bad = matches!(condition["reason"].as_str(), Some("Failed" | CAPTURE_LOST));
+    let mut metadata = json!({"uid": told.uid});
+    if condition["status"] != "True" {
+        // Made from what we know of the pod. If that is no longer so, another replica may have written that it is captured.
+        metadata["resourceVersion"] = told.version.as_str().into();
+    }
+    let patch = json!({"metadata": metadata, "status": {"conditions": [condition]}});
     let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
-    let written = pods.patch_status(&key.name.name, &params, &patch);
-    match tokio::time::timeout(DEADLINE, written).await {
-        Ok(Ok(_)) if failed => {
-            events::warn(recorder, key, &told.uid, "CaptureFailed", &message).await;
-            true
-        }
-        Ok(Ok(_)) => true,
-        // It is gone, or another pod has its name.
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409 | 422) => true,
-        Ok(Err(error)) => {
-            tracing::warn!(pod = %key.name, %error, "its condition was not written");
+    let written = pods.patch_status(&turn.name.name, &params, &patch);
+    let failed = match tokio::time::timeout(DEADLINE, written).await {
+        Ok(Ok(_)) => {
+            if bad {
+                let message = condition["message"].as_str().unwrap_or_default();
+                let key = Key {
+                    kind: Kind::Pod,
+                    name: turn.name.clone(),
+                };
+                events::warn(recorder, &key, &told.uid, "CaptureFailed", message).await;
+            }
             false
         }
-        Err(_elapsed) => false,
-    }
+        // It is gone.
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 422) => false,
+        // It has changed, or another pod has its name: what is right then is seen when the watch has told of it.
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => true,
+        Ok(Err(error)) => {
+            tracing::warn!(pod = %turn.name, %error, "its condition was not written, and is tried again");
+            true
+        }
+        Err(_elapsed) => {
+            tracing::warn!(pod = %turn.name, "its condition was not written in time, and is tried again");
+            true
+        }
+    };
+    (turn, failed)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(capture: &str) -> Wanted {
-        Wanted::Said {
-            node: "n1".into(),
-            uid: "u".into(),
-            capture: capture.into(),
-            message: "m".into(),
-        }
-    }
-
-    fn told(status: Value) -> Told {
-        Told {
-            uid: "u".into(),
-            node: "n1".into(),
-            status,
-            ..Told::default()
-        }
-    }
-
-    fn is(status: &str, reason: &str) -> Value {
-        json!({"type": CAPTURED, "status": status, "reason": reason, "message": "m", "lastTransitionTime": "t"})
-    }
-
-    #[test]
-    fn what_is_written() {
-        let none = Value::Null;
-        for (now, capture, expected) in [
-            (&none, "captured", Some(("True", "Captured"))),
-            (&none, "pending", Some(("False", "Pending"))),
-            (&none, "failed", Some(("False", "Failed"))),
-            (&none, "released", None),
-            (&is("True", "Captured"), "captured", None),
-            (&is("True", "Captured"), "pending", None),
-            (&is("True", "Captured"), "failed", Some(("False", "Lost"))),
-            (&is("False", "Lost"), "pending", None),
-            (&is("False", "Lost"), "captured", Some(("True", "Captured"))),
-            (&is("False", "Pending"), "pending", None),
-        ] {
-            let condition = condition(&told(now.clone()), &said(capture));
-            let text = |key: &str| condition.as_ref().map(|c| c[key].as_str().unwrap());
-            let got = text("status").zip(text("reason"));
-            assert_eq!(got, expected, "{now} {capture}");
-        }
-        for wanted in [said("released"), Wanted::Nothing] {
-            let removed = condition(&told(is("True", "Captured")), &wanted).unwrap();
-            assert_eq!(removed["$patch"], "delete");
-        }
-    }
-
-    #[test]
-    fn nobody_speaks_for_another_nodes_pod_or_another_pod() {
-        let mut elsewhere = told(Value::Null);
-        elsewhere.node = "n2".into();
-        assert!(!said("captured").is_of(&elsewhere));
-        let mut successor = told(Value::Null);
-        successor.uid = "v".into();
-        assert!(!said("captured").is_of(&successor));
-        assert!(said("captured").is_of(&told(Value::Null)));
-    }
-}
+mod tests;

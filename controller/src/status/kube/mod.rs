@@ -7,6 +7,8 @@ mod capture;
 mod conditions;
 mod denials;
 mod events;
+mod ledger;
+mod queue;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use capture::{Captures, Reported};
+pub use ledger::{Ledger, LedgerError, Stored};
 
 use super::Verdicts;
 use super::document::{Condition, Object};
@@ -169,3 +172,6 @@ fn api(client: &Client, key: &Key) -> Api<DynamicObject> {
         Api::namespaced_with(client.clone(), &key.name.namespace, &resource)
     }
 }
+
+#[cfg(test)]
+mod tests;
