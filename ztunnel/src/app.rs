@@ -170,7 +170,11 @@ async fn end(pods: &Pods, node: &Node, patience: Duration) {
 /// tunnel; whoever exits before the tunnel has written them makes a reset of an orderly end.
 async fn quiet(pods: &Pods, node: &Node) {
     pods.drained().await;
-    let own_tunnels = || task::live().iter().any(|(name, n)| name == "hbone_client" && *n > 0);
+    let own_tunnels = || {
+        task::live()
+            .iter()
+            .any(|(name, n)| name == "hbone_client" && *n > 0)
+    };
     while node.quota.used() > 0 {
         tokio::time::sleep(POLL).await;
     }

@@ -95,7 +95,8 @@ mod tests {
         let pods = json!([{"name": "web", "capture": "captured"}]);
         let unknown = json!([{"name": "web", "capture": ""}]);
         let certificates = json!([{"identity": "a"}]);
-        let waypoint = |connected: bool| json!({"namespace": "a", "name": "w", "connected": connected});
+        let waypoint =
+            |connected: bool| json!({"namespace": "a", "name": "w", "connected": connected});
         let first = json!({"trustDomain": "t", "waypoints": [waypoint(false)],
             "nodes": [node(true, false, pods.clone(), json!([])), {"name": "n0"}]});
         let second = json!({"trustDomain": "t", "waypoints": [waypoint(true), {"namespace": "b", "name": "w"}],
@@ -104,7 +105,10 @@ mod tests {
         for documents in [vec![first.clone(), second.clone()], vec![second, first]] {
             let merged = merge(documents).unwrap();
             assert_eq!(merged["nodes"], whole);
-            assert_eq!(merged["waypoints"], json!([waypoint(true), {"namespace": "b", "name": "w"}]));
+            assert_eq!(
+                merged["waypoints"],
+                json!([waypoint(true), {"namespace": "b", "name": "w"}])
+            );
         }
         assert!(merge(Vec::new()).is_none());
     }

@@ -81,7 +81,12 @@ pub async fn run(listener: TcpListener, drain: Drain, mut on: impl FnMut(TcpStre
     if let Err(error) = successor::prefer(&listener) {
         tracing::debug!(%error, "a successor is not preferred");
     }
-    until(tokio::time::sleep(successor::HANDSHAKES), &listener, &mut on).await;
+    until(
+        tokio::time::sleep(successor::HANDSHAKES),
+        &listener,
+        &mut on,
+    )
+    .await;
     take_waiting(listener, on);
 }
 
