@@ -56,7 +56,7 @@ pub(crate) async fn pods(client: &Client, program: &str) -> Result<Vec<Pod>> {
 }
 
 /// Whether a pod serves.
-pub(crate) fn is_ready(pod: &Pod) -> bool {
+fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|it| it.conditions.as_deref());
     let mut conditions = conditions.unwrap_or_default().iter();
     conditions.any(|it| it.type_ == "Ready" && it.status == "True")

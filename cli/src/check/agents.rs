@@ -12,20 +12,21 @@ use crate::reach::{self, Answer, Place};
 
 const ADDRESS: &str = "CULVERT_AGENT_ADMIN";
 
-/// Ask every ready agent. The answers are by node.
+/// Ask every running agent: one that is not ready may say why. The answers are by node.
 pub(crate) async fn ask(client: &Client, facts: &Facts) -> Result<BTreeMap<String, Answer>> {
     let agents: Vec<_> = facts.pods.iter().filter_map(place).collect();
     reach::ask(client, &agents, "/config_dump").await
 }
 
-/// Node, name and admin port of a ready agent.
+/// Node, name and admin port of a running agent.
 fn place(pod: &Pod) -> Option<Place> {
     let part = labels(pod)
         .get("app.kubernetes.io/name")
         .map(String::as_str);
+    let phase = pod.status.as_ref()?.phase.as_deref();
     if namespace(pod) != culvert_enrolment::SYSTEM_NAMESPACE
         || part != Some("culvert-agent")
-        || !reach::is_ready(pod)
+        || phase != Some("Running")
     {
         return None;
     }
@@ -53,9 +54,12 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
     let mut kinds = BTreeMap::<&str, BTreeSet<&str>>::new();
     for (node, answer) in &mesh.facts.agents {
         match answer {
-            Ok(_) => {
+            Ok(said) => {
                 if let Some(rules) = rules(mesh.facts, node) {
                     kinds.entry(rules).or_default().insert(node);
+                }
+                if said["cniContended"] == true {
+                    findings.push(contended(node));
                 }
             }
             Err(error) => findings.push(Finding::new(
@@ -82,13 +86,25 @@ pub(crate) fn check(mesh: &Mesh<'_>) -> Vec<Finding> {
     findings
 }
 
+fn contended(node: &str) -> Finding {
+    Finding::new(
+        Severity::Error,
+        "cni-contended",
+        format!("Node {node}"),
+        "another program takes culvert-cni out of the node's CNI configuration again and again: between its turn and \
+         the agent's, new pods are not held until captured",
+        "let the network plugin leave other plugins alone (Cilium: --set cni.exclusive=false), or remove the other \
+         installation of Culvert; the agent's log names the file",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::testing::{facts, found, object, pod};
     use serde_json::json;
 
-    fn agent(namespace: &str, ready: &str) -> Pod {
+    fn agent(namespace: &str, phase: &str) -> Pod {
         let mut agent = pod(
             namespace,
             "a",
@@ -96,22 +112,20 @@ mod tests {
         );
         agent.spec = Some(object(json!({"nodeName": "n", "containers": [
             {"name": "agent", "env": [{"name": ADDRESS, "value": "127.0.0.1:15019"}]}]})));
-        agent.status = Some(object(
-            json!({"conditions": [{"type": "Ready", "status": ready}]}),
-        ));
+        agent.status = Some(object(json!({"phase": phase})));
         agent
     }
 
     #[test]
-    fn ready_agents_of_the_mesh_are_asked_at_their_port() {
+    fn running_agents_of_the_mesh_are_asked_at_their_port() {
         let expected = Some(Place {
             name: "n".to_owned(),
             pod: "a".to_owned(),
             port: 15019,
         });
-        assert_eq!(place(&agent("culvert-system", "True")), expected);
-        assert_eq!(place(&agent("culvert-system", "False")), None);
-        assert_eq!(place(&agent("plain", "True")), None);
+        assert_eq!(place(&agent("culvert-system", "Running")), expected);
+        assert_eq!(place(&agent("culvert-system", "Pending")), None);
+        assert_eq!(place(&agent("plain", "Running")), None);
     }
 
     #[test]
@@ -133,6 +147,9 @@ mod tests {
             found(&facts, None, check),
             ["info node-rules Node c", "info node-rules Node a"]
         );
+        let fights = Ok(json!({"rules": "nftables", "pods": {}, "cniContended": true}));
+        facts.agents = [("a".into(), fights)].into();
+        assert_eq!(found(&facts, None, check), ["error cni-contended Node a"]);
         facts.agents = [("a".into(), Err("refused".into()))].into();
         assert_eq!(found(&facts, None, check), ["warning unread Node a"]);
     }

@@ -50,6 +50,7 @@ pub(super) struct Pod {
     pub(super) capture: String,
     pub(super) message: String,
     pub(super) connections_before: u32,
+    pub(super) connections_closed: u32,
 }
 
 #[derive(Debug, Default, Deserialize)]

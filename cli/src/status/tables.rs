@@ -77,10 +77,10 @@ fn pods(status: &Status) -> Table {
     ]);
     for node in &status.nodes {
         for pod in &node.pods {
-            let before = if pod.connections_before > 0 {
-                pod.connections_before.to_string()
-            } else {
-                String::new()
+            let before = match (pod.connections_before, pod.connections_closed) {
+                (0, 0) => String::new(),
+                (before, 0) => before.to_string(),
+                (before, closed) => format!("{before} ({closed} closed)"),
             };
             table.row([
                 pod.namespace.clone(),

@@ -74,6 +74,7 @@ struct Pod {
     message: String,
     generation: String,
     connections_before: u32,
+    connections_closed: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -253,6 +254,7 @@ fn pod(world: &World, pod: &crate::model::Obj<crate::model::Pod>) -> Pod {
         message: said.message,
         generation: said.generation,
         connections_before: said.connections_before,
+        connections_closed: said.connections_closed,
     }
 }
 

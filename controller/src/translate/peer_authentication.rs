@@ -3,7 +3,7 @@
 //! Precedence: the port's word, the workload's (with a selector), the namespace's (without one), the mesh's (without one,
 //! in the root namespace), else PERMISSIVE. Of several of one reach the oldest counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use culvert_proto::istio::security::{
     Action, Authorization, Clause, Match, Rule, Scope, StringMatch, string_match::MatchType,
@@ -25,25 +25,45 @@ type Policy = Obj<PeerAuthenticationSpec>;
 #[must_use]
 pub fn policy_of(world: &World, pod: &Obj<Pod>) -> Option<String> {
     let namespace = &pod.meta.name.namespace;
-    let matching = world
-        .cache
-        .peer_authentications
-        .of(namespace)
-        .filter(|policy| {
-            let selector = policy.spec.selector.as_ref();
-            selects_some(policy) && selector.is_some_and(|s| s.matches(&pod.meta.labels))
-        });
-    let own = oldest(matching);
+    let own = own(world, pod);
     if let Some(own) = own
         && !exceptions(world, own).is_empty()
     {
         return Some(format!("{namespace}/{CONVERTED}{}", own.meta.name.name));
     }
-    let mode = own.map_or_else(
-        || namespace_mode(world, namespace),
+    (mode_of(world, pod, own) == Mode::Strict).then(|| strict_name(world).to_string())
+}
+
+/// Whether a pod is strict on every port but some, or on some only; and which.
+#[must_use]
+pub fn ports_of(world: &World, pod: &Obj<Pod>) -> (bool, BTreeSet<u16>) {
+    let own = own(world, pod);
+    let every = mode_of(world, pod, own) == Mode::Strict;
+    let others = own.map(|own| exceptions(world, own)).unwrap_or_default();
+    let ports = others
+        .into_iter()
+        .filter(|(_, mode)| (*mode == Mode::Strict) != every);
+    (every, ports.map(|(port, _)| port).collect())
+}
+
+/// The policy that has a word on this pod alone.
+fn own<'a>(world: &'a World, pod: &Obj<Pod>) -> Option<&'a Policy> {
+    let policies = world
+        .cache
+        .peer_authentications
+        .of(&pod.meta.name.namespace);
+    oldest(policies.filter(|policy| {
+        let selector = policy.spec.selector.as_ref();
+        selects_some(policy) && selector.is_some_and(|s| s.matches(&pod.meta.labels))
+    }))
+}
+
+/// What holds for a pod's ports but for exceptions.
+fn mode_of(world: &World, pod: &Obj<Pod>, own: Option<&Policy>) -> Mode {
+    own.map_or_else(
+        || namespace_mode(world, &pod.meta.name.namespace),
         |own| default_mode(world, own),
-    );
-    (mode == Mode::Strict).then(|| strict_name(world).to_string())
+    )
 }
 
 /// The policy of workloads that are strict on all ports.

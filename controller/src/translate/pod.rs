@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use culvert_proto::node::{CaptureOptions, Pod as Record};
+use culvert_proto::node::{CaptureOptions, Pod as Record, Strict};
 
 use super::finding::{ConditionType, Finding, Findings};
 use super::resource::{Message, Resource};
-use super::{enrolment, names};
+use super::{enrolment, names, peer_authentication};
 use crate::keys;
 use crate::model::{Key, Kind, Obj, Pod};
 use crate::path::FieldPath;
@@ -38,6 +38,11 @@ pub fn of(world: &World, pod: &Obj<Pod>) -> (Option<Resource>, Vec<Finding>) {
     }
     let uid = names::pod_uid(&world.settings, &meta.name);
     let ports = |ports: BTreeSet<u16>| ports.into_iter().map(Into::into).collect();
+    let strict = enrolled.then(|| {
+        let (every_port, some) = peer_authentication::ports_of(world, pod);
+        let ports = ports(some);
+        Strict { every_port, ports }
+    });
     let record = Record {
         uid: uid.clone(),
         name: meta.name.name.to_string(),
@@ -61,6 +66,7 @@ pub fn of(world: &World, pod: &Obj<Pod>) -> (Option<Resource>, Vec<Finding>) {
                 .collect(),
             dns_capture: capture.dns_capture,
         }),
+        strict,
     };
     let resource = Resource {
         name: uid.into(),

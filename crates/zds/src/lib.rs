@@ -19,6 +19,7 @@ pub use client::{Client, Request};
 pub use error::{DecodeError, ZdsError};
 pub use message::{Message, WELL_KNOWN_MARK, Workload, WorkloadInfo, decode};
 pub use server::{Peer, Pending, Server};
+pub use sys::register;
 
 /// Longest packet. A stock ztunnel reads into a buffer of this size.
 pub const MAX_FRAME: usize = 1024;

@@ -122,3 +122,46 @@ fn wrong_configuration_is_named_and_changes_nothing() {
         Ok(())
     });
 }
+
+/// What a pod had open in plaintext before it joined goes on, until STRICT is switched on; what ztunnel carries stays.
+#[test]
+fn strict_ends_plaintext_from_before_and_nothing_else() {
+    culvert_lab::test(
+        "strict_ends_plaintext_from_before_and_nothing_else",
+        |lab| {
+            let fixture = Fixture::start(lab, MeshOptions::default())?;
+            let late = lab.pod("n2", "late", "late", "late")?;
+            let _echo = culvert_suites::start_echo(&late, "late")?;
+            fixture.mesh.put_namespace("late", &[])?;
+            fixture.mesh.put_pod(&late, &[], &[])?;
+            fixture.wait_protocol("n1", &late, "NONE")?;
+            let outsider = lab.pod("n1", "outside", "outsider", "outsider")?;
+            let mut before = client::connect(&outsider, late.ip(), port::ECHO)?;
+            client::ping(&mut before, "before")?;
+            fixture.mesh.put_namespace("late", &[AMBIENT])?;
+            fixture.converged(&[&late])?;
+            let mut encrypted = client::connect(&fixture.client, late.ip(), port::ECHO)?;
+            client::ping(&mut encrypted, "encrypted")?;
+            client::ping(&mut before, "permissive")?;
+            fixture.mesh.put(
+                "late-strict",
+                "apiVersion: culvert.dev/v1alpha1\nkind: PeerAuthentication\n\
+             metadata: {name: default, namespace: late}\nspec: {mtls: {mode: STRICT}}\n",
+            )?;
+            wait::until("the connection counted as closed", wait::PATIENCE, || {
+                let status = fixture.mesh.status()?;
+                let nodes = status["nodes"].as_array().context("nodes")?;
+                let pods = nodes.iter().filter_map(|node| node["pods"].as_array());
+                let mut late = pods.flatten().filter(|pod| pod["name"] == "late");
+                let counted = |pod: &serde_json::Value| {
+                    pod["connectionsClosed"] == 1 && pod["connectionsBefore"] == 0
+                };
+                Ok(late.any(counted).then_some(()))
+            })?;
+            ensure!(client::ping(&mut before, "strict").is_err());
+            client::ping(&mut encrypted, "still encrypted")?;
+            client::echo(&fixture.client, late.ip(), port::ECHO, "encrypted anew")?;
+            Ok(())
+        },
+    );
+}

@@ -19,6 +19,7 @@ use culvert_runtime::admin::{Admin, Response};
 use culvert_runtime::drain::{self, Drain};
 use culvert_runtime::ready::Ready;
 use culvert_runtime::{build, signal, task};
+use culvert_xds::Handler;
 use culvert_zds::Server;
 use http::Method;
 use tokio::sync::mpsc;
@@ -26,8 +27,9 @@ use tokio::sync::mpsc;
 use crate::capture::command::ToolError;
 use crate::capture::tools::{Choice, Tools};
 use crate::cni::directory::DirectoryError;
-use crate::cni::install::Plugin;
+use crate::cni::install::{CONTENDED, Plugin};
 use crate::config::{Command, Config};
+use crate::kubernetes::strict::StrictPods;
 use crate::kubernetes::{self, KubernetesError};
 use crate::manager::Manager;
 use crate::report;
@@ -134,14 +136,22 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
             context: Arc::clone(&cx),
             ready: ready.clone(),
         };
-        kubernetes::start(parts, client, events, drain.clone()).await?;
+        let node = kubernetes::start(parts, client, events, drain.clone()).await?;
+        subscribe(
+            &config.node,
+            address,
+            &controller,
+            StrictPods::new(node),
+            &drain,
+        );
     } else {
-        let local = local_address(address);
-        let metadata = [("NODE_NAME", config.node.as_str())];
-        let node = culvert_xds::node("agent", local, &config.node, SYSTEM_NAMESPACE, &metadata);
-        let pods = XdsPods::new(events);
-        let xds = culvert_xds::Client::new(controller.clone(), node, &[type_url::POD], pods);
-        task::spawn("xds", xds.run(drain.clone()));
+        subscribe(
+            &config.node,
+            address,
+            &controller,
+            XdsPods::new(events),
+            &drain,
+        );
     }
     let statuses = cx.statuses.clone();
     task::spawn(
@@ -150,6 +160,21 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     );
     manager.run(told, synced).await;
     Ok(())
+}
+
+/// Have `pods` told what the controller says of this node's pods.
+fn subscribe(
+    name: &str,
+    address: SocketAddr,
+    controller: &Controller,
+    pods: impl Handler + Send + 'static,
+    drain: &Drain,
+) {
+    let metadata = [("NODE_NAME", name)];
+    let local = local_address(address);
+    let node = culvert_xds::node("agent", local, name, SYSTEM_NAMESPACE, &metadata);
+    let xds = culvert_xds::Client::new(controller.clone(), node, &[type_url::POD], pods);
+    task::spawn("xds", xds.run(drain.clone()));
 }
 
 /// Undo what the agent of a run directory did: its CNI plugin and its rules.
@@ -210,6 +235,7 @@ async fn detect(run_dir: &Path, choice: Choice) -> Result<Tools, AgentError> {
 
 fn admin(config: &Config, ready: &Ready, statuses: &Statuses) -> Result<(), AgentError> {
     let (ready, statuses) = (ready.clone(), statuses.clone());
+    let pending = ready.clone();
     let admin = Admin::new()
         .with_metrics()
         .with_logging()
@@ -219,7 +245,11 @@ fn admin(config: &Config, ready: &Ready, statuses: &Statuses) -> Result<(), Agen
         })
         .route(Method::GET, "/config_dump", move |_query| {
             let (pods, rules) = (statuses.all(), statuses.rules());
-            async move { Response::json(&serde_json::json!({ "rules": rules, "pods": pods })) }
+            let contended = pending.pending().iter().any(|name| name == CONTENDED);
+            let dump = serde_json::json!({
+                "rules": rules, "pods": pods, "cniContended": contended,
+            });
+            async move { Response::json(&dump) }
         });
     let socket = config.run_dir.join(ADMIN_SOCKET);
     admin.serve_unix(&socket).map_err(file(&socket))?;

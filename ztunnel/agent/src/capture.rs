@@ -10,6 +10,7 @@ pub mod connections;
 pub mod iptables;
 pub mod nftables;
 pub mod node;
+pub mod plaintext;
 pub mod plan;
 pub mod probes;
 pub mod rules;
@@ -22,12 +23,14 @@ use std::path::PathBuf;
 
 use culvert_runtime::netns::{Netns, NetnsId};
 
+use crate::netlink::changes::Subscription;
 use crate::netlink::{conntrack, diag, nft, route};
 use crate::place::Place;
 use crate::pod::Pod;
 use backend::Backend;
 use command::ToolError;
 use connections::Connection;
+use plaintext::Doomed;
 use plan::Step;
 use rules::{Family, Rules as _, Spec};
 use tools::Tools;
@@ -158,6 +161,19 @@ impl Site {
             .map_err(kernel("ending connections through ztunnel"))
     }
 
+    /// End connections that bring plaintext around the mesh to where none is taken; how many.
+    pub fn end_plaintext(&self, doomed: &Doomed) -> Result<usize, CaptureError> {
+        let end = || plaintext::end(doomed, &self.addresses);
+        self.inside(end)?
+            .map_err(kernel("ending plaintext connections"))
+    }
+
+    /// Subscribe to changes of the namespace's rules and routes.
+    pub fn changes(&self) -> Result<Subscription, CaptureError> {
+        self.inside(Subscription::open)?
+            .map_err(kernel("subscribing to changes of rules"))
+    }
+
     /// Let `connections` go on around the mesh when the rules come.
     pub fn exempt(&self, connections: &[Connection]) -> Result<(), CaptureError> {
         let insert = || conntrack::insert(connections);
@@ -284,7 +300,8 @@ fn ruleset(tools: &Tools) -> Option<u32> {
     numbered.then(|| nft::ruleset_number().ok()).flatten()
 }
 
-fn addresses() -> io::Result<Vec<IpAddr>> {
+/// The addresses of the calling thread's namespace.
+pub(crate) fn addresses() -> io::Result<Vec<IpAddr>> {
     let interfaces = nix::ifaddrs::getifaddrs()?;
     let ip = |address: nix::sys::socket::SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
@@ -313,6 +330,7 @@ mod tests {
             netns: "/run/netns/a".into(),
             enrolled: true,
             options: crate::pod::CaptureOptions::default(),
+            strict: None,
         };
         let v4 = [ip("127.0.0.1"), ip("::1"), ip("10.0.0.5")];
         assert!(check(&pod(&["10.0.0.5"]), &v4, false).is_ok());

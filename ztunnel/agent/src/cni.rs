@@ -3,3 +3,4 @@
 pub mod conflist;
 pub mod directory;
 pub mod install;
+mod pace;

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod node;
 mod root;
 pub mod scan;
+pub mod strict;
 mod uninstall;
 mod watch;
 
@@ -100,13 +101,13 @@ pub fn find_again(store: &Store, proc: &Path) {
     }
 }
 
-/// Start everything that tells of pods; it ends with the drain.
+/// Start everything that tells of pods; it ends with the drain. What comes back is what is known of them.
 pub async fn start(
     parts: Parts,
     client: Client,
     events: mpsc::UnboundedSender<PodEvent>,
     drain: Drain,
-) -> Result<(), KubernetesError> {
+) -> Result<Node, KubernetesError> {
     let node = Node::new(events.clone());
     let Parts {
         config,
@@ -167,19 +168,20 @@ pub async fn start(
     if let Some(plugin) = plugin.clone() {
         let credentials = credentials::keep(client.clone(), own.clone(), run_dir.clone());
         task::spawn("credentials", until(Box::pin(credentials)));
-        task::spawn("cni_plugin", plugin.keep(ready.task("CNI plugin"), stay));
+        let waited = ready.task("CNI plugin");
+        task::spawn("cni_plugin", plugin.keep(ready, waited, stay));
     }
     let leaving = uninstall::Leaving {
         client,
         namespace: own,
         name,
         run_dir,
-        node,
+        node: node.clone(),
         context,
         plugin,
     };
     task::spawn("uninstall", until(Box::pin(leaving.run(installed))));
-    Ok(())
+    Ok(node)
 }
 
 fn plugin(config: &Config, run_dir: &Path) -> Option<Plugin> {

@@ -26,6 +26,13 @@ static REPAIRS: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &[],
     )
 });
+static PLAINTEXT_CLOSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    int_counter_vec(
+        "culvert_agent_plaintext_connections_closed_total",
+        "Plaintext connections to strict ports that went around the mesh and were ended.",
+        &[],
+    )
+});
 static CNI_REPAIRS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     int_counter_vec(
         "culvert_agent_cni_repairs_total",
@@ -33,10 +40,17 @@ static CNI_REPAIRS: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &[],
     )
 });
+static CNI_CONTENDED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    int_gauge_vec(
+        "culvert_agent_cni_contended",
+        "1 while another program takes the CNI plugin's entry out again and again.",
+        &[],
+    )
+});
 static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     int_counter_vec(
         "culvert_agent_failures_total",
-        "Failures, by what failed: capture, release, store, zds, report, cni, probes.",
+        "Failures, by what failed: capture, release, store, zds, report, cni, probes, strict, watch.",
         &["stage"],
     )
 });
@@ -63,9 +77,23 @@ pub(crate) fn repair() {
     REPAIRS.with_label_values(&[] as &[&str]).inc();
 }
 
+/// Count plaintext connections that were ended.
+pub(crate) fn plaintext_closed(count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    PLAINTEXT_CLOSED
+        .with_label_values(&[] as &[&str])
+        .inc_by(count);
+}
+
 /// Count a repair of the CNI configuration.
 pub(crate) fn cni_repair() {
     CNI_REPAIRS.with_label_values(&[] as &[&str]).inc();
+}
+
+/// Say whether somebody else wants the last word on the CNI configuration.
+pub(crate) fn cni_contended(contended: bool) {
+    let gauge = CNI_CONTENDED.with_label_values(&[] as &[&str]);
+    gauge.set(i64::from(contended));
 }
 
 /// Count a failure.

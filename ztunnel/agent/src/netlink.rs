@@ -3,6 +3,7 @@
 //! Invariant: a socket speaks to the network namespace of the thread that opened it, so everything
 //! here is synchronous and is called inside `Netns::run`.
 
+pub mod changes;
 pub mod conntrack;
 pub mod diag;
 pub mod nft;

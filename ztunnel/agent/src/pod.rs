@@ -33,6 +33,32 @@ pub struct Pod {
     pub enrolled: bool,
     /// How.
     pub options: CaptureOptions,
+    /// Where it takes no plaintext; `None` while nobody has said.
+    #[serde(default)]
+    pub strict: Option<Strict>,
+}
+
+/// Where a pod takes no plaintext, by PeerAuthentication.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strict {
+    /// On every port but [`Strict::ports`]; else on these only.
+    pub every_port: bool,
+    /// Those that differ from the rest.
+    pub ports: BTreeSet<u16>,
+}
+
+impl Strict {
+    /// Whether the pod takes plaintext nowhere or only in some places.
+    #[must_use]
+    pub fn is_somewhere(&self) -> bool {
+        self.every_port || !self.ports.is_empty()
+    }
+
+    /// Whether it takes none on this port.
+    #[must_use]
+    pub fn covers(&self, port: u16) -> bool {
+        self.every_port != self.ports.contains(&port)
+    }
 }
 
 /// What of a pod's traffic is captured.
@@ -143,7 +169,19 @@ impl TryFrom<proto::Pod> for Pod {
             service_account: pod.service_account,
             netns: pod.netns.into(),
             enrolled: pod.enrolled,
+            strict: pod.strict.map(Into::into),
         })
+    }
+}
+
+impl From<proto::Strict> for Strict {
+    fn from(strict: proto::Strict) -> Self {
+        // What is no port has no connections.
+        let ports = strict.ports.into_iter().filter_map(|p| p.try_into().ok());
+        Self {
+            every_port: strict.every_port,
+            ports: ports.collect(),
+        }
     }
 }
 
@@ -211,7 +249,23 @@ mod tests {
                 exclude_outbound_cidrs: vec!["10.1.2.3/8".into()],
                 dns_capture: true,
             }),
+            strict: None,
         }
+    }
+
+    #[test]
+    fn strict_is_every_port_but_some_or_some_only_or_not_known() {
+        let strict = |every_port, ports: &[u32]| {
+            let ports = ports.to_vec();
+            Strict::from(proto::Strict { every_port, ports })
+        };
+        let covers = |strict: &Strict| [8080, 9090].map(|port| strict.covers(port));
+        assert_eq!(covers(&strict(true, &[])), [true, true]);
+        assert_eq!(covers(&strict(true, &[9090, 70_000])), [true, false]);
+        assert_eq!(covers(&strict(false, &[9090])), [false, true]);
+        assert!(!strict(false, &[]).is_somewhere());
+        assert!(strict(false, &[1]).is_somewhere() && strict(true, &[1]).is_somewhere());
+        assert_eq!(Pod::try_from(told()).unwrap().strict, None);
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn report(statuses: &Statuses, ready: &Ready) -> proto::Report {
                 generation => generation.to_string(),
             },
             connections_before: u32::try_from(status.connections_before).unwrap_or(u32::MAX),
+            connections_closed: u32::try_from(status.connections_closed).unwrap_or(u32::MAX),
         });
     proto::Report {
         component: "agent".to_owned(),

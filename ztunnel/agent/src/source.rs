@@ -43,16 +43,10 @@ impl XdsPods {
 
 impl Handler for XdsPods {
     fn apply(&mut self, type_url: &str, update: Update) -> Vec<Rejected> {
-        let mut rejected = Vec::new();
         if type_url != type_url::POD {
-            let names = update.resources.into_iter().map(|resource| resource.name);
-            let error = format!("{type_url} is not for an agent");
-            rejected.extend(names.map(|name| Rejected {
-                name,
-                error: error.clone(),
-            }));
-            return rejected;
+            return not_for_an_agent(type_url, update);
         }
+        let mut rejected = Vec::new();
         for resource in update.resources {
             let name = resource.name;
             match parse(&name, &resource.body) {
@@ -68,7 +62,19 @@ impl Handler for XdsPods {
     }
 }
 
-fn parse(name: &str, body: &[u8]) -> Result<Pod, String> {
+/// Reject all of it.
+pub(crate) fn not_for_an_agent(type_url: &str, update: Update) -> Vec<Rejected> {
+    let names = update.resources.into_iter().map(|resource| resource.name);
+    let error = format!("{type_url} is not for an agent");
+    let rejected = names.map(|name| Rejected {
+        name,
+        error: error.clone(),
+    });
+    rejected.collect()
+}
+
+/// The pod of a resource.
+pub(crate) fn parse(name: &str, body: &[u8]) -> Result<Pod, String> {
     let pod = proto::Pod::decode(body).map_err(|error| format!("not a pod: {error}"))?;
     let pod = Pod::try_from(pod).map_err(|error| error.to_string())?;
     if pod.uid != name {

@@ -52,6 +52,8 @@ pub struct Status {
     pub generation: u64,
     /// Connections from before the rules that are still open.
     pub connections_before: usize,
+    /// Plaintext connections to strict ports that were ended.
+    pub connections_closed: usize,
     /// How often its rules had to be put right.
     pub repairs: u64,
 }

@@ -191,6 +191,7 @@ mod tests {
                 netns: "/run/netns/a".into(),
                 enrolled: true,
                 options: options.clone(),
+                strict: None,
             },
             netns: (4, 4_026_532_000),
             spec: Spec {

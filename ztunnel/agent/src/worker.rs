@@ -7,8 +7,10 @@
 //! is on disk; a failure never takes rules away; a pod counts as captured only while its rules were read
 //! back as meant.
 
+mod guard;
 mod hold;
 mod leave;
+mod strict;
 
 pub(crate) use hold::offer;
 
@@ -17,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use culvert_runtime::drain::Drain;
+use guard::Guard;
+use strict::Ended;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
@@ -119,6 +123,14 @@ impl Context {
     }
 }
 
+/// Return when an audit is due because somebody changed something.
+async fn disturbed(guard: Option<&mut Guard>, most: Duration) {
+    match guard {
+        Some(guard) => guard.disturbed(most).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The state of one pod's worker.
 struct Worker {
     cx: Arc<Context>,
@@ -134,6 +146,9 @@ struct Worker {
     repairs: u64,
     /// What marks the sockets of a culvert-ztunnel in this pod.
     mark: Mark,
+    /// Tells of changes while the pod is captured.
+    guard: Option<Guard>,
+    ended: Ended,
 }
 
 /// Work for one pod until nobody tells what is wanted of it any more, or the agent ends. Rules stay when
@@ -162,6 +177,8 @@ pub async fn run(
         record,
         verified: None,
         repairs: 0,
+        guard: None,
+        ended: Ended::default(),
     };
     loop {
         let wanted = desired.borrow_and_update().clone();
@@ -194,12 +211,18 @@ impl Worker {
         }
     }
 
-    async fn wait(&self, next: &Next) {
+    async fn wait(&mut self, next: &Next) {
         // Spread, so that a node's pods are not all audited at once.
         let interval = self.cx.audit_interval.mul_f64(rand::random_range(0.9..1.1));
         let audit = tokio::time::sleep(interval);
         match next {
-            Next::Audit => audit.await,
+            Next::Audit => {
+                let most = self.cx.audit_interval;
+                tokio::select! {
+                    () = audit => {}
+                    () = disturbed(self.guard.as_mut(), most) => {}
+                }
+            }
             Next::Ztunnels => tokio::select! {
                 () = audit => {}
                 () = self.ztunnels_change() => {}
@@ -264,6 +287,7 @@ impl Worker {
         self.record = None;
         self.in_force = false;
         self.verified = None;
+        self.guard = None;
         self.cx.claims.release(&self.uid);
         Ok(())
     }
@@ -279,6 +303,7 @@ impl Worker {
             message,
             generation: record.map_or(0, |record| record.spec.generation),
             connections_before: record.map_or(0, |record| record.before.len()),
+            connections_closed: self.ended.count,
             repairs: self.repairs,
         };
         self.cx.statuses.set(&self.uid, &status);

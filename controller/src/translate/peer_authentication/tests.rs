@@ -82,6 +82,13 @@ fn denies_plaintext(world: &World, port: u16) -> bool {
     })
 }
 
+/// The same as the agent reads it.
+fn agent_is_told(world: &World, port: u16) -> bool {
+    let pod = world.cache.pods.get(&NsName::new("demo", "web")).unwrap();
+    let (every, ports) = ports_of(world, pod);
+    every != ports.contains(&port)
+}
+
 #[test]
 fn truth_table() {
     let mut strict = 0;
@@ -103,6 +110,7 @@ fn truth_table() {
                             expected,
                             "{written:?} {port}"
                         );
+                        assert_eq!(agent_is_told(&world, port), expected, "{written:?} {port}");
                         strict += usize::from(expected);
                     }
                 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::rules::{DNS_PORT, HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
 
 /// An open connection of a pod with somebody outside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Connection {
     /// The pod's side.
     pub local: SocketAddr,
@@ -21,7 +21,7 @@ pub struct Connection {
 const OPEN: [&str; 5] = ["01", "04", "05", "08", "09"];
 
 /// Where ztunnel listens in a pod.
-const MESH_PORTS: [u16; 4] = [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT, DNS_PORT];
+pub(super) const MESH_PORTS: [u16; 4] = [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT, DNS_PORT];
 
 /// A connection that is being opened.
 const SYN_SENT: &str = "02";

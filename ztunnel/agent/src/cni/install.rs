@@ -10,18 +10,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use culvert_runtime::drain::Drain;
-use culvert_runtime::ready::ReadyTask;
+use culvert_runtime::ready::{Ready, ReadyTask};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::conflist::PLUGIN;
 use super::directory::{self, DirectoryError};
+use super::pace::Pace;
 use crate::metrics;
 
 /// Changes of one writer come together.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Between two repairs, so that two who both want the last word do not keep the node busy.
+/// After a repair that failed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// What readiness waits for while somebody else wants the last word.
+pub const CONTENDED: &str = "CNI plugin: another program takes it out again and again";
 /// Where a change is not told, as after a remount.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -39,63 +43,29 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Keep it installed until the drain starts; then it stays. `ready` is done when it is in force.
-    pub async fn keep(self, ready: ReadyTask, drain: Drain) {
-        let mut ready = Some(ready);
+    /// Keep it installed until the drain starts; then it stays. `installed` is done when it is in force; `ready` is told
+    /// while somebody else takes it out again and again.
+    pub async fn keep(self, ready: Ready, installed: ReadyTask, drain: Drain) {
         let (changes, mut changed) = mpsc::channel(1);
         let mut watcher = None;
-        let mut said = String::new();
-        let mut repaired = false;
+        let mut account = Account::new(ready, installed);
         loop {
             if watcher.is_none() {
                 watcher = watch(&self.conf_dir, changes.clone());
             }
-            match self.install() {
-                Ok(None) => {
-                    said.clear();
-                    drop(ready.take());
-                }
-                Ok(Some(path)) => {
-                    let file = path.display();
-                    if repaired {
-                        metrics::cni_repair();
-                        tracing::warn!(%file, "the CNI plugin was taken out, or another configuration came first; put back");
-                    } else {
-                        tracing::info!(%file, "the CNI plugin is installed");
-                    }
-                    repaired = true;
-                    said.clear();
-                    drop(ready.take());
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    if error != said {
-                        tracing::warn!(
-                            error,
-                            "the CNI plugin is not in force: new pods are captured only after they start"
-                        );
-                        metrics::failure("cni");
-                        said = error;
-                    }
-                }
-            }
+            account.note(self.install());
             tokio::select! {
                 () = drain.signaled() => return,
                 // `changes` is ours: it does not end.
                 _ = changed.recv() => tokio::time::sleep(SETTLE).await,
-                () = tokio::time::sleep(LOOK) => {
-                    // The directory may be another by now.
-                    watcher = None;
-                    continue;
-                }
+                // The directory may be another by now.
+                () = tokio::time::sleep(LOOK) => watcher = None,
+            }
+            tokio::select! {
+                () = drain.signaled() => return,
+                () = tokio::time::sleep(account.pause()) => {}
             }
             while changed.try_recv().is_ok() {}
-            if repaired {
-                tokio::select! {
-                    () = drain.signaled() => return,
-                    () = tokio::time::sleep(if said.is_empty() { SETTLE } else { PAUSE }) => {}
-                }
-            }
         }
     }
 
@@ -153,6 +123,90 @@ impl Plugin {
     }
 }
 
+/// What came of it, for people.
+#[derive(Debug)]
+struct Account {
+    ready: Ready,
+    installed: Option<ReadyTask>,
+    /// It was in force once.
+    was: bool,
+    /// The error that was said last.
+    said: String,
+    pace: Pace,
+    contended: Option<ReadyTask>,
+}
+
+impl Account {
+    fn new(ready: Ready, installed: ReadyTask) -> Self {
+        Self {
+            ready,
+            installed: Some(installed),
+            was: false,
+            said: String::new(),
+            pace: Pace::default(),
+            contended: None,
+        }
+    }
+
+    fn note(&mut self, result: Result<Option<PathBuf>, DirectoryError>) {
+        match result {
+            Ok(written) => {
+                if let Some(path) = written {
+                    self.wrote(&path);
+                }
+                self.said.clear();
+                drop(self.installed.take());
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if error != self.said {
+                    tracing::warn!(
+                        error,
+                        "the CNI plugin is not in force: new pods are captured only after they start"
+                    );
+                    metrics::failure("cni");
+                    self.said = error;
+                }
+            }
+        }
+        if !self.pace.is_contended(Instant::now()) && self.contended.take().is_some() {
+            metrics::cni_contended(false);
+            tracing::info!("nobody takes the CNI plugin out any more");
+        }
+    }
+
+    fn wrote(&mut self, path: &Path) {
+        let file = path.display();
+        if !std::mem::replace(&mut self.was, true) {
+            tracing::info!(%file, "the CNI plugin is installed");
+            return;
+        }
+        metrics::cni_repair();
+        self.pace.repaired(Instant::now());
+        if !self.pace.is_contended(Instant::now()) {
+            tracing::warn!(%file, "the CNI plugin was taken out, or another configuration came first; put back");
+        } else if self.contended.is_none() {
+            // Said once for each fight.
+            self.contended = Some(self.ready.task(CONTENDED));
+            metrics::cni_contended(true);
+            tracing::error!(
+                %file,
+                "another program takes the CNI plugin out again and again: between its turn and ours new pods start \
+                 uncaptured; let it leave the entry alone (Cilium: cni.exclusive=false), or stop the other agent"
+            );
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let now = Instant::now();
+        match (self.was, self.said.is_empty()) {
+            (false, _) => Duration::ZERO,
+            (true, true) => self.pace.pause(now),
+            (true, false) => PAUSE.max(self.pace.pause(now)),
+        }
+    }
+}
+
 fn temporary(bin_dir: &Path) -> PathBuf {
     bin_dir.join(".culvert-cni.tmp")
 }
@@ -175,7 +229,6 @@ mod tests {
     use super::*;
     use crate::cni::conflist;
     use culvert_runtime::drain;
-    use culvert_runtime::ready::Ready;
     use culvert_runtime::task;
 
     const LIST: &str = "{\"name\":\"n\",\"plugins\":[{\"type\":\"bridge\"}]}\n";
@@ -242,7 +295,10 @@ mod tests {
         let conf = plugin.conf_dir.clone();
         let (trigger, drain) = drain::channel();
         let ready = Ready::new();
-        let kept = task::spawn("test_keep", plugin.keep(ready.task("CNI plugin"), drain));
+        let kept = task::spawn(
+            "test_keep",
+            plugin.keep(ready.clone(), ready.task("CNI plugin"), drain),
+        );
         let in_force = async |name: &str| {
             let path = conf.join(name);
             let came = async {
@@ -269,5 +325,48 @@ mod tests {
         in_force("10-a.conflist").await;
         trigger.start();
         kept.await.unwrap();
+    }
+
+    /// Two who want the last word: the agent gives way to ever longer pauses, says so, and has it in the end.
+    #[tokio::test]
+    async fn a_program_that_rewrites_the_configuration_does_not_keep_the_node_busy() {
+        let dir = tempfile::tempdir().unwrap();
+        let plugin = plugin(&dir);
+        let path = plugin.conf_dir.join("05-cilium.conflist");
+        fs::write(&path, LIST).unwrap();
+        let (trigger, drain) = drain::channel();
+        let ready = Ready::new();
+        let installed = ready.task("CNI plugin");
+        let kept = task::spawn("test_keep", plugin.keep(ready.clone(), installed, drain));
+        // As an exclusive network plugin does; each of its turns is one that it had to take.
+        let script = "i=0; while [ $i -lt 2000 ]; do i=$((i + 1))
+            if grep -q culvert-cni \"$1\"; then cp \"$2\" \"$1.new\"; mv \"$1.new\" \"$1\"; echo >> \"$3\"; fi
+            sleep 0.005; done";
+        let (theirs, turns) = (dir.path().join("theirs"), dir.path().join("turns"));
+        fs::write(&theirs, LIST).unwrap();
+        fs::write(&turns, "").unwrap();
+        let mut other = std::process::Command::new("sh")
+            .args(["-c", script, "sh"])
+            .args([&path, &theirs, &turns])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let taken = fs::read_to_string(&turns).unwrap().lines().count();
+        other.kill().unwrap();
+        let _ended = other.wait().unwrap();
+        // The first and five at once, then after 0.5, 1 and 2 s; without a backoff some 80.
+        assert!((6..=10).contains(&taken), "{taken} turns");
+        assert_eq!(ready.pending(), [CONTENDED]);
+        let ours = async {
+            while !fs::read_to_string(&path).is_ok_and(|text| conflist::has_ours(&text)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(8), ours).await;
+        came.expect("the other has ended, so ours is the last word");
+        trigger.start();
+        kept.await.unwrap();
+        assert!(ready.pending().is_empty());
     }
 }

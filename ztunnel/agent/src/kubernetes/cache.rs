@@ -13,7 +13,7 @@ use culvert_runtime::netns::Netns;
 use tokio::time::Instant;
 
 use super::facts::Facts;
-use crate::pod::{CaptureOptions, Pod};
+use crate::pod::{CaptureOptions, Pod, Strict};
 use crate::source::PodEvent;
 
 /// While the runtime makes a new sandbox, the old one's processes may still be there.
@@ -54,6 +54,8 @@ pub struct Cache {
     /// By name, whether they ask for the mesh.
     namespaces: HashMap<String, Option<String>>,
     exclusions_forbidden: bool,
+    /// By namespace and name, where a pod of these addresses is strict.
+    strict: BTreeMap<(String, String), (Vec<IpAddr>, Strict)>,
     told: Vec<Kind>,
     /// The mesh is being uninstalled.
     leaving: bool,
@@ -157,6 +159,22 @@ impl Cache {
     /// Whether MeshConfig lets annotations exclude traffic.
     pub fn forbid_exclusions(&mut self, forbidden: bool) {
         self.exclusions_forbidden = forbidden;
+    }
+
+    /// The controller says where the pod of this name and these addresses is strict.
+    pub fn put_strict(&mut self, name: (String, String), addresses: Vec<IpAddr>, strict: Strict) {
+        self.strict.insert(name, (addresses, strict));
+    }
+
+    /// Of how many pods it has said that.
+    #[cfg(test)]
+    pub(super) fn strict_pods(&self) -> usize {
+        self.strict.len()
+    }
+
+    /// The controller says nothing of this pod any more.
+    pub fn remove_strict(&mut self, name: &(String, String)) {
+        self.strict.remove(name);
     }
 
     /// From now on nobody is in the mesh.
@@ -278,6 +296,14 @@ impl Cache {
         }))
     }
 
+    /// Where a pod is strict, if that was said of it and not of one that had its name before.
+    fn strict_of(&self, facts: &Facts, addresses: &[IpAddr]) -> Option<Strict> {
+        let name = (facts.namespace.clone(), facts.name.clone());
+        let (of, strict) = self.strict.get(&name)?;
+        let same = addresses.iter().any(|address| of.contains(address));
+        same.then(|| strict.clone())
+    }
+
     fn pod(&self, known: &Known) -> Option<Pod> {
         let facts = &known.facts;
         let enrolled = self.decide(facts)?.is_ok();
@@ -296,6 +322,7 @@ impl Cache {
         let mut addresses = told.unwrap_or(&facts.addresses).clone();
         // Whoever tells them, they are the same.
         addresses.sort_unstable();
+        let strict = self.strict_of(facts, &addresses);
         Some(Pod {
             uid: facts.uid.clone(),
             name: facts.name.clone(),
@@ -307,6 +334,7 @@ impl Cache {
                 .unwrap_or_default(),
             enrolled,
             options,
+            strict,
         })
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use culvert_runtime::netns::NetnsId;
 use culvert_zds::Workload;
 
+use super::guard::Guard;
 use super::{Held, Next, Worker};
 use crate::capture::rules::{Flavour, Mark, Spec};
 use crate::capture::{CaptureError, Ensured, Site};
 use crate::metrics;
+use crate::netlink::changes::Changes;
 use crate::pod::Pod;
 use crate::status::Capture;
 use crate::store::Record;
@@ -55,6 +57,10 @@ impl Worker {
         } else {
             None
         };
+        if joins {
+            self.guard(&site).await;
+        }
+        let new = !self.in_force;
         let message = match (&self.record, answer) {
             // Sockets come before rules, and sockets of a new mark before rules for it.
             (_, Answer::Accepted) => {
@@ -72,8 +78,32 @@ impl Worker {
             }
             (_, answer) => return Err(Held::Pending(waiting_for(answer))),
         };
+        let plain = self.end_plaintext(pod, &site, new).await;
         self.recount(&site).await?;
-        Ok(unprobed.unwrap_or(message))
+        Ok(plain.or(unprobed).unwrap_or(message))
+    }
+
+    /// Be told of changes, from before the rules are read. Where that fails the audits have to do.
+    async fn guard(&mut self, site: &Arc<Site>) {
+        if self.guard.as_ref().is_some_and(|guard| guard.is_of(site)) {
+            return;
+        }
+        self.guard = None;
+        let opened = Arc::clone(site);
+        let opened = self.blocking(move |_| opened.changes()).await;
+        let waited = opened.map(Changes::new).map(|changes| {
+            changes.map_err(|source| CaptureError::Kernel {
+                what: "waiting for changes of rules",
+                source,
+            })
+        });
+        match waited.flatten() {
+            Ok(changes) => self.guard = Some(Guard::new(site.id(), changes)),
+            Err(error) => {
+                metrics::failure("watch");
+                tracing::warn!(pod = self.uid, %error, "changes of rules are found by audits only");
+            }
+        }
     }
 
     /// The pod's namespace, checked; without one there is nothing to hold.
@@ -160,8 +190,12 @@ impl Worker {
             }
         };
         let id = site.id();
+        let mut pod = pod.clone();
+        // What was said before an agent's restart holds until something else is.
+        let known = self.record.as_ref().and_then(|r| r.pod.strict.clone());
+        pod.strict = pod.strict.or(known);
         self.remember(Record {
-            pod: pod.clone(),
+            pod,
             netns: (id.dev, id.inode),
             spec: spec.clone(),
             before,
@@ -206,6 +240,9 @@ impl Worker {
         let ensured = self.blocking(move |cx| site.ensure(&cx.tools, &spec, verified));
         let Ensured { drift, ruleset } = ensured.await.inspect_err(|_| self.verified = None)?;
         self.verified = ruleset;
+        if !drift.is_empty() {
+            self.ended.again();
+        }
         if !new && !drift.is_empty() {
             self.repairs += 1;
             metrics::repair();

@@ -44,6 +44,7 @@ impl Worker {
     /// Let go of a deleted pod. Its namespace is being taken away, and the rules in it go with it: as long as a process
     /// lingers there, what it sends is refused.
     pub(super) async fn abandon(&mut self) -> Next {
+        self.guard = None;
         self.cx.ztunnels.withdraw(&self.uid);
         if !self.cx.ztunnels.is_withdrawn(&self.uid) {
             return Next::Ztunnels;
@@ -65,6 +66,7 @@ impl Worker {
         };
         self.in_force = false;
         self.verified = None;
+        self.guard = None;
         self.remove(site.as_ref(), Step::Redirection).await?;
         self.cx.ztunnels.withdraw(&self.uid);
         if !self.cx.ztunnels.is_withdrawn(&self.uid) {

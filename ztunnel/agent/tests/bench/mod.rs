@@ -50,6 +50,7 @@ pub(crate) fn told(pod: &culvert_lab::Pod) -> Pod {
             dns_capture: true,
             ..Default::default()
         },
+        strict: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A pod, an agent and, where wanted, a ztunnel in a private world: what the tests of a pod's life begin with.
 
+#![allow(dead_code, reason = "each suite uses its part of it")]
+
 use std::future::Future;
 use std::path::PathBuf;
 
@@ -58,7 +60,11 @@ impl Setup {
 
     /// A captured pod, its agent and its ztunnel.
     pub(crate) async fn captured(&self) -> Result<(Agent, Ztunnel)> {
-        let agent = self.agent()?;
+        self.captured_by(self.agent()?).await
+    }
+
+    /// A pod captured by this agent, and its ztunnel.
+    pub(crate) async fn captured_by(&self, agent: Agent) -> Result<(Agent, Ztunnel)> {
         let ztunnel = Ztunnel::connect(&agent.socket).await?;
         assert_eq!(ztunnel.grant().await?, Asked::Snapshot);
         agent.tell(&self.bench.told)?;

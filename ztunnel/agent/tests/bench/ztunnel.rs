@@ -40,10 +40,15 @@ pub(crate) struct Agent {
 impl Agent {
     /// Start on what an earlier agent left in `run_dir`.
     pub(crate) fn start(run_dir: &Path, tools: &Tools) -> Result<Self> {
+        Self::auditing(run_dir, tools, AUDIT)
+    }
+
+    /// [`Self::start`] with so much time between two audits.
+    pub(crate) fn auditing(run_dir: &Path, tools: &Tools, audit: Duration) -> Result<Self> {
         let lock = Lock::take(run_dir)?.context("another agent")?;
         let store = Store::load(run_dir, lock)?;
         let statuses = Statuses::default();
-        let cx = Arc::new(Context::new(tools.clone(), store, statuses, AUDIT));
+        let cx = Arc::new(Context::new(tools.clone(), store, statuses, audit));
         let (trigger, drain) = drain::channel();
         let manager = Manager::resume(Arc::clone(&cx), drain.clone());
         let socket = run_dir.join("ztunnel.sock");

@@ -96,6 +96,7 @@ impl Bench {
             message: message.into(),
             generation: 1,
             connections_before: 0,
+            connections_closed: 0,
             repairs: 0,
         };
         self.statuses.set(name, &status);
