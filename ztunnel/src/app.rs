@@ -35,6 +35,8 @@ use crate::proxy::revoke;
 const CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// What connections have to end in order, after they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often it is looked whether something is left.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Run until the operator ends it.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
@@ -151,18 +153,34 @@ fn xds(config: &Config, controller: Controller, store: Store) -> culvert_xds::Cl
 async fn end(pods: &Pods, node: &Node, patience: Duration) {
     pods.drain();
     tracing::info!(connections = node.quota.used(), ?patience, "draining");
-    if tokio::time::timeout(patience, idle(node)).await.is_ok() {
+    if tokio::time::timeout(patience, quiet(pods, node))
+        .await
+        .is_ok()
+    {
         return;
     }
     tracing::warn!(connections = node.quota.used(), "ending what is left");
     for pod in pods.with_connections() {
         pod.connections.end_all(DenyReason::Draining);
     }
-    drop(tokio::time::timeout(LAST_WORDS, idle(node)).await);
+    drop(tokio::time::timeout(LAST_WORDS, quiet(pods, node)).await);
 }
 
-async fn idle(node: &Node) {
+/// Until nothing is served and nothing waits to be written. A connection that has ended may have left its last bytes to a
+/// tunnel; whoever exits before the tunnel has written them makes a reset of an orderly end.
+async fn quiet(pods: &Pods, node: &Node) {
+    pods.drained().await;
+    let own_tunnels = || {
+        task::live()
+            .iter()
+            .any(|(name, n)| name == "hbone_client" && *n > 0)
+    };
     while node.quota.used() > 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(POLL).await;
+    }
+    while own_tunnels() {
+        // Only now: a connection that is served to its end may have dialled one in the meantime.
+        pods.release_tunnels();
+        tokio::time::sleep(POLL).await;
     }
 }

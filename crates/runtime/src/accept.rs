@@ -13,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::drain::Drain;
 
+mod successor;
+
 static ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     crate::metrics::int_counter_vec(
         "culvert_accept_errors_total",
@@ -72,15 +74,34 @@ impl ErrorClass {
     }
 }
 
-/// Accept until the drain starts, then take what already waits in the queue, and close the listener.
+/// Accept until the drain starts, and then, for a moment, whose handshake had begun and what already waits in the queue.
+/// A successor that listens at the same address is left everybody else; then the listener is closed.
 pub async fn run(listener: TcpListener, drain: Drain, mut on: impl FnMut(TcpStream, SocketAddr)) {
+    until(drain.signaled(), &listener, &mut on).await;
+    if let Err(error) = successor::prefer(&listener) {
+        tracing::debug!(%error, "a successor is not preferred");
+    }
+    until(
+        tokio::time::sleep(successor::HANDSHAKES),
+        &listener,
+        &mut on,
+    )
+    .await;
+    take_waiting(listener, on);
+}
+
+/// Accept until `end`.
+async fn until(
+    end: impl Future<Output = ()>,
+    listener: &TcpListener,
+    on: &mut impl FnMut(TcpStream, SocketAddr),
+) {
     let mut backoff = Backoff::default();
-    let draining = drain.signaled();
-    tokio::pin!(draining);
+    tokio::pin!(end);
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut draining => break,
+            () = &mut end => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -92,14 +113,13 @@ pub async fn run(listener: TcpListener, drain: Drain, mut on: impl FnMut(TcpStre
                 if let Some(pause) = backoff.after(&error) {
                     tokio::select! {
                         biased;
-                        () = &mut draining => break,
+                        () = &mut end => return,
                         () = tokio::time::sleep(pause) => {}
                     }
                 }
             }
         }
     }
-    take_waiting(listener, on);
 }
 
 /// A connection in the queue has been promised to its client: it is served, not reset.

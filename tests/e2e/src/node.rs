@@ -6,10 +6,11 @@ use anyhow::{Result, ensure};
 /// The nodes of the suite.
 pub const NODES: [&str; 2] = ["node1", "node2"];
 
-/// Everything that an installation may change on a node. Counters, what Kubernetes itself changes, and the empty directories
-/// that the kubelet makes for mounts are left out.
+/// Everything that an installation may change on a node. Counters, what Kubernetes itself changes, how a
+/// JSON file is set out (a case has another program write it anew), and the empty directories that the kubelet makes for
+/// mounts are left out.
 const SCRIPT: &str = r#"
-echo "== cni"; for f in /etc/cni/net.d/*; do echo "$f"; cat "$f"; done 2>/dev/null
+echo "== cni"; for f in /etc/cni/net.d/*; do echo "$f"; jq -S . "$f" 2>/dev/null || cat "$f"; done 2>/dev/null
 echo "== plugins"; ls /opt/cni/bin /usr/lib/cni 2>/dev/null
 echo "== run"; find /run/culvert /run/culvert-cni /var/lib/culvert -mindepth 1 2>/dev/null
 echo "== rules of ours"; { iptables-save; ip6tables-save; nft list ruleset; } 2>/dev/null | grep -cE 'CULVERT_|table .*culvert'

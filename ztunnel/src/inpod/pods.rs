@@ -31,7 +31,7 @@ struct Served {
     workload: culvert_zds::Workload,
     pod: Arc<Pod>,
     /// Starts the drain of the pod's listeners and tunnels, at the latest when dropped.
-    trigger: Trigger,
+    trigger: Arc<Trigger>,
 }
 
 impl Pods {
@@ -90,7 +90,7 @@ impl Pods {
             Served {
                 workload,
                 pod: pod.clone(),
-                trigger,
+                trigger: Arc::new(trigger),
             },
         ) {
             self.retire(&old.pod);
@@ -155,6 +155,26 @@ impl Pods {
     pub(crate) fn drain(&self) {
         for served in self.lock().values() {
             served.trigger.start();
+        }
+    }
+
+    /// Wait until nothing of the pods is served any more: what waited to be accepted, peers' tunnels to their last byte,
+    /// connections, questions. After [`Self::drain`].
+    pub(crate) async fn drained(&self) {
+        let triggers: Vec<_> = self
+            .lock()
+            .values()
+            .map(|served| served.trigger.clone())
+            .collect();
+        for trigger in triggers {
+            trigger.finished().await;
+        }
+    }
+
+    /// Let go of all pods' own tunnels: they close when what is in them has been written.
+    pub(crate) fn release_tunnels(&self) {
+        for pod in self.with_connections() {
+            self.node.cores.retire(pod.tunnels());
         }
     }
 

@@ -74,3 +74,37 @@ async fn accepts_until_drained() {
     accepting.await.unwrap();
     assert!(rx.recv().await.is_none());
 }
+
+/// The kernel would reset whose handshake is in progress, and share newcomers out, if the listener closed at once.
+#[tokio::test]
+async fn a_successor_is_left_everybody_and_nobody_is_reset() {
+    let options = ListenOptions {
+        reuse_port: true,
+        ..ListenOptions::default()
+    };
+    let old = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let addr = old.local_addr().unwrap();
+    let (_going, going) = drain::channel();
+    let (trigger, drained) = drain::channel();
+    let (served, mut by) = tokio::sync::mpsc::unbounded_channel();
+    let accept = |listener, drain, name: &'static str| {
+        let served = served.clone();
+        let on = move |stream: TcpStream, _| drop((served.send(name), stream));
+        tokio::spawn(run(TcpListener::from_std(listener).unwrap(), drain, on))
+    };
+    let old = accept(old, drained, "old");
+    let new = accept(listen(addr, &options).unwrap(), going, "new");
+    trigger.start();
+    // Between the start and the end of the lingering: whoever comes is the successor's.
+    tokio::time::sleep(successor::HANDSHAKES / 5).await;
+    for _ in 0..40 {
+        TcpStream::connect(addr).await.unwrap();
+        assert_eq!(by.recv().await, Some("new"));
+    }
+    old.await.unwrap();
+    for _ in 0..40 {
+        TcpStream::connect(addr).await.unwrap();
+        assert_eq!(by.recv().await, Some("new"));
+    }
+    new.abort();
+}

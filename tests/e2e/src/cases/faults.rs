@@ -255,8 +255,9 @@ pub(super) fn cni_config_rewritten(suite: &mut Suite) -> Result<Vec<String>> {
         with.contains("culvert-cni"),
         "the plugin is not in the configuration: {with}"
     );
+    // What is moved in is looked at before: the repair may come before anything can be read afterwards.
     let strip = format!(
-        "jq '.plugins |= map(select(.type != \"culvert-cni\"))' {configuration} >/etc/cni/net.d/.new && mv /etc/cni/net.d/.new {configuration} && cat {configuration}"
+        "jq '.plugins |= map(select(.type != \"culvert-cni\"))' {configuration} >/etc/cni/net.d/.new && cat /etc/cni/net.d/.new && mv /etc/cni/net.d/.new {configuration}"
     );
     let begin = Instant::now();
     let without = suite.cluster.on_node("node1", &strip)?.success()?;
