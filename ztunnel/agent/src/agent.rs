@@ -167,7 +167,7 @@ fn subscribe(
     name: &str,
     address: SocketAddr,
     controller: &Controller,
-    pods: impl Handler + Send + 'static,
+    pods: impl Handler + 'static,
     drain: &Drain,
 ) {
     let metadata = [("NODE_NAME", name)];
