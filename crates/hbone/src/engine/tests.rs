@@ -3,6 +3,7 @@
 mod floods;
 mod pairs;
 mod rules;
+mod streams;
 
 use super::frame::{self, HEADER, Head as FrameHead, PREFACE, flag, kind};
 use super::hpack::Encoder;

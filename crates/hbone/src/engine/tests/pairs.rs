@@ -268,7 +268,6 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
     fn any_order_of_events(steps in proptest::collection::vec(step(), 1..300)) {
         let mut pair = Pair::new();
