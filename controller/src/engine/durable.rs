@@ -47,7 +47,7 @@ fn ambient() -> Value {
     namespace("demo", json!({"culvert.dev/dataplane-mode": "ambient"}))
 }
 
-fn written(condition: Value) -> Value {
+fn written(condition: &Value) -> Value {
     let mut pod = pod_value("demo", "a", "10.0.0.1");
     pod["status"]["conditions"] = json!([condition]);
     pod
@@ -63,7 +63,7 @@ fn a_report_that_is_not_written_down_changes_nothing_for_peers() {
     // It dies here: the next start says the same as the replicas that live.
     assert_eq!(addresses(&start(&objects, [].into())), before);
     // Its write was done: all see it, the next start too.
-    let pod = written(json!({"type": CAPTURED, "status": "True", "reason": "Captured"}));
+    let pod = written(&json!({"type": CAPTURED, "status": "True", "reason": "Captured"}));
     for replica in [&mut heard, &mut other] {
         replica.step(put(&pod));
     }
@@ -72,7 +72,7 @@ fn a_report_that_is_not_written_down_changes_nothing_for_peers() {
     assert_eq!(addresses(&other), after);
     assert_eq!(addresses(&start(&[ambient(), pod], [].into())), after);
     // An agent's trouble is no way back to plaintext, neither for those who were there nor for the next start.
-    let lost = written(json!({"type": CAPTURED, "status": "False", "reason": "Lost"}));
+    let lost = written(&json!({"type": CAPTURED, "status": "False", "reason": "Lost"}));
     heard.step(put(&lost));
     assert_eq!(addresses(&heard), after);
     assert_eq!(
@@ -92,7 +92,7 @@ fn a_report_that_is_not_written_down_changes_nothing_for_peers() {
 #[test]
 fn a_condition_that_says_less_than_captured_proves_nothing() {
     for (status, reason) in [("False", "Pending"), ("False", "Failed"), ("Unknown", "x")] {
-        let pod = written(json!({"type": CAPTURED, "status": status, "reason": reason}));
+        let pod = written(&json!({"type": CAPTURED, "status": status, "reason": reason}));
         let engine = start(&[ambient(), pod], [].into());
         assert!(
             !engine.world.capture.is_hbone(&NsName::new("demo", "a")),

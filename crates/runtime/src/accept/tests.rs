@@ -98,12 +98,12 @@ async fn a_successor_is_left_everybody_and_nobody_is_reset() {
     // Between the start and the end of the lingering: whoever comes is the successor's.
     tokio::time::sleep(successor::HANDSHAKES / 5).await;
     for _ in 0..40 {
-        TcpStream::connect(addr).await.unwrap();
+        std::net::TcpStream::connect(addr).unwrap();
         assert_eq!(by.recv().await, Some("new"));
     }
     old.await.unwrap();
     for _ in 0..40 {
-        TcpStream::connect(addr).await.unwrap();
+        std::net::TcpStream::connect(addr).unwrap();
         assert_eq!(by.recv().await, Some("new"));
     }
     new.abort();

@@ -1,5 +1,6 @@
 //! Installing again, checking, and the command line's own way of installing and removing.
 
+use super::NodeState;
 use super::app::APP;
 use crate::suite::Suite;
 use anyhow::{Context, Result, bail, ensure};
@@ -98,7 +99,7 @@ pub(super) fn check(suite: &mut Suite) -> Result<Vec<String>> {
 }
 
 /// The command line installs what the chart does, twice without a change, and removes all of it.
-pub(crate) fn by_command(suite: &mut Suite, before: &[(&str, String)]) -> Result<Vec<String>> {
+pub(crate) fn by_command(suite: &mut Suite, before: &[NodeState]) -> Result<Vec<String>> {
     suite
         .culvert(&INSTALL)?
         .success()
@@ -122,7 +123,7 @@ pub(crate) fn by_command(suite: &mut Suite, before: &[(&str, String)]) -> Result
 }
 
 /// The plain manifest: applied, a namespace enrolled, nodes released, deleted.
-pub(crate) fn by_kubectl(suite: &mut Suite, before: &[(&str, String)]) -> Result<Vec<String>> {
+pub(crate) fn by_kubectl(suite: &mut Suite, before: &[NodeState]) -> Result<Vec<String>> {
     let k = suite.cluster.kubectl.clone();
     let manifest = root().join("manifests/culvert.yaml").display().to_string();
     k.run(&["apply", "--server-side", "-f", &manifest])?;
@@ -144,7 +145,7 @@ pub(crate) fn by_kubectl(suite: &mut Suite, before: &[(&str, String)]) -> Result
 }
 
 /// The README's quick start, word for word: what follows "Then, on any cluster".
-pub(crate) fn by_readme(suite: &mut Suite, before: &[(&str, String)]) -> Result<Vec<String>> {
+pub(crate) fn by_readme(suite: &mut Suite, before: &[NodeState]) -> Result<Vec<String>> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
     let after = readme.split_once("Then, on any cluster").map(|it| it.1);
     let block = after.and_then(|it| it.split("```").nth(1));
@@ -182,7 +183,7 @@ fn judge(output: &Output) -> Result<()> {
 }
 
 /// Nothing of the mesh is left: not in the cluster, not on the nodes.
-pub(crate) fn left(suite: &Suite, before: &[(&str, String)]) -> Result<()> {
+pub(crate) fn left(suite: &Suite, before: &[NodeState]) -> Result<()> {
     let k = &suite.cluster.kubectl;
     wait::until(
         "nothing of Culvert in the cluster",

@@ -130,8 +130,11 @@ pub(crate) const ALL: &[Case] = &[
 /// A case that begins and ends without the mesh. It is given the nodes' states from before the first installation.
 pub(crate) struct Removed {
     pub(crate) name: &'static str,
-    pub(crate) run: fn(&mut Suite, &[(&str, String)]) -> Result<Vec<String>>,
+    pub(crate) run: fn(&mut Suite, &[NodeState]) -> Result<Vec<String>>,
 }
+
+/// A node and what it was like.
+pub(crate) type NodeState = (&'static str, String);
 
 /// The other ways to install and remove it.
 pub(crate) const REMOVED: &[Removed] = &[
@@ -175,7 +178,7 @@ pub(crate) fn clean(suite: &mut Suite) -> Result<()> {
 }
 
 /// Uninstalls the mesh; the cluster and the nodes are as they were before it.
-pub(crate) fn uninstall(suite: &mut Suite, before: &[(&str, String)]) -> Result<Vec<String>> {
+pub(crate) fn uninstall(suite: &mut Suite, before: &[NodeState]) -> Result<Vec<String>> {
     mesh::uninstall(&suite.cluster)?;
     install::left(suite, before)?;
     Ok(Vec::new())
