@@ -100,6 +100,7 @@ struct Served {
     authenticator: Authenticator,
     root: watch::Receiver<Arc<Root>>,
     captures: Option<crate::status::kube::Captures>,
+    catch_up: Option<crate::source::kube::CatchUp>,
     /// Addresses of our own that are not those that we listen on.
     ips: Vec<IpAddr>,
 }
@@ -128,6 +129,8 @@ impl App {
             authenticator: Authenticator::JoinTokens(TokenKey::load_or_create(state)?),
             root: watch::channel(Arc::new(root)).1,
             captures: None,
+            // It reads its one source whole before it serves.
+            catch_up: None,
             ips: Vec::new(),
         };
         let writer = Writer::new(status).run(events.clone(), engine.events(), drain.clone());
@@ -160,6 +163,7 @@ impl App {
             snapshots: engine.snapshots(),
             events: events.clone(),
             captures: served.captures,
+            catch_up: served.catch_up,
             root: served.root,
             drain: drain.clone(),
         };
@@ -215,7 +219,7 @@ impl App {
     }
 }
 
-fn follow(source: impl Source, events: &mpsc::Sender<Event>, drain: &Drain) {
+pub(crate) fn follow(source: impl Source, events: &mpsc::Sender<Event>, drain: &Drain) {
     let (batches, mut inbox) = mpsc::channel(1);
     task::spawn("source", source.run(batches, drain.clone()));
     let events = events.clone();

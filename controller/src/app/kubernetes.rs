@@ -74,6 +74,7 @@ impl App {
             authenticator: Authenticator::Reviews(Box::new(reviewer)),
             root,
             captures: Some(writers.captures.clone()),
+            catch_up: Some(source.catch_up(client.clone(), engine.seen(), drain.clone())),
             ips: kubernetes.pod_ips.clone(),
         };
         let queue = (events.clone(), inbox);

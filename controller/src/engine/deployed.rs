@@ -51,7 +51,7 @@ fn programmed() -> Event {
     gateway["metadata"]["annotations"] = json!({ keys::PROGRAMMED: "true" });
     Event::Batch(Batch {
         changes: vec![Change::Put(object(&gateway), Origin::default())],
-        rejections: Vec::new(),
+        ..Batch::default()
     })
 }
 
@@ -110,7 +110,7 @@ fn the_order_in_which_its_objects_come_does_not_count() {
         let mut engine = engine(&others);
         engine.step(Event::Batch(Batch {
             changes: vec![Change::Put(object, Origin::default())],
-            rejections: Vec::new(),
+            ..Batch::default()
         }));
         let names = |engine: &Engine| {
             let all = engine.current().all(crate::translate::Type::Address);
@@ -174,7 +174,7 @@ fn a_replica_that_no_instance_is_connected_to_believes_the_status() {
     };
     other.step(Event::Batch(Batch {
         changes: vec![Change::Remove(gate)],
-        rejections: Vec::new(),
+        ..Batch::default()
     }));
     let consumer = Consumer::Service(NsName::new("demo", "web"));
     let (outcome, _) = waypoint::of(&other.world, &consumer);

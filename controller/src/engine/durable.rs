@@ -23,7 +23,7 @@ fn start(objects: &[Value], stored: BTreeMap<NsName, Purpose>) -> Engine {
 fn put(value: &Value) -> Event {
     Event::Batch(Batch {
         changes: vec![Change::Put(object(value), Origin::default())],
-        rejections: Vec::new(),
+        ..Batch::default()
     })
 }
 
@@ -31,7 +31,7 @@ fn remove(kind: Kind, name: &str) -> Event {
     let name = NsName::new("demo", name);
     Event::Batch(Batch {
         changes: vec![Change::Remove(Key { kind, name })],
-        rejections: Vec::new(),
+        ..Batch::default()
     })
 }
 

@@ -30,7 +30,7 @@ pub use snapshot::{Resources, Served, Snapshot};
 
 use crate::metrics;
 use crate::model::{Key, Kind, NsName, Object};
-use crate::source::{Batch, Change, Origin};
+use crate::source::{Batch, Change, Origin, Seen};
 use crate::status::{Components, Document, Journal, Memory};
 use crate::translate::{Finding, authorization, enrolment, fault, gateway, names};
 use crate::translate::{Resource, guard::Guard, waypoint, workload};
@@ -60,6 +60,8 @@ pub struct Engine {
     journal: Option<Journal>,
     wishes: watch::Sender<Wishes>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    /// How far the source was read, and how far of that is published.
+    seen: (Seen, watch::Sender<Seen>),
     /// Grows with each event, for whoever shows the status.
     events: watch::Sender<u64>,
 }
@@ -89,6 +91,7 @@ impl Engine {
             journal: None,
             wishes: watch::Sender::new(Wishes::default()),
             snapshots: watch::Sender::new(Arc::default()),
+            seen: (batch.seen, watch::Sender::default()),
             events: watch::Sender::new(0),
         };
         engine.forget_the_gone();
@@ -126,6 +129,12 @@ impl Engine {
         self.snapshots.subscribe()
     }
 
+    /// How far the source was read for what is served: never farther than what is published.
+    #[must_use]
+    pub fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.1.subscribe()
+    }
+
     /// Tells of every event but questions.
     #[must_use]
     pub fn events(&self) -> watch::Receiver<u64> {
@@ -149,6 +158,9 @@ impl Engine {
             };
             let Some(event) = event else { return };
             dirty.extend(self.take(event));
+            if dirty.is_empty() {
+                self.publish_seen();
+            }
             // A flood of events does not keep what changed from being published.
             if !dirty.is_empty()
                 && (events.is_empty() || dirty.len() > MOST)
@@ -249,11 +261,24 @@ impl Engine {
         self.wish();
         let snapshot = self.store.snapshot(&self.world.settings);
         self.snapshots.send_replace(Arc::new(snapshot));
+        self.publish_seen();
         if self.problems.take_stale() {
             self.problems.found(&self.findings, &self.origins);
             self.problems.log_news();
         }
         metrics::observe(&self.world.cache, self.problems.len());
+    }
+
+    /// Say how far the source was read, when all that it told is published.
+    fn publish_seen(&self) {
+        let (seen, published) = &self.seen;
+        published.send_if_modified(|published| {
+            let differs = published != seen;
+            if differs {
+                published.clone_from(seen);
+            }
+            differs
+        });
     }
 
     /// Say what the cluster's ledger is to have.

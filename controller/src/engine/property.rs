@@ -265,7 +265,7 @@ proptest! {
                     let i = i.index(candidates.len());
                     if let Some(value) = present.remove(&i) {
                         let changes = vec![Change::Remove(object(&value).key())];
-                        engine.step(Event::Batch(Batch { changes, rejections: Vec::new() }));
+                        engine.step(Event::Batch(Batch { changes, ..Batch::default() }));
                     }
                 }
                 Op::Captured(first) => engine.step(captured(if first { "a" } else { "b" })),

@@ -88,6 +88,19 @@ impl Served {
             field: field.freeze(),
         }
     }
+
+    /// What a client has in a version that is not known here. It stands for that, and never goes out.
+    #[must_use]
+    pub fn elsewhere(name: &str, version: &str) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+            aliases: Box::default(),
+            services: Box::default(),
+            waypoint: None,
+            field: Bytes::new(),
+        }
+    }
 }
 
 fn waypoint_name(waypoint: Option<&GatewayAddress>) -> Option<Arc<str>> {

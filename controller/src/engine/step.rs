@@ -9,6 +9,7 @@ use super::*;
 impl Engine {
     pub(super) fn take_batch(&mut self, batch: Batch) -> Affected {
         let mut affected = Affected::new();
+        self.seen.0 = batch.seen;
         for change in batch.changes {
             match change {
                 Change::Put(object, origin) => {

@@ -12,7 +12,7 @@ pub(crate) fn batch(objects: &[Value]) -> Batch {
     let put = |value: &Value| Change::Put(object(value), Origin::default());
     Batch {
         changes: objects.iter().map(put).collect(),
-        rejections: Vec::new(),
+        ..Batch::default()
     }
 }
 
@@ -229,7 +229,7 @@ fn programmed_once_acknowledged_and_remembered() {
             kind: Kind::Gateway,
             name: gate,
         })],
-        rejections: Vec::new(),
+        ..Batch::default()
     }));
     assert!(![&direct, &through].contains(&&address(&engine)));
     assert!(

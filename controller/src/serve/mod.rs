@@ -39,6 +39,8 @@ pub struct Context {
     pub events: mpsc::Sender<Event>,
     /// Who writes down what agents say of their pods, where there is a Kubernetes.
     pub captures: Option<crate::status::kube::Captures>,
+    /// Who makes sure that what is served is not older than what a client has from elsewhere, if it may be.
+    pub catch_up: Option<crate::source::kube::CatchUp>,
     /// Who signs.
     pub root: watch::Receiver<Arc<Root>>,
     /// When to end.

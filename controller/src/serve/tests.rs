@@ -524,3 +524,5 @@ async fn the_drain_ends_streams_and_the_program() {
         .await
         .unwrap();
 }
+
+mod lag;

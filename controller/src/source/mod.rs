@@ -5,6 +5,7 @@
 
 pub mod dir;
 pub mod kube;
+mod seen;
 
 use std::future::Future;
 use std::path::Path;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::model::{Key, Object};
 
 pub use dir::positions::Positions;
+pub use seen::Seen;
 
 /// A source of objects.
 pub trait Source: Send + 'static {
@@ -30,6 +32,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// All that is wrong now, not only what is new.
     pub rejections: Vec<Rejection>,
+    /// How far the source was read, where it can say.
+    pub seen: Seen,
 }
 
 /// One change.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_proto::ads::DeltaDiscoveryRequest;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
@@ -14,6 +14,7 @@ use super::wire::Response;
 use crate::engine::{Client, Component, Event, Scope, Snapshot};
 use crate::metrics;
 use crate::serve::Context;
+use crate::source::kube::CatchUp;
 use crate::translate::Type;
 
 /// A client that does not answer a response within this is cut off, and comes back with what it has.
@@ -32,6 +33,8 @@ pub(super) struct Driver {
     requests: Streaming<DeltaDiscoveryRequest>,
     responses: mpsc::Sender<Result<Response, Status>>,
     answer_by: Option<Instant>,
+    /// Told when what is served is no older than what the client had when it came.
+    caught_up: Option<oneshot::Receiver<()>>,
     /// What the waypoint was last said to be programmed for.
     programmed: Option<Arc<Scope>>,
     /// What the client refuses, as the engine was told.
@@ -57,12 +60,13 @@ impl Driver {
         responses: mpsc::Sender<Result<Response, Status>>,
     ) -> Self {
         Self {
-            session: Session::new(client.clone()),
+            session: Session::new(client.clone(), context.catch_up.is_some()),
             context,
             client,
             requests,
             responses,
             answer_by: None,
+            caught_up: None,
             programmed: None,
             refused: BTreeSet::new(),
             told: None,
@@ -122,6 +126,12 @@ impl Driver {
                     let message = "a response was not answered in time";
                     return Err(End::Told(Status::deadline_exceeded(message)));
                 }
+                told = caught_up(&mut self.caught_up), if self.caught_up.is_some() => {
+                    self.caught_up = None;
+                    if told {
+                        self.session.caught_up();
+                    }
+                }
                 () = drain.signaled() => {
                     return Err(End::Told(Status::unavailable("the controller is ending")));
                 }
@@ -152,6 +162,10 @@ impl Driver {
         }
         if self.session.is_settled() {
             self.answer_by = None;
+        }
+        if self.caught_up.is_none() && self.session.holds() {
+            tracing::debug!(client = %self.client, "keeps what it has until this replica has caught up");
+            self.caught_up = self.context.catch_up.as_ref().map(CatchUp::ask);
         }
         Ok(())
     }
@@ -214,5 +228,13 @@ impl Driver {
     async fn tell(&self, event: Event) {
         // Without an engine the controller is ending.
         let _ = self.context.events.send(event).await;
+    }
+}
+
+/// Whether it was said; if not, the controller is ending.
+async fn caught_up(told: &mut Option<oneshot::Receiver<()>>) -> bool {
+    match told {
+        Some(told) => told.await.is_ok(),
+        None => false,
     }
 }

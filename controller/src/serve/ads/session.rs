@@ -21,6 +21,8 @@ pub(super) struct Session {
     subscriptions: BTreeMap<Type, Subscription>,
     unanswered: BTreeMap<String, Type>,
     refused: BTreeSet<Type>,
+    /// Whether what is served may be older than what the client has from an earlier stream.
+    lags: bool,
     nonce: u64,
 }
 
@@ -37,12 +39,14 @@ pub(super) struct Answer {
 pub(super) struct UnknownType(pub(super) String);
 
 impl Session {
-    pub(super) fn new(client: Client) -> Self {
+    /// Of a client that may have got newer things elsewhere, if what is served here may lag.
+    pub(super) fn new(client: Client, lags: bool) -> Self {
         Self {
             client,
             subscriptions: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             refused: BTreeSet::new(),
+            lags,
             nonce: 0,
         }
     }
@@ -52,10 +56,23 @@ impl Session {
         self.unanswered.is_empty()
     }
 
+    /// Whether the client keeps what would be taken away if this were the newer state.
+    pub(super) fn holds(&self) -> bool {
+        self.subscriptions.values().any(Subscription::holds)
+    }
+
+    /// What is served is no older than what the client has: from the next round on it gets what is held.
+    pub(super) fn caught_up(&mut self) {
+        self.lags = false;
+        self.subscriptions
+            .values_mut()
+            .for_each(Subscription::release);
+    }
+
     /// Whether the client took everything, and asked for all of these.
     pub(super) fn has_taken(&self, kinds: &[Type]) -> bool {
         let asked = |kind| self.subscriptions.contains_key(kind);
-        self.is_settled() && self.refused.is_empty() && kinds.iter().all(asked)
+        self.is_settled() && !self.holds() && self.refused.is_empty() && kinds.iter().all(asked)
     }
 
     /// Take a request: an answer, a subscription, or both.
@@ -71,7 +88,7 @@ impl Session {
         let response = match self.subscriptions.get_mut(&kind) {
             None => {
                 let (subscription, delta) =
-                    Subscription::open(snapshot, &self.client, kind, request);
+                    Subscription::open(snapshot, self.lags, &self.client, kind, request);
                 self.subscriptions.insert(kind, subscription);
                 // The first is sent even if it is empty: it says that there is nothing more.
                 Some(self.response(kind, delta))

@@ -1,7 +1,7 @@
 //! What one stream is subscribed to of one type, and what its client has of that.
 //!
 //! Invariants: `sent` is what the client has when it has taken all responses; whoever is shown all of a type shares what
-//! differs between two moments with all others.
+//! differs between two moments with all others; what is held is neither removed nor replaced.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use culvert_proto::ads::DeltaDiscoveryRequest;
 
 use super::demand::{Demand, find};
 use super::view::{self, Basis};
-use crate::engine::{Client, Delta, Resources, Snapshot};
+use crate::engine::{Client, Delta, Resources, Served, Snapshot};
 use crate::translate::Type;
 
 const WILDCARD: &str = "*";
@@ -26,6 +26,9 @@ pub(super) struct Subscription {
     names: BTreeSet<String>,
     /// What the client has.
     sent: Resources,
+    /// What it has from an earlier stream in another version than there is here, or that there is not here, while this
+    /// may be the older state of the two.
+    held: Resources,
     /// What `sent` was made from.
     basis: Basis,
     /// All of the type at that moment, if that is what the client's view is a part of.
@@ -35,9 +38,11 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// The first request of a type. It may say what the client has from an earlier stream.
+    /// The first request of a type. It may say what the client has from an earlier stream, of which nothing is taken away
+    /// while the snapshot may lag behind that.
     pub(super) fn open(
         snapshot: &Snapshot,
+        lags: bool,
         client: &Client,
         kind: Type,
         request: DeltaDiscoveryRequest,
@@ -48,6 +53,7 @@ impl Subscription {
             wildcard: request.resource_names_subscribe.is_empty(),
             names: BTreeSet::new(),
             sent: Resources::new(),
+            held: Resources::new(),
             basis: Basis::default(),
             seen: Resources::new(),
             demand: None,
@@ -62,14 +68,21 @@ impl Subscription {
         let mut gone = new.unknown(snapshot, &asked);
         for (name, version) in request.initial_resource_versions {
             match wanted.get(name.as_str()) {
-                None if gone.contains(&name) => {}
-                None => gone.push(name),
                 Some(served) if *served.version == *version => {
                     new.sent.insert(served.name.clone(), served.clone());
                 }
+                _ if lags => {
+                    let held = Arc::new(Served::elsewhere(&name, &version));
+                    new.held.insert(held.name.clone(), held);
+                }
+                None if gone.contains(&name) => {}
+                None => gone.push(name),
                 Some(_) => {}
             }
         }
+        gone.retain(|name| !new.held.contains_key(name.as_str()));
+        new.sent = new.sent.union(new.held.clone());
+        let wanted = new.but_held(wanted);
         let delta = if gone.is_empty() {
             new.advance(snapshot, wanted)
         } else {
@@ -90,10 +103,17 @@ impl Subscription {
             return delta;
         }
         delta.removed = self.unknown(snapshot, &asked);
+        delta
+            .removed
+            .retain(|name| !self.held.contains_key(name.as_str()));
         for name in &delta.removed {
             self.sent.remove(name.as_str());
         }
-        for served in self.asked(snapshot, &asked).values() {
+        let answers = self.asked(snapshot, &asked);
+        for served in answers.values() {
+            if self.held.contains_key(&served.name) {
+                continue;
+            }
             self.sent.insert(served.name.clone(), served.clone());
             delta.resources.push(served.clone());
         }
@@ -104,10 +124,27 @@ impl Subscription {
                 delta.removed.push(name);
             }
         }
-        // It is of no moment any more.
-        self.basis = Basis::default();
-        self.seen = Resources::new();
+        // What the client has is of no moment any more.
+        self.forget_moment();
         delta
+    }
+
+    /// Whether anything is held.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// What there is here is no older than what the client has.
+    pub(super) fn release(&mut self) {
+        if self.holds() {
+            self.held = Resources::new();
+            self.forget_moment();
+        }
+    }
+
+    fn forget_moment(&mut self) {
+        self.basis = Basis::none();
+        self.seen = Resources::new();
     }
 
     /// What differs between what the client has and what it ought to have by this snapshot.
@@ -159,6 +196,7 @@ impl Subscription {
                 self.wildcard = false;
             }
             self.names.remove(name);
+            self.held.remove(name.as_str());
             if let Some(demand) = &mut self.demand {
                 demand.give_back(name);
             }
@@ -192,6 +230,26 @@ impl Subscription {
 
     /// What the client ought to have.
     fn wanted(&mut self, snapshot: &Snapshot) -> Resources {
+        let there = self.there(snapshot);
+        self.but_held(there)
+    }
+
+    /// With what is held as the client has it. What was found to be the same is held no longer.
+    fn but_held(&mut self, mut wanted: Resources) -> Resources {
+        if !self.holds() {
+            return wanted;
+        }
+        let held = std::mem::take(&mut self.held).into_iter();
+        let differs = |(name, held): &(Arc<str>, Arc<Served>)| wanted.get(name) != Some(held);
+        self.held = held.filter(differs).collect();
+        for (name, held) in &self.held {
+            wanted.insert(name.clone(), held.clone());
+        }
+        wanted
+    }
+
+    /// What there is here for the client.
+    fn there(&mut self, snapshot: &Snapshot) -> Resources {
         let node = match &self.client {
             Client::Node(node) => snapshot.nodes.get(node).map(|node| &**node),
             Client::Waypoint(_) => None,

@@ -14,6 +14,16 @@ pub(super) struct Basis {
     scope: Option<Arc<Scope>>,
 }
 
+impl Basis {
+    /// Of no view.
+    pub(super) fn none() -> Self {
+        Self {
+            stamp: u64::MAX,
+            ..Self::default()
+        }
+    }
+}
+
 impl PartialEq for Basis {
     fn eq(&self, other: &Self) -> bool {
         self.stamp == other.stamp

@@ -56,6 +56,7 @@ impl Merged {
         Batch {
             changes,
             rejections,
+            ..Batch::default()
         }
     }
 

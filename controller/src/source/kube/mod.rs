@@ -4,6 +4,7 @@
 //! are read, so that memory holds one page of a list at most beside what is in force.
 
 mod book;
+mod catch_up;
 mod health;
 mod read;
 mod tables;
@@ -15,14 +16,15 @@ use std::time::Duration;
 use culvert_runtime::drain::Drain;
 use culvert_runtime::task;
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as channel};
 use tokio::time::{Instant, timeout_at};
 
 pub use book::{Book, Told};
+pub use catch_up::CatchUp;
 pub use health::Unreachable;
 pub(crate) use read::resource;
 
-use super::{Batch, Source};
+use super::{Batch, Seen, Source};
 use crate::model::Kind;
 use tables::{News, Tables};
 
@@ -40,6 +42,8 @@ const SAY: Duration = Duration::from_secs(10);
 pub struct Kube {
     news: mpsc::Receiver<News>,
     tables: Tables,
+    /// How far somebody wants the kinds to be read.
+    goal: channel::Sender<Seen>,
 }
 
 impl Kube {
@@ -48,16 +52,17 @@ impl Kube {
     pub fn begin(client: &Client) -> (Self, Book) {
         let (sender, news) = mpsc::channel(NEWS);
         let book = Book::default();
+        let goal = channel::Sender::new(Seen::default());
         macro_rules! follow {
             ($($kind:literal)*) => {
-                [$(task::spawn("kube_watch", watch::follow::<$kind>(client.clone(), sender.clone()))),*]
+                [$(task::spawn("kube_watch", watch::follow::<$kind>(client.clone(), sender.clone(), goal.subscribe()))),*]
             };
         }
         // One for each of `Kind::ALL`; each ends when the receiver is dropped.
         let tasks = follow!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
         debug_assert_eq!(tasks.len(), Kind::ALL.len());
         let tables = Tables::new(book.clone());
-        (Self { news, tables }, book)
+        (Self { news, tables, goal }, book)
     }
 
     /// The first batch: all that there is. None when the drain comes first.
@@ -77,6 +82,17 @@ impl Kube {
                 }
             }
         }
+    }
+
+    /// What makes sure that all was read and taken that there is. What the engine has taken is `taken`.
+    #[must_use]
+    pub fn catch_up(
+        &self,
+        client: Client,
+        taken: channel::Receiver<Seen>,
+        drain: Drain,
+    ) -> CatchUp {
+        CatchUp::begin(client, self.goal.clone(), taken, drain)
     }
 
     /// The next batch: what changed. None at the end.
@@ -119,8 +135,8 @@ impl Source for Kube {
 
 /// Tells since when the API server is out of reach.
 #[must_use]
-pub fn health(client: Client, drain: Drain) -> tokio::sync::watch::Receiver<Unreachable> {
-    let (tell, state) = tokio::sync::watch::channel(None);
+pub fn health(client: Client, drain: Drain) -> channel::Receiver<Unreachable> {
+    let (tell, state) = channel::channel(None);
     task::spawn("kube_health", health::watch(client, tell, drain));
     state
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::book::Book;
 use super::read::{Looked, Outcome};
 use crate::model::{Key, Kind, NsName};
-use crate::source::{Batch, Change, Effect, Origin, Rejection};
+use crate::source::{Batch, Change, Effect, Origin, Rejection, Seen};
 
 /// What a list or watch tells.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(super) enum News {
     There(Box<Looked>),
     /// An object is gone.
     Gone(Key),
+    /// All of the kind was told up to this version.
+    At(Kind, u64),
 }
 
 /// What is in force.
@@ -30,6 +32,7 @@ pub(super) struct Tables {
     rejections: BTreeMap<Key, Vec<Rejection>>,
     changes: Vec<Change>,
     dirty: bool,
+    seen: Seen,
     book: Book,
 }
 
@@ -61,6 +64,7 @@ impl Tables {
             }
             News::There(looked) => self.there(*looked),
             News::Gone(key) => self.gone(&key),
+            News::At(kind, version) => self.dirty |= self.seen.set(kind, version),
             News::End(kind) => {
                 let table = self.kinds.entry(kind).or_default();
                 table.complete = true;
@@ -164,6 +168,7 @@ impl Tables {
         Some(Batch {
             changes: std::mem::take(&mut self.changes),
             rejections: self.rejections.values().flatten().cloned().collect(),
+            seen: self.seen.clone(),
         })
     }
 }

@@ -1,21 +1,25 @@
 //! Lists and watches one kind for as long as the program runs.
 //!
 //! Invariants: an error takes nothing away; that a kind does not exist is believed only of a CustomResourceDefinition
-//! that the API server itself says is not there.
+//! that the API server itself says is not there; how far the kind was read is told after all that came before.
 
+use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use http::Request;
-use kube::runtime::watcher::{self, Event, InitialListStrategy};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client, Resource as _};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::read::{Read, resource};
 use super::tables::News;
 use crate::metrics;
 use crate::model::{Key, Kind, NsName};
+use crate::source::Seen;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
@@ -23,99 +27,204 @@ const PAGE: u32 = 500;
 const LOOK: Duration = Duration::from_secs(3);
 /// After a failure; doubled with each, up to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// How long a watch is open, in seconds.
+const OPEN: u32 = 290;
+/// The same where somebody waits to know how far it is. An API server says it two seconds before the end of a watch, and
+/// of itself only each minute.
+const OPEN_BRIEFLY: u32 = 3;
+/// On what a list ends that is streamed.
+const LISTED: &str = "k8s.io/initial-events-end";
+/// A watch that says nothing for so long after it should have ended is dead.
+const DEAD: Duration = Duration::from_secs(5);
 
-/// The listener has gone: the program ends.
-struct Ended;
+/// Why a list or watch ends before its time.
+enum Stop {
+    /// The listener has gone: the program ends.
+    Ended,
+    Failed(kube::Error),
+}
 
-/// Follow kind `Kind::ALL[KIND]`.
-pub(super) async fn follow<const KIND: usize>(client: Client, news: mpsc::Sender<News>) {
+impl From<kube::Error> for Stop {
+    fn from(error: kube::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Follow kind `Kind::ALL[KIND]`. Whoever sets a goal wants to know soon that the kind was read so far.
+pub(super) async fn follow<const KIND: usize>(
+    client: Client,
+    news: mpsc::Sender<News>,
+    goal: watch::Receiver<Seen>,
+) {
     let kind = Kind::ALL[KIND];
-    let mut wait = BACKOFF.0;
-    // An older API server does not stream lists.
-    let mut strategy = InitialListStrategy::StreamingList;
-    loop {
-        match exists(&client, kind).await {
-            Ok(true) => {}
-            Ok(false) => {
-                if absent(kind, &news).await.is_err() {
-                    return;
-                }
-                tokio::time::sleep(LOOK).await;
-                continue;
-            }
-            Err(error) => {
-                failed(kind, &error);
-                pause(&mut wait).await;
-                continue;
-            }
-        }
-        let config = watcher::Config {
-            page_size: Some(PAGE),
-            initial_list_strategy: strategy.clone(),
-            ..watcher::Config::default()
-        };
-        let mut stream = watcher::watcher(Api::<Read<KIND>>::all(client.clone()), config).boxed();
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(event) => {
-                    wait = BACKOFF.0;
-                    if told(kind, event, &news).await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    failed(kind, &error);
-                    let code = code(&error);
-                    if matches!(code, Some(400 | 422))
-                        && strategy == InitialListStrategy::StreamingList
-                    {
-                        strategy = InitialListStrategy::ListWatch;
-                        break;
-                    }
-                    pause(&mut wait).await;
-                    if code == Some(404) {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
-async fn told<const KIND: usize>(
-    kind: Kind,
-    event: Event<Read<KIND>>,
-    news: &mpsc::Sender<News>,
-) -> Result<(), Ended> {
-    let item = match event {
-        Event::Init => News::Begin(kind),
-        Event::InitApply(read) | Event::Apply(read) => News::There(Box::new(read.looked)),
-        Event::InitDone => News::End(kind),
-        Event::Delete(read) => {
-            let meta = read.meta();
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let name = NsName::new(text(&meta.namespace), text(&meta.name));
-            News::Gone(Key { kind, name })
-        }
+    let mut follower = Follower::<KIND> {
+        api: Api::all(client.clone()),
+        news,
+        goal,
+        streams: true,
+        at: None,
+        wait: BACKOFF.0,
     };
-    news.send(item).await.map_err(|_| Ended)
-}
-
-/// There is no such kind, so there are no objects of it.
-async fn absent(kind: Kind, news: &mpsc::Sender<News>) -> Result<(), Ended> {
-    for item in [News::Begin(kind), News::End(kind)] {
-        news.send(item).await.map_err(|_| Ended)?;
+    loop {
+        let ended = match follower.round(&client).await {
+            Ok(()) => continue,
+            Err(Stop::Ended) => return,
+            Err(Stop::Failed(error)) => error,
+        };
+        failed(kind, &ended);
+        match ended {
+            // The version is too old, or the kind may have gone.
+            kube::Error::Api(status) if matches!(status.code, 404 | 410) => follower.at = None,
+            kube::Error::Api(status) if matches!(status.code, 400 | 422) && follower.streams => {
+                follower.streams = false;
+                continue;
+            }
+            _ => {}
+        }
+        pause(&mut follower.wait).await;
     }
-    Ok(())
 }
 
-fn code(error: &watcher::Error) -> Option<u16> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => Some(status.code),
-        _ => None,
+struct Follower<const KIND: usize> {
+    api: Api<Read<KIND>>,
+    news: mpsc::Sender<News>,
+    goal: watch::Receiver<Seen>,
+    /// An older API server does not stream lists.
+    streams: bool,
+    /// The version to go on from; without one the kind is to be listed.
+    at: Option<String>,
+    wait: Duration,
+}
+
+impl<const KIND: usize> Follower<KIND> {
+    const KIND: Kind = Kind::ALL[KIND];
+
+    /// One list, if it takes one, and one watch.
+    async fn round(&mut self, client: &Client) -> Result<(), Stop> {
+        if self.at.is_none() && !exists(client, Self::KIND).await? {
+            // There is no such kind, so there are no objects of it.
+            self.tell(News::Begin(Self::KIND)).await?;
+            self.tell(News::End(Self::KIND)).await?;
+            tokio::time::sleep(LOOK).await;
+            return Ok(());
+        }
+        if self.at.is_none() && !self.streams {
+            self.list().await?;
+        }
+        self.watch().await
+    }
+
+    async fn list(&mut self) -> Result<(), Stop> {
+        let mut params = ListParams::default().limit(PAGE);
+        self.tell(News::Begin(Self::KIND)).await?;
+        loop {
+            let page = self.api.list(&params).await?;
+            for read in page.items {
+                self.tell(News::There(Box::new(read.looked))).await?;
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                self.tell(News::End(Self::KIND)).await?;
+                return self.reached(page.metadata.resource_version).await;
+            }
+        }
+    }
+
+    /// A watch, to its end. Where there was no list, it begins with one.
+    async fn watch(&mut self) -> Result<(), Stop> {
+        let from = self.at.clone();
+        let mut listing = from.is_none();
+        let brief = !listing && self.goal.borrow().of(Self::KIND) > self.position();
+        let params = WatchParams {
+            timeout: Some(if brief { OPEN_BRIEFLY } else { OPEN }),
+            send_initial_events: listing,
+            ..WatchParams::default()
+        };
+        let dead = Duration::from_secs(params.timeout.unwrap_or(OPEN).into()) + DEAD;
+        let position = self.position();
+        let opened = tokio::select! {
+            opened = timeout(dead, self.api.watch(&params, from.as_deref().unwrap_or(""))) => opened,
+            () = called(&mut self.goal, Self::KIND, position), if !listing && !brief => return Ok(()),
+        };
+        let Ok(opened) = opened else {
+            return Ok(());
+        };
+        let mut events = pin!(opened?);
+        if listing {
+            self.tell(News::Begin(Self::KIND)).await?;
+        }
+        let mut silent = true;
+        loop {
+            let position = self.position();
+            let event = tokio::select! {
+                event = timeout(dead, events.next()) => event.ok().flatten(),
+                () = called(&mut self.goal, Self::KIND, position), if !listing && !brief => return Ok(()),
+            };
+            let Some(event) = event else {
+                if silent {
+                    pause(&mut self.wait).await;
+                }
+                return Ok(());
+            };
+            let event = event?;
+            silent = false;
+            self.wait = BACKOFF.0;
+            match event {
+                WatchEvent::Added(read) | WatchEvent::Modified(read) => {
+                    let version = read.meta().resource_version.clone();
+                    self.tell(News::There(Box::new(read.looked))).await?;
+                    if !listing {
+                        self.reached(version).await?;
+                    }
+                }
+                WatchEvent::Deleted(read) => {
+                    let meta = read.meta();
+                    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+                    let name = NsName::new(text(&meta.namespace), text(&meta.name));
+                    let kind = Self::KIND;
+                    self.tell(News::Gone(Key { kind, name })).await?;
+                    self.reached(meta.resource_version.clone()).await?;
+                }
+                WatchEvent::Bookmark(mark) => {
+                    let ends = mark.metadata.annotations.contains_key(LISTED);
+                    if listing && ends {
+                        self.tell(News::End(Self::KIND)).await?;
+                        listing = false;
+                    }
+                    if !listing {
+                        self.reached(Some(mark.metadata.resource_version)).await?;
+                    }
+                }
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
+            }
+        }
+    }
+
+    /// All up to this version was told.
+    async fn reached(&mut self, version: Option<String>) -> Result<(), Stop> {
+        self.at = version.filter(|version| !version.is_empty());
+        self.tell(News::At(Self::KIND, self.position())).await
+    }
+
+    fn position(&self) -> u64 {
+        let version = self.at.as_ref().and_then(|version| version.parse().ok());
+        version.unwrap_or_default()
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Stop> {
+        self.news.send(news).await.map_err(|_| Stop::Ended)
+    }
+}
+
+/// Ends when somebody wants to know that a kind was read farther than this.
+async fn called(goal: &mut watch::Receiver<Seen>, kind: Kind, position: u64) {
+    if goal
+        .wait_for(|goal| goal.of(kind) > position)
+        .await
+        .is_err()
+    {
+        // Nobody will any more.
+        pending::<()>().await;
     }
 }
 
@@ -145,7 +254,7 @@ fn random() -> [u8; 1] {
 }
 
 /// Whether the API server has a kind. Its own kinds it always has.
-async fn exists(client: &Client, kind: Kind) -> Result<bool, kube::Error> {
+pub(super) async fn exists(client: &Client, kind: Kind) -> Result<bool, kube::Error> {
     let (group, version, plural) = resource(kind);
     if group.is_empty() || group == "discovery.k8s.io" {
         return Ok(true);
@@ -227,7 +336,8 @@ mod tests {
         assert_eq!(Kind::ALL[MESH_CONFIG], Kind::MeshConfig);
         let defined = Arc::new(AtomicBool::new(false));
         let (news, mut told) = mpsc::channel(4);
-        let follow = tokio::spawn(follow::<MESH_CONFIG>(server(&defined), news));
+        let (_setter, goal) = watch::channel(Seen::default());
+        let follow = tokio::spawn(follow::<MESH_CONFIG>(server(&defined), news, goal));
         // That there is none is a complete list of its own, so that nothing else waits for it.
         assert!(matches!(
             told.recv().await,

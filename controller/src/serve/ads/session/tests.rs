@@ -50,7 +50,7 @@ fn text(response: &Response) -> String {
 
 /// A session that has taken all it subscribed to.
 fn settled(client: Client, snapshot: &Snapshot, kinds: &[Type]) -> Session {
-    let mut session = Session::new(client);
+    let mut session = Session::new(client, false);
     for kind in kinds {
         let (_, response) = session.request(snapshot, subscribe(*kind)).unwrap();
         take(&mut session, snapshot, &[response.unwrap()]);
@@ -83,7 +83,7 @@ fn remove(value: &Value) -> Event {
     let changes = vec![Change::Remove(object(value).key())];
     Event::Batch(Batch {
         changes,
-        rejections: Vec::new(),
+        ..Batch::default()
     })
 }
 
@@ -190,7 +190,7 @@ fn a_client_that_comes_back_gets_the_difference() {
         pod_value("demo", "b", "10.0.0.9"),
         pod_value("demo", "d", "10.0.0.4"),
     ])));
-    let mut session = Session::new(node());
+    let mut session = Session::new(node(), false);
     let request = DeltaDiscoveryRequest {
         initial_resource_versions: has.into_iter().collect(),
         ..subscribe(Type::Address)
@@ -216,7 +216,7 @@ fn a_client_that_comes_back_gets_the_difference() {
 #[test]
 fn the_first_answer_comes_even_if_it_is_empty() {
     let engine = engine(&[]);
-    let mut session = Session::new(node());
+    let mut session = Session::new(node(), false);
     let (_, response) = session
         .request(&snapshot(&engine), subscribe(Type::Address))
         .unwrap();
@@ -235,7 +235,7 @@ fn a_node_sees_its_own_pods_and_policies_only() {
     objects.extend([elsewhere, strict("a"), strict("b")]);
     let engine = engine(&objects);
     let seen = |client: &Client, kind| {
-        let (_, response) = Session::new(client.clone())
+        let (_, response) = Session::new(client.clone(), false)
             .request(&snapshot(&engine), subscribe(kind))
             .unwrap();
         text(&response.unwrap())
@@ -296,7 +296,7 @@ fn a_refusal_is_reported_and_not_repeated() {
 #[test]
 fn an_answer_names_its_response_and_type() {
     let engine = engine(&demo());
-    let mut session = Session::new(node());
+    let mut session = Session::new(node(), false);
     let (_, response) = session
         .request(&snapshot(&engine), subscribe(Type::Address))
         .unwrap();
@@ -332,7 +332,7 @@ fn an_answer_names_its_response_and_type() {
 fn by_name_by_alias_and_no_longer() {
     let mut engine = engine(&demo());
     // A node without pods of its own.
-    let mut session = Session::new(Client::Node("n3".into()));
+    let mut session = Session::new(Client::Node("n3".into()), false);
     let named = |subscribe: &[&str], unsubscribe: &[&str]| DeltaDiscoveryRequest {
         type_url: Type::Address.url().into(),
         resource_names_subscribe: subscribe.iter().map(ToString::to_string).collect(),
@@ -409,7 +409,7 @@ fn who_asks_for_what_it_needs_gets_its_own_pods_and_waypoints_too() {
         resource_names_unsubscribe: vec!["*".into()],
         ..subscribe(Type::Address)
     };
-    let mut session = Session::new(Client::Node("n1".into()));
+    let mut session = Session::new(Client::Node("n1".into()), false);
     let (_, first) = session
         .request(
             &snapshot(&engine),
@@ -465,7 +465,7 @@ fn istios_client_that_comes_back_goes_on_with_what_it_has() {
         initial_resource_versions: [(uid.to_owned(), version)].into(),
         ..subscribe(Type::Address)
     };
-    let mut session = Session::new(Client::Node("n3".into()));
+    let mut session = Session::new(Client::Node("n3".into()), false);
     let (_, response) = session.request(&snapshot(&engine), request).unwrap();
     assert_eq!(text(&response.unwrap()), "Address");
 }
@@ -507,7 +507,7 @@ fn a_waypoint_gets_the_policy_about_itself_without_its_rules() {
     engine.step(Event::Connected(gate.clone(), Component::Waypoint));
     let guard = "culvert-system/culvert_admit_only_demo.gate";
     let version = |client: &Client| {
-        let (_, response) = Session::new(client.clone())
+        let (_, response) = Session::new(client.clone(), false)
             .request(&snapshot(&engine), subscribe(Type::Authorization))
             .unwrap();
         let resources = response.unwrap().delta.resources.clone();

@@ -25,8 +25,8 @@ enum Op {
     Captured,
     /// All clients are pushed to.
     Push,
-    /// One of them loses its stream.
-    Cut(Index),
+    /// One of them loses its stream; who serves it then may lag, and has caught up at the next push.
+    Cut(Index, bool),
     /// One that asks for what it needs asks for more, or for less.
     Ask(Index, bool),
 }
@@ -37,7 +37,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<Index>().prop_map(Op::Remove),
         1 => Just(Op::Captured),
         4 => Just(Op::Push),
-        1 => any::<Index>().prop_map(Op::Cut),
+        1 => (any::<Index>(), any::<bool>()).prop_map(|(i, lags)| Op::Cut(i, lags)),
         3 => (any::<Index>(), any::<bool>()).prop_map(|(i, more)| Op::Ask(i, more)),
     ]
 }
@@ -54,17 +54,17 @@ struct Told {
 impl Told {
     fn new(client: Client, by_name: bool, snapshot: &Snapshot) -> Self {
         let mut told = Self {
-            session: Session::new(client.clone()),
+            session: Session::new(client.clone(), false),
             client,
             names: by_name.then(BTreeSet::new),
             has: BTreeMap::new(),
         };
-        told.connect(snapshot);
+        told.connect(snapshot, false);
         told
     }
 
-    fn connect(&mut self, snapshot: &Snapshot) {
-        self.session = Session::new(self.client.clone());
+    fn connect(&mut self, snapshot: &Snapshot, lags: bool) {
+        self.session = Session::new(self.client.clone(), lags);
         for kind in KINDS {
             let mut request = subscribe(kind);
             let known = self.has.iter().filter(|((of, _), _)| *of == kind);
@@ -103,6 +103,7 @@ impl Told {
     }
 
     fn push(&mut self, snapshot: &Snapshot) {
+        self.session.caught_up();
         let responses = self.session.push(snapshot);
         self.receive(snapshot, responses);
     }
@@ -182,7 +183,7 @@ proptest! {
                 }
                 Op::Captured => engine.step(crate::engine::tests::captured("a")),
                 Op::Push => {}
-                Op::Cut(i) => i.get_mut(&mut clients).connect(&snapshot(&engine)),
+                Op::Cut(i, lags) => i.get_mut(&mut clients).connect(&snapshot(&engine), lags),
                 Op::Ask(i, more) => {
                     let name = i.get(&NAMES).to_string();
                     let mut request = subscribe(Type::Address);
@@ -204,7 +205,7 @@ proptest! {
                 told.push(&snapshot);
                 let mut fresh = Told::new(told.client.clone(), false, &Snapshot::default());
                 fresh.names = told.names.clone();
-                fresh.connect(&snapshot);
+                fresh.connect(&snapshot, false);
                 prop_assert_eq!(&told.has, &fresh.has, "{} by name: {:?}", told.client, told.names);
                 if let Some(names) = &told.names {
                     let mut has = told.has.clone();
