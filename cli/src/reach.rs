@@ -32,10 +32,7 @@ pub(crate) struct Place {
 
 /// Connects with these credentials; without, as kubectl would.
 pub(crate) async fn connect(kubeconfig: Option<&PathBuf>) -> Result<Client> {
-    let access = kubeconfig
-        .cloned()
-        .map_or(Access::Infer, Access::Kubeconfig);
-    Ok(culvert_kube::connect(&access).await?)
+    Ok(culvert_kube::connect(&Access::of(kubeconfig.map(PathBuf::as_path))).await?)
 }
 
 /// Runs what asks a cluster.

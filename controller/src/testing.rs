@@ -5,8 +5,13 @@
     reason = "values are written where they are used"
 )]
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use kube::client::Body;
 use serde_json::{Value, json};
 
 use crate::admit::admit;
@@ -70,4 +75,24 @@ pub(crate) fn world(objects: &[Value]) -> World {
         world.put(&object(value));
     }
     world
+}
+
+/// A client of an API server that answers like this: a status and JSON.
+pub(crate) fn api_server<A>(
+    answer: impl Fn(Parts, Vec<u8>) -> A + Clone + Send + 'static,
+) -> kube::Client
+where
+    A: Future<Output = (u16, Value)> + Send,
+{
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = answer.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let (code, answer) = answer(head, body.into()).await;
+            let body = Body::from(answer.to_string().into_bytes());
+            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+        }
+    });
+    kube::Client::new(service, "default")
 }

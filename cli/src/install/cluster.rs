@@ -38,10 +38,7 @@ pub(crate) enum Outcome {
 impl Cluster {
     /// The cluster of this kubeconfig, else of the environment.
     pub(crate) async fn connect(kubeconfig: Option<&std::path::Path>) -> Result<Self> {
-        let access = kubeconfig.map_or(culvert_kube::Access::Infer, |path| {
-            culvert_kube::Access::Kubeconfig(path.to_owned())
-        });
-        let client = culvert_kube::connect(&access).await?;
+        let client = culvert_kube::connect(&culvert_kube::Access::of(kubeconfig)).await?;
         client
             .apiserver_version()
             .await

@@ -51,8 +51,8 @@ impl Cluster {
         kubeconfig: Option<&Path>,
         namespace: Option<&str>,
     ) -> Result<Self> {
-        let access = kubeconfig.map_or(Access::Infer, |path| Access::Kubeconfig(path.into()));
-        let client = connect(&access).await.context("reaching the cluster")?;
+        let client = connect(&Access::of(kubeconfig)).await;
+        let client = client.context("reaching the cluster")?;
         let namespace = namespace
             .unwrap_or_else(|| client.default_namespace())
             .to_owned();

@@ -1,25 +1,21 @@
 //! One root for all, and none in place of a damaged one.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use http::{Method, Request, Response};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
+use http::Method;
 use serde_json::Value;
 
 use super::*;
+use crate::testing::api_server;
 
 type Kept = Arc<Mutex<Option<Value>>>;
 
 /// An API server that keeps one Secret.
 fn server(kept: &Kept) -> Client {
     let kept = Arc::clone(kept);
-    let service = tower::service_fn(move |request: Request<Body>| {
+    api_server(move |head, body| {
         let kept = Arc::clone(&kept);
         async move {
-            let method = request.method().clone();
-            let body = request.into_body().collect().await.unwrap().to_bytes();
             // Others have their turn between a look and what follows it.
             tokio::task::yield_now().await;
             let mut kept = kept.lock().unwrap();
@@ -29,7 +25,7 @@ fn server(kept: &Kept) -> Client {
                     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "x", "reason": if code == 404 { "NotFound" } else { "AlreadyExists" }, "code": code}),
                 )
             };
-            let (code, answer) = match (method, &*kept) {
+            match (head.method, &*kept) {
                 (Method::GET, Some(secret)) => (200, secret.clone()),
                 (Method::GET, None) => failed(404),
                 (Method::POST, Some(_)) => failed(409),
@@ -39,12 +35,9 @@ fn server(kept: &Kept) -> Client {
                     (201, secret)
                 }
                 other => panic!("{other:?}"),
-            };
-            let body = Body::from(answer.to_string().into_bytes());
-            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+            }
         }
-    });
-    Client::new(service, "default")
+    })
 }
 
 fn domain() -> TrustDomain {

@@ -3,7 +3,7 @@
 //! Invariant: no request waits for ever on a server that has gone: dialling has a deadline, and a connection on which
 //! nothing is acknowledged is closed by the kernel.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,14 @@ pub enum Access {
     Kubeconfig(PathBuf),
     /// `$KUBECONFIG`, `~/.kube/config`, or else the pod's service account.
     Infer,
+}
+
+impl Access {
+    /// What a `--kubeconfig` says; without one, what kubectl would take.
+    #[must_use]
+    pub fn of(kubeconfig: Option<&Path>) -> Self {
+        kubeconfig.map_or(Self::Infer, |path| Self::Kubeconfig(path.to_owned()))
+    }
 }
 
 /// A client. Files are read, but nothing is dialled before the first request.

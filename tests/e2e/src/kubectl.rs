@@ -170,6 +170,13 @@ impl Kubectl {
         Ok(())
     }
 
+    /// Delete a pod without its grace, if it is there.
+    pub fn delete_pod(&self, namespace: &str, pod: &str) -> Result<()> {
+        let now = ["--ignore-not-found", "--grace-period=0", "--force"];
+        self.run(&[&["-n", namespace, "delete", "pod", pod], &now[..]].concat())?;
+        Ok(())
+    }
+
     /// Deletes namespaces and waits until they are gone.
     pub fn delete_namespaces(&self, names: &[&str]) -> Result<()> {
         let args = [

@@ -1,17 +1,14 @@
 //! The Secret changes while the controller runs.
 
-use std::convert::Infallible;
 use std::sync::Mutex;
 
 use culvert_identity::ca::ServerNames;
 use culvert_runtime::drain;
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::authority::{ALONE, ROOTS, load, secret};
+use crate::testing::api_server;
 
 /// An API server with one Secret and one ConfigMap.
 #[derive(Clone, Default)]
@@ -27,17 +24,10 @@ struct State {
 impl Server {
     fn client(&self) -> Client {
         let server = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
+        api_server(move |head, body| {
             let server = server.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let (code, answer) = server.answer(&head, &body).await;
-                let body = Body::from(answer.to_string().into_bytes());
-                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
-            }
-        });
-        Client::new(service, "default")
+            async move { server.answer(&head, &body).await }
+        })
     }
 
     async fn answer(&self, head: &http::request::Parts, body: &[u8]) -> (u16, Value) {

@@ -2,20 +2,17 @@
 //! that one of them heard.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use culvert_proto::node::{PodState, Report};
 use culvert_runtime::drain;
-use http::{Method, Request, Response};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
+use http::Method;
 
 use super::*;
 use crate::engine::{Client as Peer, Component, Engine, Snapshot};
 use crate::source::Source as _;
 use crate::source::kube::Kube;
-use crate::testing::{namespace, pod_value};
+use crate::testing::{api_server, namespace, pod_value};
 use crate::translate::Type;
 use crate::world::{Capture, Proof, Waypoints, World};
 
@@ -48,17 +45,10 @@ impl Server {
 
     fn client(&self) -> Client {
         let server = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
+        api_server(move |head, body| {
             let server = server.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let (code, answer) = server.answer(&head, &body).await;
-                let body = Body::from(answer.to_string().into_bytes());
-                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
-            }
-        });
-        Client::new(service, "default")
+            async move { server.answer(&head, &body).await }
+        })
     }
 
     async fn answer(&self, head: &http::request::Parts, body: &[u8]) -> (u16, Value) {

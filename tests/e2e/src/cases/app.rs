@@ -109,17 +109,7 @@ impl Suite {
         more: &str,
     ) -> Result<()> {
         let k = &self.cluster.kubectl;
-        k.run(&[
-            "-n",
-            namespace,
-            "delete",
-            "pod",
-            pod,
-            "--ignore-not-found",
-            "--wait",
-            "--grace-period=0",
-            "--force",
-        ])?;
+        k.delete_pod(namespace, pod)?;
         k.apply(&format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}, namespace: {namespace}, labels: {{app: {pod}}}{more}}}\nspec:\n  \
              nodeSelector: {{kubernetes.io/hostname: {node}}}\n  terminationGracePeriodSeconds: 0\n  restartPolicy: Never\n  \

@@ -145,15 +145,7 @@ pub(super) fn pod_labels(suite: &mut Suite) -> Result<Vec<String>> {
     let serve = r#"[culvert-echo, --name, server, --http, "8080"]"#;
     suite.pod(APP, "opted-out", "node2", serve, "")?;
     let k = suite.cluster.kubectl.clone();
-    k.run(&[
-        "-n",
-        APP,
-        "delete",
-        "pod",
-        "opted-out",
-        "--grace-period=0",
-        "--force",
-    ])?;
+    k.delete_pod(APP, "opted-out")?;
     k.apply(&format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: opted-out, namespace: {APP}, labels: {{app: opted-out, {LABEL}: none}}}}\nspec:\n  \
          nodeSelector: {{kubernetes.io/hostname: node2}}\n  terminationGracePeriodSeconds: 0\n  containers: [{{name: main, {}, command: {serve}}}]\n",
@@ -235,15 +227,7 @@ pub(super) fn first_connection(suite: &mut Suite) -> Result<Vec<String>> {
                         .any(|one_of| echo.iter().any(|echo| one.is_between(*one_of, *echo)))
             })?;
         ensure!(found.iter().all(|(hbone, _)| *hbone), "{pod}: {found:?}");
-        suite.cluster.kubectl.run(&[
-            "-n",
-            APP,
-            "delete",
-            "pod",
-            &pod,
-            "--grace-period=0",
-            "--force",
-        ])?;
+        suite.cluster.kubectl.delete_pod(APP, &pod)?;
         notes.push(format!("{pod}: {} connection", found.len()));
     }
     Ok(vec![notes.join(", ") + ": all HBONE"])

@@ -300,16 +300,7 @@ fn first_words(suite: &mut Suite, pod: &str, node: &str) -> Result<()> {
         )?;
         ensure!(found.iter().all(|(hbone, _)| *hbone), "{found:?}");
     }
-    suite.cluster.kubectl.run(&[
-        "-n",
-        APP,
-        "delete",
-        "pod",
-        pod,
-        "--grace-period=0",
-        "--force",
-    ])?;
-    Ok(())
+    suite.cluster.kubectl.delete_pod(APP, pod)
 }
 
 /// Takes a DaemonSet's pods away by a node selector that no node has.
@@ -382,15 +373,7 @@ fn held_without(suite: &mut Suite, part: &str) -> Result<Vec<String>> {
             Ok(Some(()))
         },
     )?;
-    suite.cluster.kubectl.run(&[
-        "-n",
-        APP,
-        "delete",
-        "pod",
-        &pod,
-        "--grace-period=0",
-        "--force",
-    ])?;
+    suite.cluster.kubectl.delete_pod(APP, &pod)?;
     answers(suite, "near", "echo2")?;
     Ok(vec![event])
 }
@@ -415,15 +398,7 @@ pub(super) fn address_reuse(suite: &mut Suite) -> Result<Vec<String>> {
     let url = format!("http://{}:8080/", address[0]);
     suite.get_from(APP, "near", &url, "first")?;
     suite.link.released(|pod| pod == "e2e-app/first");
-    k.run(&[
-        "-n",
-        APP,
-        "delete",
-        "pod",
-        "first",
-        "--grace-period=0",
-        "--force",
-    ])?;
+    k.delete_pod(APP, "first")?;
     let gone = Instant::now();
     // The bridge plugin announces no new owner of an address, so that the node would send to the first pod's device until
     // its neighbour entry is doubted: with or without a mesh. host-local gives the address after the last one it gave: the last is made the one before ours.
@@ -452,15 +427,7 @@ pub(super) fn address_reuse(suite: &mut Suite) -> Result<Vec<String>> {
     suite.get_from(APP, "near", &url, "second")?;
     only_the_second_is_admitted(suite)?;
     suite.link.released(|pod| pod == "e2e-app/second");
-    k.run(&[
-        "-n",
-        APP,
-        "delete",
-        "pod",
-        "second",
-        "--grace-period=0",
-        "--force",
-    ])?;
+    k.delete_pod(APP, "second")?;
     answers(suite, "far", "echo1")?;
     Ok(vec![format!(
         "{octets} was another pod's {:.1} s after the first was deleted, and free for {:.1} s at most",

@@ -47,15 +47,7 @@ pub(super) fn packet_mark(suite: &mut Suite) -> Result<Vec<String>> {
     }
     suite.crossed(since, &marker, &echo, true)?;
     suite.link.released(|pod| pod == "e2e-app/marker");
-    k.run(&[
-        "-n",
-        APP,
-        "delete",
-        "pod",
-        "marker",
-        "--grace-period=0",
-        "--force",
-    ])?;
+    k.delete_pod(APP, "marker")?;
     Ok(Vec::new())
 }
 
@@ -114,15 +106,7 @@ pub(super) fn forged_capture(suite: &mut Suite) -> Result<Vec<String>> {
         "forger",
     )?;
     suite.crossed(since, &near, &forger, false)?;
-    k.run(&[
-        "-n",
-        outsider,
-        "delete",
-        "pod",
-        "forger",
-        "--grace-period=0",
-        "--force",
-    ])?;
+    k.delete_pod(outsider, "forger")?;
     Ok(vec![
         forged.stderr.lines().last().unwrap_or_default().to_owned(),
     ])

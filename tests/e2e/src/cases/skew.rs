@@ -231,16 +231,7 @@ fn joins(suite: &mut Suite, node: &str) -> Result<()> {
         Ok(Some(()))
     })?;
     suite.link.released(|one| one == "e2e-app/born-apart");
-    k.run(&[
-        "-n",
-        APP,
-        "delete",
-        "pod",
-        pod,
-        "--grace-period=0",
-        "--force",
-    ])?;
-    Ok(())
+    k.delete_pod(APP, pod)
 }
 
 /// A policy of the new controller is obeyed by whichever ztunnel is at the server, and so is its end.

@@ -1,26 +1,22 @@
 //! Each refusal, against an API server that answers as the real one does.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 use serde_json::json;
 
 use super::*;
+use crate::testing::api_server;
 
 /// Answers by path. What is not there is 404; without any, the server is away.
 fn reviewer(objects: Option<Vec<(&'static str, Value)>>) -> (Reviewer, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
-    let service = tower::service_fn(move |request: Request<Body>| {
+    let client = api_server(move |head, body| {
         counter.fetch_add(1, Ordering::Relaxed);
         let objects = objects.clone();
         async move {
-            let path = request.uri().path().to_owned();
-            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let path = head.uri.path();
             if path.ends_with("/tokenreviews") {
                 let review: Value = serde_json::from_slice(&body).unwrap();
                 assert_eq!(review["spec"]["audiences"], json!(["culvert-ca"]));
@@ -29,16 +25,13 @@ fn reviewer(objects: Option<Vec<(&'static str, Value)>>) -> (Reviewer, Arc<Atomi
                 let found = objects.iter().find(|(known, _)| *known == path);
                 found.map(|(_, value)| value.clone())
             });
-            let (code, answer) = match (&objects, found) {
+            match (&objects, found) {
                 (_, Some(value)) => (200, value),
                 (Some(_), None) => (404, failure(404)),
                 (None, None) => (500, failure(500)),
-            };
-            let body = Body::from(answer.to_string().into_bytes());
-            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+            }
         }
     });
-    let client = Kube::new(service, "default");
     (Reviewer::new(client, "culvert-system".into()), asked)
 }
 

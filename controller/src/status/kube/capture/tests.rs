@@ -1,14 +1,11 @@
 //! What is written at pods, and what is done when it cannot be.
 
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use culvert_runtime::drain;
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 
 use super::*;
+use crate::testing::api_server;
 
 fn said(capture: &str) -> Wanted {
     Wanted::Said {
@@ -80,18 +77,13 @@ struct Server {
 impl Server {
     fn client(&self) -> Client {
         let server = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
+        api_server(move |head, body| {
             let server = server.clone();
             async move {
-                let path = request.uri().path().to_owned();
-                let body = request.into_body().collect().await.unwrap().to_bytes();
                 tokio::time::sleep(server.takes).await;
-                let (code, answer) = server.answer(&path, &body);
-                let body = Body::from(answer.to_string().into_bytes());
-                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+                server.answer(head.uri.path(), &body)
             }
-        });
-        Client::new(service, "default")
+        })
     }
 
     fn answer(&self, path: &str, body: &[u8]) -> (u16, Value) {

@@ -1,15 +1,13 @@
 //! What is written, and what is done when it cannot be.
 
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use culvert_runtime::drain;
-use http::{Method, Request, Response};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
+use http::Method;
 
 use super::*;
+use crate::testing::api_server;
 
 /// An API server that keeps one ConfigMap, after so many failures.
 #[derive(Clone, Default)]
@@ -21,17 +19,10 @@ struct Server {
 impl Server {
     fn client(&self) -> Client {
         let server = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
+        api_server(move |head, body| {
             let server = server.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let (code, answer) = server.answer(&head, &body);
-                let body = Body::from(answer.to_string().into_bytes());
-                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
-            }
-        });
-        Client::new(service, "default")
+            async move { server.answer(&head, &body) }
+        })
     }
 
     fn answer(&self, head: &http::request::Parts, body: &[u8]) -> (u16, Value) {

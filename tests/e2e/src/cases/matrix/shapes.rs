@@ -186,16 +186,7 @@ fn terminating(suite: &mut Suite, mesh_on: bool) -> Result<String> {
     std::thread::sleep(std::time::Duration::from_secs(2));
     let after = k.sh(NAMESPACE, "client", &script)?;
     suite.link.released(|pod| pod == "e2e-matrix/leaving");
-    k.run(&[
-        "-n",
-        NAMESPACE,
-        "delete",
-        "pod",
-        "leaving",
-        "--grace-period=0",
-        "--force",
-        "--ignore-not-found",
-    ])?;
+    k.delete_pod(NAMESPACE, "leaving")?;
     wait::until("the pod leaving is gone", PATIENCE, || {
         pause();
         Ok((!k.try_run(&["-n", NAMESPACE, "get", "pod", "leaving"])?.ok).then_some(()))
