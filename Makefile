@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
-FUZZ_TARGETS := authority hbone_server xds zds policy
+FUZZ_TARGETS := authority hbone_server hbone_client hpack xds zds policy
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
 

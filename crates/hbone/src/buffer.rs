@@ -64,6 +64,32 @@ impl Buffer {
         n
     }
 
+    /// Where its bytes begin, from the start of the memory.
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Where its bytes end.
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Replaces bytes from `at` on, which is counted from the start of the memory.
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(to) = self.memory.get_mut(at..at + bytes.len()) {
+            to.copy_from_slice(bytes);
+        }
+    }
+
+    /// Moves the bytes to memory of their size. Nothing more fits in.
+    pub(crate) fn shrink(&mut self) {
+        if self.memory.len() == SIZE {
+            let bytes: Box<[u8]> = self.filled().into();
+            (self.start, self.end) = (0, bytes.len());
+            give_back(std::mem::replace(&mut self.memory, bytes));
+        }
+    }
+
     /// The first `n` bytes are done with.
     pub(crate) fn consume(&mut self, n: usize) {
         self.start = (self.start + n).min(self.end);
@@ -81,15 +107,21 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let memory = std::mem::take(&mut self.memory);
-        // A thread that ends has no list any more; then the memory is freed.
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            if free.len() < KEPT {
-                free.push(memory);
-            }
-        });
+        give_back(std::mem::take(&mut self.memory));
     }
+}
+
+fn give_back(memory: Box<[u8]>) {
+    if memory.len() != SIZE {
+        return;
+    }
+    // A thread that ends has no list any more; then the memory is freed.
+    let _ = FREE.try_with(|free| {
+        let mut free = free.borrow_mut();
+        if free.len() < KEPT {
+            free.push(memory);
+        }
+    });
 }
 
 #[cfg(test)]
@@ -103,6 +135,18 @@ mod tests {
         assert_eq!(FREE.with_borrow(Vec::len), KEPT);
         let _one = Buffer::take();
         assert_eq!(FREE.with_borrow(Vec::len), KEPT - 1);
+    }
+
+    #[test]
+    fn little_is_moved_to_little_memory() {
+        let mut buffer = Buffer::take();
+        buffer.put(b"hello");
+        buffer.consume(1);
+        buffer.shrink();
+        assert_eq!((buffer.filled(), buffer.memory.len()), (&b"ello"[..], 4));
+        let kept = FREE.with_borrow(Vec::len);
+        drop(buffer);
+        assert_eq!(FREE.with_borrow(Vec::len), kept);
     }
 
     #[test]

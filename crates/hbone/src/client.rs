@@ -7,22 +7,21 @@ mod driver;
 
 use crate::authority::Authority;
 use crate::config::TunnelConfig;
+use crate::engine::{Connection, Fields, Role};
 use crate::error::{ClientError, ConnectError};
 use crate::headers::{ConnectHeaders, ResponseHeaders, text};
-use crate::io::Io;
+use crate::io::Transport;
 use crate::refusal;
+use crate::shared::Shared;
 use crate::socket::{self, BufferedSocket};
-use crate::stream::{Active, TunnelStream};
-use bytes::Bytes;
+use crate::stream::{Active, StreamHandle, TunnelStream};
 use culvert_identity::{ClientContext, SpiffeId, TlsError};
-use h2::client::SendRequest;
-use http::{Method, Request, Uri, Version};
+use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// What to open a stream to.
@@ -39,11 +38,17 @@ pub struct ConnectRequest {
 pub struct Tunnel(Rc<Inner>);
 
 struct Inner {
-    requests: SendRequest<Bytes>,
+    shared: Shared,
     peer: SpiffeId,
-    active: Arc<AtomicUsize>,
+    active: Rc<Cell<usize>>,
     limit: usize,
     connect: Duration,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.drop_opener();
+    }
 }
 
 impl fmt::Debug for Tunnel {
@@ -65,24 +70,31 @@ pub async fn handshake(
     config: &TunnelConfig,
 ) -> Result<Tunnel, ClientError> {
     socket::prepare(&tcp);
-    let shake = async {
-        let (tls, peer) = context.connect(BufferedSocket::new(tcp), expected).await?;
-        let io = Io::new(tls);
-        let h2 = config.client().handshake(io.clone()).await;
-        let (requests, connection) = h2.map_err(|error| ClientError::Http2(error.to_string()))?;
-        Ok::<_, ClientError>((requests, connection, io, peer))
-    };
-    let (requests, connection, io, peer) = tokio::time::timeout(config.handshake, shake)
+    let shake = context.connect(BufferedSocket::new(tcp), expected);
+    let (tls, peer) = tokio::time::timeout(config.handshake, shake)
         .await
         .map_err(|_| TlsError::Timeout)??;
-    driver::spawn(connection, io, peer.clone(), config);
-    Ok(Tunnel(Rc::new(Inner {
-        requests,
+    Ok(start(tls, peer, config))
+}
+
+/// The HTTP/2 part of [`handshake`] on bytes that are not encrypted, for tests and fuzzing. `peer` is taken as proved.
+pub fn over_plain<S>(io: S, peer: SpiffeId, config: &TunnelConfig) -> Tunnel
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    start(BufferedSocket::new(io), peer, config)
+}
+
+fn start<T: Transport + 'static>(io: T, peer: SpiffeId, config: &TunnelConfig) -> Tunnel {
+    let connection = Connection::new(&config.setup(Role::Client));
+    let shared = driver::spawn(io, connection, peer.clone(), config);
+    Tunnel(Rc::new(Inner {
+        shared,
         peer,
-        active: Arc::default(),
+        active: Rc::default(),
         limit: config.client_streams as usize,
         connect: config.connect,
-    })))
+    }))
 }
 
 impl Tunnel {
@@ -105,21 +117,29 @@ impl Tunnel {
         request: ConnectRequest,
         active: Active,
     ) -> Result<(TunnelStream, ResponseHeaders), ConnectError> {
-        let mut requests = self.0.requests.clone().ready().await?;
-        let (response, send) = requests.send_request(build(&request)?, false)?;
-        // The handle alone must not keep the tunnel open.
-        drop(requests);
-        let response = tokio::time::timeout(self.0.connect, response)
-            .await
-            .map_err(|_| ConnectError::Timeout)??;
-        let (head, recv) = response.into_parts();
-        if head.status.is_success() {
-            let headers = ResponseHeaders::read(&head.headers);
-            return Ok((TunnelStream::new(send, recv, Some(active)), headers));
+        let mut fields = Fields::default();
+        request.headers.write(&mut fields);
+        let authority = request.authority.to_string();
+        let answer = tokio::time::timeout(self.0.connect, async {
+            let shared = &self.0.shared;
+            let opened = poll_fn(|cx| shared.with(|c| c.poll_open(&authority, &fields, cx)));
+            let stream = StreamHandle::new(shared.clone(), opened.await?);
+            let head = poll_fn(|cx| stream.with(|c, id| c.poll_answer(id, cx))).await?;
+            Ok::<_, ConnectError>((stream, head))
+        });
+        let (stream, head) = answer.await.map_err(|_| ConnectError::Timeout)??;
+        let status = head.status.unwrap_or_default();
+        if (200..300).contains(&status) {
+            let headers = ResponseHeaders::read(&head.fields);
+            return Ok((TunnelStream::new(stream, Some(active)), headers));
         }
-        let (deny_reason, policy) = refusal::parse(text(&head.headers, &refusal::HEADER));
+        // It has ended its side: so do we, which is no reset that a server might count.
+        if stream.with(|c, id| c.has_ended(id)) {
+            let _ = stream.with(|c, id| c.end(id));
+        }
+        let (deny_reason, policy) = refusal::parse(text(&head.fields, refusal::HEADER));
         Err(ConnectError::Refused {
-            status: head.status.as_u16(),
+            status,
             deny_reason,
             policy,
         })
@@ -128,23 +148,20 @@ impl Tunnel {
     /// Streams that are open or being opened.
     #[must_use]
     pub fn active_streams(&self) -> usize {
-        self.0.active.load(Ordering::Relaxed)
+        self.0.active.get()
     }
 
     /// Streams that may be open at once: our limit, or the server's if that is lower.
     #[must_use]
     pub fn max_streams(&self) -> usize {
-        self.0.limit.min(self.0.requests.current_max_send_streams())
+        let theirs = self.0.shared.drive(|c| c.peer_streams());
+        self.0.limit.min(theirs as usize)
     }
 
     /// Whether a new stream may be tried: the tunnel stands and the server has not said that it closes.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        !matches!(
-            self.0.requests.clone().poll_ready(&mut cx),
-            std::task::Poll::Ready(Err(_))
-        )
+        self.0.shared.drive(|c| c.is_usable())
     }
 
     /// Who the server is.
@@ -152,20 +169,4 @@ impl Tunnel {
     pub fn peer(&self) -> &SpiffeId {
         &self.0.peer
     }
-}
-
-fn build(request: &ConnectRequest) -> Result<Request<()>, ConnectError> {
-    let malformed = |error: http::Error| ConnectError::Tunnel(error.to_string());
-    let uri = Uri::builder()
-        .authority(request.authority.to_string())
-        .build()
-        .map_err(malformed)?;
-    let mut head = Request::builder()
-        .method(Method::CONNECT)
-        .uri(uri)
-        .version(Version::HTTP_2)
-        .body(())
-        .map_err(malformed)?;
-    request.headers.write(head.headers_mut());
-    Ok(head)
 }

@@ -3,6 +3,7 @@
 //! Invariant: a stream's window is smaller than its connection's, so that one stream whose reader stands still never
 //! stops its siblings.
 
+use crate::engine::{Limits, Role, Setup};
 use std::time::Duration;
 
 /// Sizes, counts and deadlines of tunnels.
@@ -17,7 +18,8 @@ pub struct TunnelConfig {
     pub connection_window: u32,
     /// The largest frame that we take. 1 MiB.
     pub frame_size: u32,
-    /// Bytes of a stream that may wait in this process for the socket. 256 KiB: the rest waits in the application.
+    /// Bytes that may wait in this process for a tunnel's socket. 256 KiB; streams that send much stop at half of it. The
+    /// rest waits in the applications' sockets.
     pub send_buffer: usize,
     /// Streams that we open in one tunnel, if the peer allows as many. 100.
     pub client_streams: u32,
@@ -73,34 +75,20 @@ impl TunnelConfig {
         Some(window).filter(|&window| window > self.near_stream_window)
     }
 
-    pub(crate) fn client(&self) -> h2::client::Builder {
-        let mut builder = h2::client::Builder::new();
-        builder
-            .initial_window_size(self.near_stream_window)
-            .initial_connection_window_size(self.connection_window)
-            .max_frame_size(self.frame_size)
-            .max_header_list_size(self.client_headers)
-            .max_send_buffer_size(self.send_buffer)
-            .initial_max_send_streams(self.client_streams as usize)
-            .enable_push(false);
-        builder
-    }
-
-    /// Besides sizes, the bounds on what a hostile client can make us do or keep: streams that it resets before they
-    /// are accepted, and frames that make us reset streams. h2 bounds CONTINUATION and tiny DATA frames itself.
-    pub(crate) fn server(&self) -> h2::server::Builder {
-        let mut builder = h2::server::Builder::new();
-        builder
-            .initial_window_size(self.near_stream_window)
-            .initial_connection_window_size(self.connection_window)
-            .max_frame_size(self.frame_size)
-            .max_header_list_size(self.server_headers)
-            .max_send_buffer_size(self.send_buffer)
-            .max_concurrent_streams(self.server_streams)
-            .max_concurrent_reset_streams(64)
-            .max_pending_accept_reset_streams(64)
-            .max_local_error_reset_streams(Some(256));
-        builder
+    pub(crate) fn setup(&self, role: Role) -> Setup {
+        let limits = match role {
+            Role::Client => Limits::new(0, self.client_headers),
+            Role::Server => Limits::new(self.server_streams, self.server_headers),
+        };
+        Setup {
+            role,
+            stream_window: self.near_stream_window,
+            connection_window: self.connection_window,
+            frame_size: self.frame_size,
+            client_streams: self.client_streams,
+            send_buffer: self.send_buffer,
+            limits,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each error maps to exactly one [`DenyReason`].
 
+use crate::engine::{Failure, StreamError};
 use culvert_identity::TlsError;
 use culvert_policy::DenyReason;
 use std::io;
@@ -119,30 +120,20 @@ impl ConnectError {
     }
 }
 
-impl From<h2::Error> for ConnectError {
-    fn from(error: h2::Error) -> Self {
-        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        // After a GOAWAY, h2 gives this error to exactly the streams that the peer did not process.
-        let gone =
-            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-        if refused || gone {
-            Self::NotProcessed
-        } else {
-            Self::Tunnel(error.to_string())
+impl From<StreamError> for ConnectError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::NotProcessed => Self::NotProcessed,
+            error => Self::Tunnel(error.to_string()),
         }
     }
 }
 
-/// An error of a stream as I/O has it.
-pub(crate) fn io_error(error: h2::Error) -> io::Error {
-    let kind = if error.is_reset() {
-        io::ErrorKind::ConnectionReset
-    } else if error.is_go_away() {
-        io::ErrorKind::ConnectionAborted
-    } else if let Some(inner) = error.get_io() {
-        inner.kind()
-    } else {
-        io::ErrorKind::Other
-    };
-    io::Error::new(kind, error)
+impl From<Failure> for ServerError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Gone => Self::Gone,
+            failure => Self::Http2(failure.to_string()),
+        }
+    }
 }

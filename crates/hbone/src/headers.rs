@@ -11,13 +11,14 @@ pub use baggage::{Baggage, WorkloadKind};
 pub use forwarded::Forwarded;
 pub use traceparent::TraceParent;
 
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use crate::engine::Fields;
 
 /// A longer value is treated as absent.
 const MAX_VALUE: usize = 4096;
 
-const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const BAGGAGE: &str = "baggage";
+const FORWARDED: &str = "forwarded";
+const TRACEPARENT: &str = "traceparent";
 
 /// Headers of a CONNECT.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,15 +39,15 @@ pub struct ResponseHeaders {
 }
 
 impl ConnectHeaders {
-    pub(crate) fn read(headers: &HeaderMap) -> Self {
+    pub(crate) fn read(headers: &Fields) -> Self {
         Self {
-            baggage: text(headers, &BAGGAGE).and_then(Baggage::parse),
-            forwarded: text(headers, &FORWARDED).and_then(Forwarded::parse),
-            traceparent: text(headers, &TRACEPARENT).and_then(TraceParent::parse),
+            baggage: text(headers, BAGGAGE).and_then(Baggage::parse),
+            forwarded: text(headers, FORWARDED).and_then(Forwarded::parse),
+            traceparent: text(headers, TRACEPARENT).and_then(TraceParent::parse),
         }
     }
 
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, headers: &mut Fields) {
         insert(headers, BAGGAGE, self.baggage.as_ref());
         insert(headers, FORWARDED, self.forwarded.as_ref());
         insert(headers, TRACEPARENT, self.traceparent.as_ref());
@@ -54,31 +55,41 @@ impl ConnectHeaders {
 }
 
 impl ResponseHeaders {
-    pub(crate) fn read(headers: &HeaderMap) -> Self {
+    pub(crate) fn read(headers: &Fields) -> Self {
         Self {
-            baggage: text(headers, &BAGGAGE).and_then(Baggage::parse),
+            baggage: text(headers, BAGGAGE).and_then(Baggage::parse),
         }
     }
 
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, headers: &mut Fields) {
         insert(headers, BAGGAGE, self.baggage.as_ref());
     }
 }
 
 /// The value of a header that is there once, is not too long and is visible ASCII.
-pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
+pub(crate) fn text<'a>(headers: &'a Fields, name: &str) -> Option<&'a str> {
+    let mut values = headers.get(name);
     let value = values.next()?;
-    if values.next().is_some() || value.len() > MAX_VALUE {
+    let visible = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    if values.next().is_some() || value.len() > MAX_VALUE || !value.iter().all(visible) {
         return None;
     }
-    value.to_str().ok()
+    std::str::from_utf8(value).ok()
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<&impl std::fmt::Display>) {
-    if let Some(value) = value.and_then(|v| HeaderValue::try_from(v.to_string()).ok()) {
-        headers.insert(name, value);
+/// Adds a header, unless its text could not be sent.
+fn insert(headers: &mut Fields, name: &'static str, value: Option<&impl std::fmt::Display>) {
+    if let Some(value) = value.map(ToString::to_string)
+        && is_sendable(&value)
+    {
+        headers.set(name, &value);
     }
+}
+
+/// Whether a text may be a header's value.
+pub(crate) fn is_sendable(value: &str) -> bool {
+    let inner = |byte: u8| matches!(byte, b' '..=b'~' | b'\t' | 0x80..);
+    value.bytes().all(inner) && value.trim() == value
 }
 
 #[cfg(test)]
@@ -98,19 +109,20 @@ mod tests {
             }),
             traceparent: Some(TraceParent::random()),
         };
-        let mut map = HeaderMap::new();
+        let mut map = Fields::default();
         headers.write(&mut map);
         assert_eq!(ConnectHeaders::read(&map), headers);
     }
 
     #[test]
     fn odd_values_are_absent() {
-        let mut map = HeaderMap::new();
-        map.append(BAGGAGE, HeaderValue::from_static("k8s.namespace.name=a"));
-        map.append(BAGGAGE, HeaderValue::from_static("k8s.namespace.name=b"));
-        map.append(FORWARDED, HeaderValue::from_bytes(b"for=\xff").unwrap());
+        let mut map = Fields::default();
+        map.push(b"baggage", b"k8s.namespace.name=a");
+        map.push(b"baggage", b"k8s.namespace.name=b");
+        map.push(b"forwarded", b"for=\xff");
         let long = format!("00-{}", "a".repeat(MAX_VALUE));
-        map.append(TRACEPARENT, HeaderValue::try_from(long).unwrap());
+        map.push(b"traceparent", long.as_bytes());
         assert_eq!(ConnectHeaders::read(&map), ConnectHeaders::default());
+        assert!(is_sendable("a b") && !is_sendable("a\nb") && !is_sendable(" a"));
     }
 }

@@ -1,21 +1,17 @@
-//! What HTTP/2 reads from and writes to: TLS over a buffered socket, or in tests the buffered socket alone.
+//! What a tunnel's driver reads from and writes to: TLS over a buffered socket, or in tests the buffered socket alone.
 //!
-//! Invariants: HTTP/2 flushes after each large frame, the socket is written once at the end of the connection's turn; a
-//! TLS record is made only when there is room for all of it, so that TLS never waits in the middle of one.
+//! Invariant: a TLS record is made only when there is room for all of it, so that TLS never waits in the middle of one.
 
+use crate::buffer::Buffer;
 use crate::socket::BufferedSocket;
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_boring::SslStream;
 
 /// Room that one TLS record needs, with what surrounds it.
 const RECORD: usize = 17 * 1024;
-/// Reads of the socket in one turn: then the streams' tasks pass on what came.
-const READS: u32 = 2;
 
 /// A stream whose bytes end up in a buffered socket.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
@@ -40,78 +36,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for SslStream<BufferedSocket<S
     }
 }
 
-/// A transport that HTTP/2 and its driver share.
+/// How a buffer came to be full, or not.
 #[derive(Debug)]
-pub(crate) struct Io<T>(Rc<RefCell<T>>);
-
-impl<T> Clone for Io<T> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
+pub(crate) enum Filled {
+    /// There may be more to read.
+    Full,
+    /// There is nothing more to read for now.
+    Dry,
+    /// The peer sends no more.
+    End,
+    Failed(io::Error),
 }
 
-impl<T: Transport> Io<T> {
-    pub(crate) fn new(transport: T) -> Self {
-        Self(Rc::new(RefCell::new(transport)))
-    }
-
-    /// The driver's turn begins.
-    pub(crate) fn start_turn(&self) {
-        self.0.borrow_mut().socket().start_turn(READS);
-    }
-
-    /// The driver's turn ends: everything goes to the socket.
-    pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().socket().poll_send(cx)
-    }
-
-    /// Bytes that were received so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.0.borrow_mut().socket().received()
-    }
-}
-
-impl<T: Transport> AsyncRead for Io<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, out)
-    }
-}
-
-impl<T: Transport> AsyncWrite for Io<T> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut transport = self.0.borrow_mut();
-        let mut written = 0;
-        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-            if transport.socket().room() < RECORD {
-                match transport.socket().poll_send(cx) {
-                    Poll::Ready(sent) => sent?,
-                    Poll::Pending if written > 0 => break,
-                    Poll::Pending => return Poll::Pending,
+/// Reads until the buffer is full or there is nothing more to read.
+pub(crate) fn fill<T: Transport>(io: &mut T, buffer: &mut Buffer, cx: &mut Context<'_>) -> Filled {
+    while buffer.room() > 0 {
+        let mut spare = ReadBuf::new(buffer.spare());
+        match Pin::new(&mut *io).poll_read(cx, &mut spare) {
+            Poll::Pending => return Filled::Dry,
+            Poll::Ready(Err(error)) => return Filled::Failed(error),
+            Poll::Ready(Ok(())) => {
+                let n = spare.filled().len();
+                if n == 0 {
+                    return Filled::End;
                 }
-            }
-            match Pin::new(&mut *transport).poll_write(cx, rest) {
-                Poll::Ready(n) => written += n?,
-                Poll::Pending if written > 0 => break,
-                Poll::Pending => return Poll::Pending,
+                buffer.advance(n);
             }
         }
-        Poll::Ready(Ok(written))
     }
+    Filled::Full
+}
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The driver sends at the end of its turn.
-        Poll::Ready(Ok(()))
+/// Writes what can be written; how many bytes that was.
+pub(crate) fn write<T: Transport>(
+    io: &mut T,
+    bytes: &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        let result = if io.socket().room() < RECORD {
+            io.socket().poll_send(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        };
+        let result = match result {
+            Poll::Ready(Ok(())) => Pin::new(&mut *io).poll_write(cx, rest),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        match result {
+            Poll::Ready(n) => written += n?,
+            Poll::Pending if written > 0 => break,
+            Poll::Pending => return Poll::Pending,
+        }
     }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
-    }
+    Poll::Ready(Ok(written))
 }

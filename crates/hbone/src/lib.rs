@@ -8,13 +8,18 @@ mod buffer;
 pub mod client;
 mod config;
 pub mod copy;
+mod driver;
+mod engine;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod headers;
 mod io;
 mod keepalive;
 mod pool;
 mod refusal;
 pub mod server;
+mod shared;
 mod socket;
 mod stream;
 

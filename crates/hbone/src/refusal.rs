@@ -2,22 +2,18 @@
 //!
 //! Invariant: what a peer says is a hint for logs. It never decides anything.
 
+use crate::headers::is_sendable;
 use culvert_policy::DenyReason;
-use http::HeaderValue;
-use http::header::HeaderName;
 
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("culvert-deny-reason");
+pub(crate) const HEADER: &str = "culvert-deny-reason";
 const POLICY: &str = ";policy=";
 /// A longer text is cut out altogether.
 const MAX: usize = 512;
 
-pub(crate) fn format(reason: DenyReason, policy: Option<&str>) -> HeaderValue {
-    let reason_only = HeaderValue::from_static(reason.as_str());
-    match policy {
-        Some(policy) => {
-            HeaderValue::try_from(format!("{reason}{POLICY}{policy}")).unwrap_or(reason_only)
-        }
-        None => reason_only,
+pub(crate) fn format(reason: DenyReason, policy: Option<&str>) -> String {
+    match policy.filter(|policy| is_sendable(policy)) {
+        Some(policy) => format!("{reason}{POLICY}{policy}"),
+        None => reason.as_str().to_owned(),
     }
 }
 
@@ -39,7 +35,7 @@ mod tests {
     fn round_trip() {
         for policy in [None, Some("shop/deny-all")] {
             let value = format(DenyReason::PolicyDeny, policy);
-            let parsed = parse(Some(value.to_str().unwrap()));
+            let parsed = parse(Some(&value));
             assert_eq!(
                 parsed,
                 (Some("policy_deny".to_owned()), policy.map(str::to_owned))

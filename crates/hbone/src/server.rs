@@ -9,8 +9,10 @@ mod incoming;
 pub use incoming::Incoming;
 
 use crate::config::TunnelConfig;
+use crate::driver::Driver;
+use crate::engine::{Connection, Role};
 use crate::error::ServerError;
-use crate::io::{Io, Transport};
+use crate::io::Transport;
 use crate::socket::{self, BufferedSocket};
 use culvert_identity::{ServerContext, SpiffeId, TlsError};
 use culvert_runtime::drain::Drain;
@@ -75,11 +77,9 @@ async fn serve_transport<T: Transport>(
     drain: &Drain,
     on: impl FnMut(Incoming),
 ) -> Result<(), ServerError> {
-    let io = Io::new(transport);
-    let preface = timeout_at(deadline, config.server().handshake(io.clone())).await;
-    let preface = preface.map_err(|_| ServerError::Timeout("no HTTP/2 preface"))?;
-    let connection = preface.map_err(|error| ServerError::Http2(error.to_string()))?;
-    driver::Driver::new(connection, io, peer, config, drain)
+    let connection = Connection::new(&config.setup(Role::Server));
+    let core = Driver::new(transport, connection, config);
+    driver::Serving::new(core, peer, deadline, config, drain)
         .run(on)
         .await
 }

@@ -51,6 +51,15 @@ impl<S> BufferedSocket<S> {
         self.received
     }
 
+    /// The socket takes no more for now: little that waits does not keep a large buffer.
+    pub(crate) fn settle(&mut self) {
+        if let Some(buffer) = &mut self.write
+            && buffer.filled().len() < SIZE / 8
+        {
+            buffer.shrink();
+        }
+    }
+
     /// Bytes that can be written without touching the socket.
     pub(crate) fn room(&self) -> usize {
         self.write.as_ref().map_or(SIZE, Buffer::room)

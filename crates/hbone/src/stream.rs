@@ -3,52 +3,74 @@
 //! Invariants: the peer may send as much as was passed on, no more; the end of one direction closes only that one; a
 //! stream that is dropped before both directions have ended is reset.
 
-use crate::error::io_error;
-use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
-use std::io;
+use crate::engine::{Code, Connection, StreamError};
+use crate::shared::Shared;
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The most that one write queues.
-const MAX_WRITE: usize = 64 * 1024;
+/// A stream's number, and the only right to it.
+pub(crate) struct StreamHandle {
+    shared: Shared,
+    id: u32,
+}
+
+impl StreamHandle {
+    /// For a stream that was just opened.
+    pub(crate) fn new(shared: Shared, id: u32) -> Self {
+        Self { shared, id }
+    }
+
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Connection, u32) -> R) -> R {
+        self.shared.with(|connection| f(connection, self.id))
+    }
+}
+
+impl Drop for StreamHandle {
+    fn drop(&mut self) {
+        self.with(Connection::release);
+    }
+}
 
 /// A stream of a tunnel.
-#[derive(Debug)]
 pub struct TunnelStream {
-    pub(crate) send: SendStream<Bytes>,
-    pub(crate) recv: RecvStream,
-    /// What arrived and was not read yet.
-    rest: Bytes,
+    handle: StreamHandle,
     _active: Option<Active>,
+}
+
+impl fmt::Debug for TunnelStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelStream")
+            .field("id", &self.handle.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Counts a stream of a tunnel for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Active(Arc<AtomicUsize>);
+pub(crate) struct Active(Rc<Cell<usize>>);
 
 impl Active {
-    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
+    pub(crate) fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
 impl TunnelStream {
-    pub(crate) fn new(send: SendStream<Bytes>, recv: RecvStream, active: Option<Active>) -> Self {
+    pub(crate) fn new(handle: StreamHandle, active: Option<Active>) -> Self {
         Self {
-            send,
-            recv,
-            rest: Bytes::new(),
+            handle,
             _active: active,
         }
     }
@@ -56,71 +78,71 @@ impl TunnelStream {
     /// Ends both directions at once, as a TCP reset does.
     pub fn reset(&mut self) {
         // RFC 9113 section 8.5: an error of the TCP connection.
-        self.send.send_reset(Reason::CONNECT_ERROR);
+        self.handle.with(|c, id| c.reset(id, Code::CONNECT_ERROR));
     }
 
-    /// What arrived and was not read yet; for who reads frames rather than bytes.
-    pub(crate) fn take_rest(&mut self) -> Bytes {
-        std::mem::take(&mut self.rest)
-    }
-
-    /// Bytes that may be queued now, at most `want`. What is granted is the stream's until it is sent or given back by
-    /// [`Self::release_send_capacity`].
-    pub(crate) fn poll_send_capacity(
+    /// Lets `read` put at most `want` bytes to where they are sent from. Ready with how many there were; pending either
+    /// because `read` was, or because the stream may not send yet.
+    pub(crate) fn poll_fill(
         &mut self,
         want: usize,
         cx: &mut Context<'_>,
+        read: impl FnOnce(&mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        self.send.reserve_capacity(want);
-        loop {
-            let granted = self.send.capacity();
-            if granted > 0 {
-                return Poll::Ready(Ok(granted.min(want)));
+        self.handle.with(|c, id| c.fill(id, want, cx, read))
+    }
+
+    /// Nothing more is sent.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        Ok(self.handle.with(Connection::end)?)
+    }
+
+    /// Ready when the peer wants no more of what is sent.
+    pub(crate) fn poll_reset(&mut self, cx: &Context<'_>) -> Poll<StreamError> {
+        self.handle.with(|c, id| c.poll_reset(id, cx))
+    }
+
+    /// Lets `write` take what has arrived. Ready with how many bytes it took, or nothing when the peer has ended its
+    /// side; pending either because `write` was, or because nothing is there.
+    pub(crate) fn poll_drain<const N: usize>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&mut Context<'_>, &[IoSlice<'_>]) -> Poll<io::Result<usize>>,
+    ) -> Poll<Result<Option<io::Result<usize>>, StreamError>> {
+        self.handle.with(|connection, id| {
+            if !ready!(connection.poll_data(id, cx))? {
+                return Poll::Ready(Ok(None));
             }
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(granted) => granted.map_err(io_error)?,
-                None => return Poll::Ready(Err(self.closed(cx))),
+            let mut slices = [IoSlice::new(&[]); N];
+            let used = connection.lend(id, &mut slices);
+            let Poll::Ready(written) = write(cx, slices.get(..used).unwrap_or_default()) else {
+                // A reset does not wait until the application takes what came before it.
+                return connection.poll_broken(id, cx).map(Err);
             };
-        }
-    }
-
-    /// Gives back what was granted and not used, so that other streams may have it.
-    pub(crate) fn release_send_capacity(&mut self) {
-        self.send.reserve_capacity(0);
-    }
-
-    /// Why nothing more can be sent.
-    fn closed(&mut self, cx: &mut Context<'_>) -> io::Error {
-        match self.send.poll_reset(cx) {
-            Poll::Ready(Ok(reason)) => io_error(reason.into()),
-            Poll::Ready(Err(error)) => io_error(error),
-            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
-        }
-    }
-
-    /// Tells the peer that `n` bytes were passed on.
-    pub(crate) fn passed_on(&mut self, n: usize) {
-        // Fails only when more is released than arrived.
-        let _ = self.recv.flow_control().release_capacity(n);
+            if let Ok(n) = written {
+                connection.consume(id, n);
+            }
+            Poll::Ready(Ok(Some(written)))
+        })
     }
 }
 
 impl AsyncRead for TunnelStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.rest.is_empty() {
-            match ready!(self.recv.poll_data(cx)) {
-                Some(bytes) => self.rest = bytes.map_err(io_error)?,
-                None => return Poll::Ready(Ok(())),
+        self.handle.with(|connection, id| {
+            if !ready!(connection.poll_data(id, cx))? {
+                return Poll::Ready(Ok(()));
             }
-        }
-        let n = self.rest.len().min(out.remaining());
-        out.put_slice(&self.rest.split_to(n));
-        self.passed_on(n);
-        Poll::Ready(Ok(()))
+            let front = connection.front(id);
+            let n = front.len().min(out.remaining());
+            out.put_slice(front.get(..n).unwrap_or_default());
+            connection.consume(id, n);
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
@@ -133,19 +155,21 @@ impl AsyncWrite for TunnelStream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let n = ready!(self.poll_send_capacity(bytes.len().min(MAX_WRITE), cx))?;
-        let chunk = Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default());
-        self.send.send_data(chunk, false).map_err(io_error)?;
-        self.release_send_capacity();
-        Poll::Ready(Ok(n))
+        self.poll_fill(bytes.len(), cx, |_, to| {
+            let n = bytes.len().min(to.len());
+            if let (Some(to), Some(from)) = (to.get_mut(..n), bytes.get(..n)) {
+                to.copy_from_slice(from);
+            }
+            Poll::Ready(Ok(n))
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What is queued is sent by the tunnel's own task.
+        // What is written is sent by the tunnel's own task.
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(io_error))
+        Poll::Ready(self.end())
     }
 }

@@ -1,11 +1,10 @@
 //! From the application into the tunnel.
 //!
-//! Invariant: nothing is read before the stream may send it, and no window is held while there is nothing to read.
+//! Invariant: nothing is read before the stream may send it.
 
 use crate::TunnelStream;
-use crate::buffer::{Buffer, SIZE};
-use crate::error::io_error;
-use bytes::Bytes;
+use crate::buffer::SIZE;
+use crate::engine::{Code, StreamError};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,8 +13,6 @@ use tokio::net::TcpStream;
 
 /// Reads in a row before other streams of the core get their turn.
 const TURN: usize = 4;
-/// Less than this is copied to memory of its own size, so that a frame that waits does not pin a large buffer.
-const OWN_MEMORY: usize = SIZE / 4;
 
 /// The state of the direction.
 #[derive(Default)]
@@ -67,23 +64,30 @@ impl Up {
             if app.poll_read_ready(cx)?.is_pending() {
                 // While data may still arrive, a reset arrives the same way.
                 return if down_ended {
-                    poll_reset(tunnel, cx)
+                    Poll::Ready(Err(ready!(tunnel.poll_reset(cx)).into()))
                 } else {
                     Poll::Pending
                 };
             }
-            let granted = ready!(tunnel.poll_send_capacity(SIZE, cx))?;
-            let Poll::Ready(chunk) = poll_read(app, granted, cx)? else {
-                tunnel.release_send_capacity();
+            // A read that comes back short is the last one before the socket is ready again, so that nobody reads in
+            // vain.
+            let mut dry = false;
+            let read = tunnel.poll_fill(SIZE, cx, |cx, to| {
+                let mut to = ReadBuf::new(to);
+                let read = Pin::new(&mut *app).poll_read(cx, &mut to);
+                dry = read.is_pending();
+                ready!(read)?;
+                Poll::Ready(Ok(to.filled().len()))
+            });
+            if dry {
                 continue;
-            };
-            self.copied += chunk.len() as u64;
-            self.ended = chunk.is_empty();
-            tunnel.send.send_data(chunk, self.ended).map_err(io_error)?;
-            if self.ended {
-                return Poll::Ready(Ok(()));
             }
-            tunnel.release_send_capacity();
+            let n = ready!(read)?;
+            self.copied += n as u64;
+            if n == 0 {
+                self.ended = true;
+                return Poll::Ready(tunnel.end());
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -91,28 +95,8 @@ impl Up {
 }
 
 fn is_no_error(error: &io::Error) -> bool {
-    let error = error.get_ref().and_then(|e| e.downcast_ref::<h2::Error>());
-    error.is_some_and(|e| e.is_reset() && e.reason() == Some(h2::Reason::NO_ERROR))
-}
-
-fn poll_reset(tunnel: &mut TunnelStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    let reason = ready!(tunnel.send.poll_reset(cx)).map_err(io_error)?;
-    Poll::Ready(Err(io_error(reason.into())))
-}
-
-/// What the application has sent, at most `limit`; empty at its end. A read that comes back short is the last one before
-/// the socket is ready again, so that nobody reads in vain.
-fn poll_read(app: &mut TcpStream, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    let mut buffer = Buffer::take();
-    let spare = buffer.spare();
-    let limit = limit.min(spare.len());
-    let mut spare = ReadBuf::new(spare.get_mut(..limit).unwrap_or_default());
-    ready!(Pin::new(app).poll_read(cx, &mut spare))?;
-    let n = spare.filled().len();
-    buffer.advance(n);
-    Poll::Ready(Ok(if n < OWN_MEMORY {
-        Bytes::copy_from_slice(buffer.filled())
-    } else {
-        Bytes::from_owner(buffer)
-    }))
+    let error = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<StreamError>());
+    error == Some(&StreamError::Reset(Code::NO_ERROR))
 }

@@ -1,50 +1,43 @@
-//! What drives a server's connection: frames in, streams out, liveness, idleness, drain.
+//! A server's connection: streams out, deadlines, idleness, drain.
 //!
-//! Invariant: each turn ends with one write of everything that the turn produced.
+//! Invariant: a client that says nothing, asks for nothing or stops asking is not waited for for ever.
 
 use super::{Incoming, Peer};
 use crate::config::TunnelConfig;
+use crate::driver::Driver;
+use crate::engine::Connection;
 use crate::error::ServerError;
-use crate::io::{Io, Transport};
-use crate::keepalive::{Event, Keepalive};
-use bytes::Bytes;
+use crate::io::Transport;
+use crate::stream::StreamHandle;
 use culvert_runtime::drain::Drain;
-use h2::server::Connection;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-pub(super) struct Driver<'a, T> {
-    connection: Connection<Io<T>, Bytes>,
-    io: Io<T>,
+pub(super) struct Serving<'a, T> {
+    driver: Driver<T>,
     peer: Peer,
-    keepalive: Keepalive,
     idle: Idle,
-    config: &'a TunnelConfig,
     draining: Pin<Box<dyn Future<Output = ()> + 'a>>,
     closing: bool,
 }
 
-impl<'a, T: Transport> Driver<'a, T> {
+impl<'a, T: Transport> Serving<'a, T> {
+    /// `deadline` is that of the client's first bytes.
     pub(super) fn new(
-        mut connection: Connection<Io<T>, Bytes>,
-        io: Io<T>,
+        driver: Driver<T>,
         peer: Peer,
-        config: &'a TunnelConfig,
+        deadline: Instant,
+        config: &TunnelConfig,
         drain: &'a Drain,
     ) -> Self {
-        let keepalive = Keepalive::new(connection.ping_pong(), config);
-        let draining = Box::pin(drain.signaled());
         Self {
-            connection,
-            io,
+            driver,
             peer,
-            keepalive,
-            idle: Idle::new(config),
-            config,
-            draining,
+            idle: Idle::new(config, deadline),
+            draining: Box::pin(drain.signaled()),
             closing: false,
         }
     }
@@ -61,105 +54,90 @@ impl<'a, T: Transport> Driver<'a, T> {
         if !self.closing && self.draining.as_mut().poll(cx).is_ready() {
             self.close();
         }
-        self.io.start_turn();
-        let result = self.poll_streams(on, cx);
-        // After reading: a peer isn't gone when what it sent was only not read yet.
-        while let Poll::Ready(event) = self.keepalive.poll(self.io.received(), cx) {
-            match event {
-                Event::Gone => return Poll::Ready(Err(ServerError::Gone)),
-                Event::RoundTrip(way) => self.fit(way, cx),
+        let shared = self.driver.shared().clone();
+        let (peer, idle) = (&self.peer, &mut self.idle);
+        let result = self.driver.poll(cx, &mut |id, head| {
+            idle.asked = true;
+            let handle = StreamHandle::new(shared.clone(), id);
+            if let Some(incoming) = Incoming::new(handle, &head, peer) {
+                on(incoming);
             }
+        });
+        if let Poll::Ready(end) = result {
+            return Poll::Ready(end.map_err(ServerError::from));
         }
-        if result.is_pending()
-            && !self.closing
-            && self.idle.poll(self.connection.has_streams(), cx).is_ready()
-        {
-            if self.idle.unused {
-                return Poll::Ready(Err(ServerError::Timeout("no CONNECT")));
-            }
-            self.close();
-            // To be polled again, which sends the GOAWAY.
-            cx.waker().wake_by_ref();
-        }
-        match self.io.poll_send(cx) {
-            Poll::Ready(Err(error)) if result.is_pending() => {
-                Poll::Ready(Err(ServerError::Http2(error.to_string())))
-            }
-            _ => result,
-        }
-    }
-
-    fn poll_streams(
-        &mut self,
-        on: &mut impl FnMut(Incoming),
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ServerError>> {
-        loop {
-            match self.connection.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(ServerError::Http2(error.to_string())));
+        if !self.closing {
+            let (began, streams) = shared.drive(|c| (c.began(), c.open_streams() > 0));
+            if let Poll::Ready(late) = self.idle.poll(began, streams, cx) {
+                if let Some(late) = late {
+                    return Poll::Ready(Err(ServerError::Timeout(late)));
                 }
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    self.idle.unused = false;
-                    if let Some(incoming) = Incoming::new(request, respond, &self.peer) {
-                        on(incoming);
-                    }
-                }
+                self.close();
+                // To be polled again, which sends the GOAWAY.
+                cx.waker().wake_by_ref();
             }
         }
-    }
-
-    /// A long way takes larger windows.
-    fn fit(&mut self, way: Duration, cx: &Context<'_>) {
-        if let Some(window) = self.config.far_window(way) {
-            // Fails only where the first SETTINGS are not acknowledged yet, which the PING came after.
-            let _ = self.connection.set_initial_window_size(window);
-            // To be polled again, which sends it.
-            cx.waker().wake_by_ref();
-        }
+        Poll::Pending
     }
 
     /// GOAWAY; open streams finish, and those that the client opened before it knew.
     fn close(&mut self) {
         self.closing = true;
-        self.connection.graceful_shutdown();
+        self.driver.shared().drive(Connection::drain);
     }
 }
 
 /// When a connection without streams is closed.
 struct Idle {
-    /// No stream was ever opened.
-    unused: bool,
+    /// The client's first bytes were HTTP/2.
+    began: bool,
+    /// It asked for a stream.
+    asked: bool,
+    first: Duration,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
     since: Option<Instant>,
 }
 
 impl Idle {
-    fn new(config: &TunnelConfig) -> Self {
-        let since = Some(Instant::now());
+    fn new(config: &TunnelConfig, deadline: Instant) -> Self {
         Self {
-            unused: true,
+            began: false,
+            asked: false,
+            first: config.connect,
             limit: config.idle * 2,
-            timer: Box::pin(sleep(config.connect)),
-            since,
+            timer: Box::pin(sleep_until(deadline)),
+            since: None,
         }
     }
 
-    /// Ready when the connection has been without streams for long enough. The timer is touched when it fires only.
-    fn poll(&mut self, has_streams: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if has_streams {
+    /// Ready with what the client was too slow for, or with nothing when the connection has been without streams for long
+    /// enough. The timer is touched when it fires only.
+    fn poll(
+        &mut self,
+        began: bool,
+        streams: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<&'static str>> {
+        if began && !std::mem::replace(&mut self.began, true) {
+            self.timer.as_mut().reset(Instant::now() + self.first);
+        }
+        if streams {
             self.since = None;
         } else if self.since.is_none() {
             self.since = Some(Instant::now());
         }
         while self.timer.as_mut().poll(cx).is_ready() {
+            if !self.began {
+                return Poll::Ready(Some("no HTTP/2 preface"));
+            }
+            if !self.asked {
+                return Poll::Ready(Some("no CONNECT"));
+            }
             let now = Instant::now();
             let until = self.since.unwrap_or(now) + self.limit;
-            if self.unused || until <= now {
-                return Poll::Ready(());
+            if until <= now {
+                return Poll::Ready(None);
             }
             self.timer.as_mut().reset(until);
         }

@@ -4,16 +4,12 @@
 
 use super::Peer;
 use crate::authority::Authority;
-use crate::error::io_error;
+use crate::engine::{Fields, Head};
 use crate::headers::{ConnectHeaders, ResponseHeaders};
 use crate::refusal;
-use crate::stream::TunnelStream;
-use bytes::Bytes;
+use crate::stream::{StreamHandle, TunnelStream};
 use culvert_identity::SpiffeId;
 use culvert_policy::DenyReason;
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::{Method, Request, Response, StatusCode};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -28,8 +24,7 @@ pub struct Incoming {
     pub authority: Authority,
     /// What it says of itself, for telemetry only.
     pub headers: ConnectHeaders,
-    respond: SendResponse<Bytes>,
-    recv: RecvStream,
+    handle: StreamHandle,
 }
 
 impl fmt::Debug for Incoming {
@@ -45,64 +40,54 @@ impl fmt::Debug for Incoming {
 
 impl Incoming {
     /// The request, if it is one that anybody should see; others are answered here.
-    pub(super) fn new(
-        request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
-        peer: &Peer,
-    ) -> Option<Self> {
-        let (head, recv) = request.into_parts();
-        let is_connect =
-            head.method == Method::CONNECT && head.extensions.get::<h2::ext::Protocol>().is_none();
-        let authority = head.uri.authority().map(|a| Authority::parse(a.as_str()));
-        let reason = match (is_connect, authority) {
+    pub(super) fn new(handle: StreamHandle, head: &Head, peer: &Peer) -> Option<Self> {
+        let authority = head
+            .authority
+            .as_deref()
+            .and_then(|a| std::str::from_utf8(a).ok());
+        let authority = authority.map(Authority::parse);
+        let reason = match (head.is_connect(), authority) {
             (true, Some(Ok(authority))) => {
                 return Some(Self {
                     peer: peer.id.clone(),
                     peer_addr: peer.addr,
                     authority,
-                    headers: ConnectHeaders::read(&head.headers),
-                    respond,
-                    recv,
+                    headers: ConnectHeaders::read(&head.fields),
+                    handle,
                 });
             }
             (true, _) => DenyReason::AuthorityInvalid,
             (false, _) => DenyReason::MalformedRequest,
         };
-        tracing::debug!(peer = %peer.id, addr = %peer.addr, method = %head.method, uri = %head.uri, %reason, "refused");
-        refuse(&mut respond, StatusCode::BAD_REQUEST, reason, None);
+        tracing::debug!(peer = %peer.id, addr = %peer.addr, ?head, %reason, "refused");
+        refuse(&handle, 400, reason, None);
         None
     }
 
     /// Opens the stream.
-    pub fn accept(mut self, headers: &ResponseHeaders) -> io::Result<TunnelStream> {
-        let mut response = Response::new(());
-        headers.write(response.headers_mut());
-        let send = self
-            .respond
-            .send_response(response, false)
-            .map_err(io_error)?;
-        Ok(TunnelStream::new(send, self.recv, None))
+    pub fn accept(self, headers: &ResponseHeaders) -> io::Result<TunnelStream> {
+        let mut fields = Fields::default();
+        headers.write(&mut fields);
+        self.handle
+            .with(|c, id| c.answer_with(id, 200, &fields, false))?;
+        Ok(TunnelStream::new(self.handle, None))
     }
 
     /// Refuses the stream. The client learns the reason, and the policy where it may know it.
-    pub fn refuse(mut self, status: u16, reason: DenyReason, policy: Option<&str>) {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        refuse(&mut self.respond, status, reason, policy);
+    pub fn refuse(self, status: u16, reason: DenyReason, policy: Option<&str>) {
+        let status = if (300..=599).contains(&status) {
+            status
+        } else {
+            503
+        };
+        refuse(&self.handle, status, reason, policy);
     }
 }
 
-fn refuse(
-    respond: &mut SendResponse<Bytes>,
-    status: StatusCode,
-    reason: DenyReason,
-    policy: Option<&str>,
-) {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(refusal::HEADER, refusal::format(reason, policy));
-    if let Err(error) = respond.send_response(response, true) {
+fn refuse(handle: &StreamHandle, status: u16, reason: DenyReason, policy: Option<&str>) {
+    let mut fields = Fields::default();
+    fields.set(refusal::HEADER, &refusal::format(reason, policy));
+    if let Err(error) = handle.with(|c, id| c.answer_with(id, status, &fields, true)) {
         tracing::debug!(%error, "the client left before it was refused");
     }
 }

@@ -7,6 +7,8 @@ mod flows;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod interop;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod support;
