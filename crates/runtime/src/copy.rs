@@ -1,8 +1,8 @@
 //! The byte copy between two TCP connections.
 //!
 //! Invariants: the end of one direction closes only that direction; a reset or error on either side becomes
-//! a reset on the other, so that a truncated transfer never looks complete; a connection owns a buffer only
-//! while one of its peers cannot take the bytes that were read for it.
+//! a reset on the other, so that a truncated transfer never looks complete; a connection owns a buffer or a pipe
+//! only while one of its peers cannot take the bytes that were read for it.
 
 use std::future::Future;
 use std::io;
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 mod half;
+mod pipe;
 
 use half::Half;
 

@@ -1,25 +1,45 @@
 //! One direction of a copy: read into the thread's scratch buffer, write at once, and keep the rest only when
-//! the reader's peer is full.
+//! the reader's peer is full. Bulk goes through a pipe instead, which keeps the rest.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::pipe::Pipe;
 use crate::scratch;
 
 /// Reads in a row before other connections of the core get their turn.
 const TURN: usize = 8;
+/// After so many bytes, a direction whose reads are large is one of bulk.
+const BULK: u64 = 1024 * 1024;
+/// Such a read.
+const LARGE: usize = 32 * 1024;
+/// After a smaller one it is bulk no longer.
+const SMALL: usize = 4 * 1024;
 
 /// The state of one direction.
 #[derive(Default)]
 pub(super) struct Half {
     copied: u64,
     parked: Option<Parked>,
+    bulk: Bulk,
     ended: bool,
     refused: Option<io::Error>,
+}
+
+/// Whether bytes go through a pipe.
+#[derive(Default)]
+enum Bulk {
+    #[default]
+    No,
+    Yes,
+    /// They do, and the destination takes no more for now.
+    Blocked(Pipe),
+    /// A pipe does not work for these sockets.
+    Never,
 }
 
 /// Bytes that were read and could not be written yet.
@@ -53,8 +73,12 @@ impl Half {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_parked(to, cx));
-            if !self.ended {
-                ready!(self.poll_move(from, to, cx))?;
+            if self.ended {
+                continue;
+            }
+            match self.bulk {
+                Bulk::Yes | Bulk::Blocked(_) => ready!(self.poll_splice(from, to, cx))?,
+                Bulk::No | Bulk::Never => ready!(self.poll_move(from, to, cx))?,
             }
         }
         cx.waker().wake_by_ref();
@@ -104,6 +128,9 @@ impl Half {
                 Poll::Pending => 0,
             };
             self.copied += written as u64;
+            if self.copied >= BULK && bytes.len() >= LARGE && matches!(self.bulk, Bulk::No) {
+                self.bulk = Bulk::Yes;
+            }
             if let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
                 self.parked = Some(Parked {
                     bytes: rest.into(),
@@ -112,6 +139,67 @@ impl Half {
             }
             Poll::Ready(Ok(()))
         })
+    }
+
+    /// The same through a pipe.
+    fn poll_splice(
+        &mut self,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut pipe = match std::mem::replace(&mut self.bulk, Bulk::Yes) {
+            Bulk::Blocked(pipe) => pipe,
+            _ => match Pipe::take() {
+                Ok(pipe) => pipe,
+                Err(error) => return self.without_pipe(&error),
+            },
+        };
+        if pipe.filled() == 0 {
+            let Poll::Ready(ready) = from.poll_read_ready(cx) else {
+                pipe.give_back();
+                return Poll::Pending;
+            };
+            match ready.and_then(|()| from.try_io(Interest::READABLE, || pipe.fill(&*from))) {
+                Ok(0) => {
+                    pipe.give_back();
+                    self.ended = true;
+                    return Poll::Ready(super::shutdown_write(to));
+                }
+                Ok(n) if n < SMALL => self.bulk = Bulk::No,
+                Ok(_) => {}
+                Err(error) => {
+                    pipe.give_back();
+                    return match error.kind() {
+                        io::ErrorKind::WouldBlock => Poll::Ready(Ok(())),
+                        io::ErrorKind::InvalidInput => self.without_pipe(&error),
+                        _ => Poll::Ready(Err(error)),
+                    };
+                }
+            }
+        }
+        while pipe.filled() > 0 {
+            let Poll::Ready(ready) = to.poll_write_ready(cx) else {
+                self.bulk = Bulk::Blocked(pipe);
+                return Poll::Pending;
+            };
+            match ready.and_then(|()| to.try_io(Interest::WRITABLE, || pipe.drain(&*to))) {
+                Ok(n) => self.copied += n as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    self.refuse(error);
+                    break;
+                }
+            }
+        }
+        pipe.give_back();
+        Poll::Ready(Ok(()))
+    }
+
+    fn without_pipe(&mut self, error: &io::Error) -> Poll<io::Result<()>> {
+        tracing::debug!(%error, "bulk goes without a pipe");
+        self.bulk = Bulk::Never;
+        Poll::Ready(Ok(()))
     }
 
     fn refuse(&mut self, error: io::Error) {
