@@ -7,7 +7,7 @@ mod driver;
 
 use crate::authority::Authority;
 use crate::config::TunnelConfig;
-use crate::engine::{Connection, Fields, Role};
+use crate::engine::{Connection, Fields, PACE, Role};
 use crate::error::{ClientError, ConnectError};
 use crate::headers::{ConnectHeaders, ResponseHeaders, text};
 use crate::io::Transport;
@@ -23,6 +23,9 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+/// Bytes that move in a tunnel within a window of its pace, from which on it is crowded: 0.8 Gb/s.
+const CROWD: u64 = 100_000_000 * PACE.as_millis() as u64 / 1000;
 
 /// What to open a stream to.
 #[derive(Debug, Clone)]
@@ -156,6 +159,12 @@ impl Tunnel {
     pub fn max_streams(&self) -> usize {
         let theirs = self.0.shared.drive(|c| c.peer_streams());
         self.0.limit.min(theirs as usize)
+    }
+
+    /// Whether somebody moves so much in it that others would wait.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let now = self.0.shared.now();
+        self.0.shared.drive(|c| c.moved_lately(now)) >= CROWD
     }
 
     /// Whether a new stream may be tried: the tunnel stands and the server has not said that it closes.

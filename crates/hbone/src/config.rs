@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Sizes, counts and deadlines of tunnels.
 #[derive(Debug, Clone)]
 pub struct TunnelConfig {
-    /// Bytes that a stream's peer may send before we have passed them on, where the way is short. 2 MiB: 10 Gb/s for
-    /// 1.6 ms. What is in flight is also what a small request waits behind.
+    /// Bytes that a stream's peer may send before we have passed them on, where the way is short. 512 KiB: 10 Gb/s for
+    /// 0.4 ms. What is in flight is also what a small request waits behind.
     pub near_stream_window: u32,
     /// The same where the way is long. 4 MiB.
     pub stream_window: u32,
@@ -44,7 +44,7 @@ pub struct TunnelConfig {
 impl Default for TunnelConfig {
     fn default() -> Self {
         Self {
-            near_stream_window: 2 << 20,
+            near_stream_window: 512 << 10,
             stream_window: 4 << 20,
             connection_window: 16 << 20,
             frame_size: 1 << 20,
@@ -101,7 +101,7 @@ mod tests {
         let config = TunnelConfig::default();
         for (micros, window) in [
             (50, None),
-            (1_600, None),
+            (400, None),
             (2000, Some(2_500_000)),
             (50_000, Some(4 << 20)),
             (u64::MAX, Some(4 << 20)),

@@ -10,11 +10,12 @@ use crate::io::{self, Filled, Transport};
 use crate::keepalive::{Event, Keepalive};
 use crate::shared::Shared;
 use bytes::Bytes;
+use culvert_runtime::cores::moved;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 /// Reads of the socket in one turn.
 const READS: u32 = 2;
@@ -29,7 +30,6 @@ pub(crate) struct Driver<T> {
     io: T,
     shared: Shared,
     keepalive: Keepalive,
-    began: Instant,
     config: TunnelConfig,
     /// The last bytes are on their way.
     ending: Option<(End, Pin<Box<Sleep>>)>,
@@ -43,7 +43,6 @@ impl<T: Transport> Driver<T> {
             io,
             shared,
             keepalive: Keepalive::new(config),
-            began: Instant::now(),
             config: config.clone(),
             ending: None,
         }
@@ -100,7 +99,8 @@ impl<T: Transport> Driver<T> {
             let mut buffer = Buffer::take();
             let filled = io::fill(&mut self.io, &mut buffer, cx);
             if !buffer.filled().is_empty() {
-                let now = self.began.elapsed();
+                let now = self.shared.now();
+                moved(buffer.filled().len());
                 let bytes = Bytes::from_owner(buffer);
                 if let Err(failure) = self.shared.drive(|c| c.receive(bytes, now)) {
                     return Some(Err(failure));
@@ -151,6 +151,7 @@ impl<T: Transport> Driver<T> {
                 let written = connection.output().map(|bytes| io::write(io, bytes, cx));
                 if let Some(Poll::Ready(Ok(n))) = written {
                     connection.sent(n);
+                    moved(n);
                 }
                 written
             });

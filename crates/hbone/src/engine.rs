@@ -12,6 +12,7 @@ mod head;
 mod hpack;
 mod limits;
 mod output;
+mod pace;
 mod parser;
 mod queue;
 mod stream;
@@ -24,6 +25,7 @@ pub(crate) use frame::Code;
 pub(crate) use head::{Fields, Head};
 pub(crate) use hpack::Decoder;
 pub(crate) use limits::Limits;
+pub(crate) use pace::WINDOW as PACE;
 
 use std::io;
 

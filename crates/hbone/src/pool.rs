@@ -67,11 +67,11 @@ struct Inner {
     sweeping: Cell<bool>,
 }
 
-/// What a caller is to do next.
+/// What a caller is to do next. With a dial goes whether there are tunnels anyway, only crowded ones.
 enum Next {
     Open(Pooled, crate::stream::Active),
-    Wait(Waiting),
-    Dial(Dialing),
+    Wait(Waiting, bool),
+    Dial(Dialing, bool),
 }
 
 impl Pool {
@@ -100,16 +100,24 @@ impl Pool {
         D: AsyncFn() -> io::Result<TcpStream>,
     {
         let mut attempts = 0;
+        // Where no other tunnel can be had, a crowded one is better than none.
+        let mut picky = true;
         loop {
-            let (tunnel, active) = match self.next(key, identity, expected)? {
+            let (tunnel, active) = match self.next(key, identity, expected, picky)? {
                 Next::Open(pooled, active) => (pooled.tunnel, active),
-                Next::Wait(waiting) => {
-                    waiting.outcome().await?;
+                Next::Wait(waiting, others) => {
+                    match waiting.outcome().await {
+                        Err(error) if !others => return Err(error.into()),
+                        dialled => picky &= dialled.is_ok(),
+                    }
                     continue;
                 }
-                Next::Dial(dialing) => {
+                Next::Dial(dialing, others) => {
                     // Boxed, so that the stream's task does not carry the room for a handshake along.
-                    Box::pin(self.dial(key, &dial, identity, expected, dialing)).await?;
+                    match Box::pin(self.dial(key, &dial, identity, expected, dialing)).await {
+                        Err(error) if !others => return Err(error.into()),
+                        dialled => picky &= dialled.is_ok(),
+                    }
                     continue;
                 }
             };
@@ -126,6 +134,7 @@ impl Pool {
         key: &PoolKey,
         identity: &Identity,
         expected: &[SpiffeId],
+        picky: bool,
     ) -> Result<Next, ConnectError> {
         if self.0.draining.get() {
             return Err(ConnectError::Draining);
@@ -133,12 +142,14 @@ impl Pool {
         let mut entries = self.0.entries.borrow_mut();
         let entry = entries.entry(key.clone()).or_default();
         entry.retire(identity.generation);
-        Ok(if let Some((pooled, active)) = entry.pick(expected) {
+        let others = picky && entry.is_crowded(expected);
+        let place = if others { None } else { entry.pick(expected) };
+        Ok(if let Some((pooled, active)) = place {
             Next::Open(pooled, active)
         } else if let Some(waiting) = entry.waiting() {
-            Next::Wait(waiting)
+            Next::Wait(waiting, others)
         } else {
-            Next::Dial(entry.start_dial())
+            Next::Dial(entry.start_dial(), others)
         })
     }
 

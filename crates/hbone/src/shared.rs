@@ -6,6 +6,8 @@ use crate::engine::Connection;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A connection and who drives it.
 #[derive(Clone)]
@@ -19,6 +21,7 @@ struct Inner {
     blocked: bool,
     /// Handles by which streams can be opened.
     openers: usize,
+    began: Instant,
 }
 
 impl Shared {
@@ -28,6 +31,7 @@ impl Shared {
             driver: None,
             blocked: false,
             openers: 0,
+            began: Instant::now(),
         })))
     }
 
@@ -44,6 +48,11 @@ impl Shared {
     /// For the driver, which looks at everything in its turn anyway.
     pub(crate) fn drive<R>(&self, f: impl FnOnce(&mut Connection) -> R) -> R {
         f(&mut self.0.borrow_mut().connection)
+    }
+
+    /// The connection's time, from its start.
+    pub(crate) fn now(&self) -> Duration {
+        self.0.borrow().began.elapsed()
     }
 
     /// The driver's turn ends.

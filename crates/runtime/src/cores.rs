@@ -5,10 +5,21 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+mod moved;
+mod slice;
+
+use moved::Moved;
+pub use moved::moved;
+
+/// What a data core runs at a time while others want to run, too.
+const SLICE: Duration = Duration::from_micros(300);
 
 type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
 type Job = Box<dyn FnOnce() -> LocalTask + Send>;
@@ -22,6 +33,7 @@ pub struct Cores(Vec<Core>);
 pub struct Core {
     index: usize,
     jobs: UnboundedSender<Job>,
+    moved: Arc<Moved>,
 }
 
 impl Cores {
@@ -51,6 +63,15 @@ impl Cores {
         &self.0[index]
     }
 
+    /// The core for `key`, unless that one moves much lately: then the next one that does not, if there is one.
+    #[must_use]
+    pub fn pick_quiet(&self, key: u64) -> &Core {
+        let usual = self.pick(key);
+        let after = self.0[usual.index..].iter();
+        let mut all = after.chain(&self.0[..usual.index]);
+        all.find(|core| !core.moved.is_much()).unwrap_or(usual)
+    }
+
     /// All cores in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Core> {
         self.0.iter()
@@ -70,7 +91,13 @@ impl Core {
     fn start(index: usize, name: &str) -> io::Result<Self> {
         let (jobs, inbox) = unbounded_channel();
         let (report, started) = std::sync::mpsc::channel();
+        let moved = Arc::new(Moved::default());
+        let counted = moved.clone();
         let body = move || {
+            counted.begin();
+            if let Err(error) = slice::ask_for(SLICE) {
+                tracing::debug!(%error, "slices stay as long as they are");
+            }
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .build_local(LocalOptions::default());
@@ -88,7 +115,7 @@ impl Core {
         started
             .recv()
             .map_err(|_gone| io::Error::other("a data core ended while it started"))??;
-        Ok(Self { index, jobs })
+        Ok(Self { index, jobs, moved })
     }
 
     /// Which core this is, from 0.

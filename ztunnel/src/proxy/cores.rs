@@ -55,18 +55,17 @@ impl DataCores {
 
     /// The core for `key`.
     pub(crate) fn of(&self, key: &impl Hash) -> &Core {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        self.0.pick(hasher.finish())
+        self.0.pick(hash(key))
     }
 
-    /// Go on with an accepted connection in a task of its own, on the core for `key`, which may be this one.
+    /// Go on with an accepted connection in a task of its own, on the core for `key`, which may be this one; on another one
+    /// while that moves much, so that what is small does not wait for it.
     pub(crate) fn hand<F, Fut>(&self, key: &impl Hash, name: &'static str, stream: TcpStream, f: F)
     where
         F: FnOnce(TcpStream) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let core = self.of(key);
+        let core = self.0.pick_quiet(hash(key));
         if local().is_some_and(|local| local.index == core.index()) {
             task::spawn_local(name, f(stream));
             return;
@@ -94,6 +93,12 @@ impl DataCores {
             });
         }
     }
+}
+
+fn hash(key: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What the current core has; `None` on a thread that is none.

@@ -1,7 +1,7 @@
 //! The tunnels of one key.
 //!
-//! Invariant: a stream goes to the tunnel with the fewest streams, and only into one that stands, has room, and whose
-//! server is one that the caller expects.
+//! Invariants: a stream goes only into a tunnel that stands, has room, and whose server is one that the caller expects;
+//! of these to the one with the fewest streams, a crowded one last.
 
 use super::dial::{self, Dialing, Waiting};
 use crate::client::Tunnel;
@@ -28,6 +28,9 @@ impl Pooled {
     }
 }
 
+/// Tunnels of one key that are opened because the others are crowded.
+const SPREAD: usize = 4;
+
 /// The tunnels of one key, and the dial in progress.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
@@ -42,6 +45,16 @@ impl Entry {
             .retain(|pooled| pooled.generation >= generation && pooled.tunnel.is_usable());
     }
 
+    /// Whether one more tunnel is worth its dial: those that there are belong to somebody who moves much.
+    pub(super) fn is_crowded(&self, expected: &[SpiffeId]) -> bool {
+        let mut fitting = (self.tunnels.iter())
+            .filter(|pooled| expected.contains(pooled.tunnel.peer()))
+            .peekable();
+        self.tunnels.len() < SPREAD
+            && fitting.peek().is_some()
+            && fitting.all(|pooled| pooled.tunnel.is_crowded())
+    }
+
     /// The best tunnel, with a place in it.
     pub(super) fn pick(&mut self, expected: &[SpiffeId]) -> Option<(Pooled, Active)> {
         let fits = |pooled: &&mut Pooled| {
@@ -52,7 +65,7 @@ impl Entry {
             .tunnels
             .iter_mut()
             .filter(fits)
-            .min_by_key(|p| p.tunnel.active_streams())?;
+            .min_by_key(|p| (p.tunnel.is_crowded(), p.tunnel.active_streams()))?;
         pooled.idle_since = None;
         let active = pooled.tunnel.reserve();
         Some((pooled.clone(), active))

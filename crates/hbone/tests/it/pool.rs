@@ -132,6 +132,32 @@ fn a_full_tunnel_is_joined_by_another_and_used_again_after_the_peak() {
 }
 
 #[test]
+fn small_streams_keep_away_from_one_that_moves_much() {
+    on_core(|| async {
+        let fixture = fixture(TunnelConfig::default(), TunnelConfig::default()).await;
+        let (mut read, mut write) = tokio::io::split(fixture.open("a").await.unwrap());
+        let bulk = spawn_local(async move { while write.write_all(&[7; 65_536]).await.is_ok() {} });
+        let mut arrived = vec![0; 65_536];
+        let mut others = Vec::new();
+        while fixture.connections() < 2 {
+            for _ in 0..200 {
+                read.read_exact(&mut arrived).await.unwrap();
+            }
+            others.push(fixture.open("a").await.unwrap());
+            assert!(others.len() < 100, "all in the crowded tunnel");
+        }
+        for _ in 0..5 {
+            for _ in 0..200 {
+                read.read_exact(&mut arrived).await.unwrap();
+            }
+            works(&mut fixture.open("a").await.unwrap()).await;
+        }
+        assert_eq!(fixture.connections(), 2, "small ones share a tunnel");
+        bulk.abort();
+    });
+}
+
+#[test]
 fn a_burst_dials_once() {
     on_core(|| async {
         let fixture = Rc::new(fixture(TunnelConfig::default(), TunnelConfig::default()).await);

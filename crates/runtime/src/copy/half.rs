@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::pipe::Pipe;
+use crate::cores::moved;
 use crate::scratch;
 
 /// Reads in a row before other connections of the core get their turn.
@@ -128,6 +129,7 @@ impl Half {
                 Poll::Pending => 0,
             };
             self.copied += written as u64;
+            moved(written);
             if self.copied >= BULK && bytes.len() >= LARGE && matches!(self.bulk, Bulk::No) {
                 self.bulk = Bulk::Yes;
             }
@@ -184,7 +186,10 @@ impl Half {
                 return Poll::Pending;
             };
             match ready.and_then(|()| to.try_io(Interest::WRITABLE, || pipe.drain(&*to))) {
-                Ok(n) => self.copied += n as u64,
+                Ok(n) => {
+                    self.copied += n as u64;
+                    moved(n);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.refuse(error);
