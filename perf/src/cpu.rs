@@ -8,12 +8,14 @@ use std::fs;
 const TICKS: f64 = 100.0;
 
 /// Seconds of processor time.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Cpu {
     /// All processes and the kernel, of the whole machine.
     pub(crate) host: f64,
-    /// User and system time of the proxies.
+    /// User and system time of the proxies together.
     pub(crate) proxies: f64,
+    /// The same of each, in the order in which they were named.
+    pub(crate) each: Vec<f64>,
 }
 
 /// Does the work, and says what it cost.
@@ -21,9 +23,11 @@ pub(crate) fn spent<T>(proxies: &[u32], work: impl FnOnce() -> Result<T>) -> Res
     let before = read(proxies)?;
     let result = work()?;
     let after = read(proxies)?;
+    let each = after.each.iter().zip(&before.each);
     let cpu = Cpu {
         host: after.host - before.host,
         proxies: after.proxies - before.proxies,
+        each: each.map(|(after, before)| after - before).collect(),
     };
     Ok((result, cpu))
 }
@@ -35,15 +39,16 @@ pub(crate) fn read(proxies: &[u32]) -> Result<Cpu> {
         .next()
         .and_then(host_ticks)
         .context("/proc/stat: no line `cpu`")?;
-    let mut own = 0.0;
+    let mut each = Vec::with_capacity(proxies.len());
     for pid in proxies {
         let path = format!("/proc/{pid}/stat");
         let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-        own += process_ticks(&stat).with_context(|| path)?;
+        each.push(process_ticks(&stat).with_context(|| path)? / TICKS);
     }
     Ok(Cpu {
         host: host / TICKS,
-        proxies: own / TICKS,
+        proxies: each.iter().sum(),
+        each,
     })
 }
 
