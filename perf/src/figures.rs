@@ -57,6 +57,15 @@ pub(crate) fn more_is_better(figure: &str) -> bool {
     figure.ends_with("/s")
 }
 
+/// A count as a figure.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of requests and bytes are small"
+)]
+pub(crate) fn number(count: u64) -> f64 {
+    count as f64
+}
+
 /// Three digits that count, or all whole ones.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {

@@ -54,7 +54,7 @@ pub(crate) fn describe() -> Result<Machine> {
 }
 
 /// Our own programs, the peer and the servers.
-pub(crate) fn programs(stock: Option<&Path>) -> Result<Vec<Program>> {
+pub(crate) fn programs(stock: Option<&Path>, envoy: Option<&Path>) -> Result<Vec<Program>> {
     let mut found = Vec::new();
     for name in ["culvert-ztunnel", "culvert-agent", "culvert-controller"] {
         found.push(program(&programs::own(name)?, &["--version"])?);
@@ -62,6 +62,13 @@ pub(crate) fn programs(stock: Option<&Path>) -> Result<Vec<Program>> {
     found.push(program(&std::env::current_exe()?, &["--version"])?);
     if let Some(path) = stock {
         found.push(program(path, &["version"])?);
+    }
+    if let Some(path) = envoy {
+        found.push(program(
+            &programs::own("culvert-waypoint")?,
+            &["--version"],
+        )?);
+        found.push(program(path, &["--version"])?);
     }
     for (name, flag) in [("nginx", "-v"), ("iperf3", "--version")] {
         if let Some(path) = find(name) {
@@ -89,7 +96,13 @@ fn program(path: &Path, question: &[&str]) -> Result<Program> {
     let text = String::from_utf8_lossy(&text);
     Ok(Program {
         name: path.file_name().unwrap_or_default().display().to_string(),
-        version: text.lines().next().unwrap_or("unknown").trim().to_owned(),
+        version: text
+            .trim()
+            .lines()
+            .next()
+            .unwrap_or("unknown")
+            .trim()
+            .to_owned(),
         sha256,
     })
 }

@@ -81,6 +81,7 @@ pub(crate) struct Stage {
     client: Pod,
     far: Pod,
     near: Pod,
+    hop: Pod,
     crowd: Vec<Pod>,
     _servers: Vec<Process>,
 }
@@ -92,12 +93,16 @@ impl Stage {
         let pod = |node: &str, name: &str| lab.pod(node, NAMESPACE, name, name);
         let (client, far) = (pod("n1", "client")?, pod("n2", "far")?);
         let (near, outside) = (pod("n1", "near")?, pod("n2", "outside")?);
+        let hop = pod("n2", "hop")?;
         let crowd: Vec<Pod> = (0..crowd)
             .map(|i| pod("n1", &format!("crowd-{i}")))
             .collect::<Result<_>>()?;
         route_outside(lab, &outside)?;
         let mut servers = Vec::new();
-        for pod in [&client, &far, &near, &outside].into_iter().chain(&crowd) {
+        for pod in [&client, &far, &near, &outside, &hop]
+            .into_iter()
+            .chain(&crowd)
+        {
             set_congestion_control(pod)?;
         }
         for pod in [&far, &near, &outside] {
@@ -107,6 +112,7 @@ impl Stage {
             client,
             far,
             near,
+            hop,
             crowd,
             _servers: servers,
         })
@@ -115,6 +121,16 @@ impl Stage {
     /// Where work is started.
     pub(crate) fn client(&self) -> &Pod {
         &self.client
+    }
+
+    /// The server on the other node.
+    pub(crate) fn far(&self) -> &Pod {
+        &self.far
+    }
+
+    /// Where an L7 hop runs, on the other node; never captured.
+    pub(crate) fn hop(&self) -> &Pod {
+        &self.hop
     }
 
     /// Further clients, beside the first.

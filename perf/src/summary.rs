@@ -5,12 +5,12 @@ use crate::{
     results::Run,
     stage::Place,
     stats::{self, Estimate, Spread},
-    subject::{CULVERT, DIRECT, ONE_CORE, STOCK},
+    subject::{CULVERT, DIRECT, ENVOY, ONE_CORE, STOCK},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Subjects in the order in which tables show them.
-pub(crate) const SUBJECTS: [&str; 4] = [DIRECT, CULVERT, STOCK, ONE_CORE];
+pub(crate) const SUBJECTS: [&str; 5] = [DIRECT, CULVERT, STOCK, ENVOY, ONE_CORE];
 
 /// One figure of one kind of work.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) work: String,
     pub(crate) figure: String,
     pub(crate) subjects: BTreeMap<&'static str, Spread>,
-    /// Ours as a part of the stock ztunnel's.
+    /// Ours as a part of the peer's.
     pub(crate) ratio: Option<Estimate>,
 }
 
@@ -56,7 +56,10 @@ fn row(run: &Run, place: Place, work: &str, figure: &str) -> Row {
         .into_iter()
         .filter_map(|subject| Some((subject, Spread::of(&values(subject))?)))
         .collect();
-    let (ours, theirs) = (values(CULVERT), values(STOCK));
+    let (ours, mut theirs) = (values(CULVERT), values(STOCK));
+    if theirs.is_empty() {
+        theirs = values(ENVOY);
+    }
     let ratio = stats::bootstrap(ours.len().min(theirs.len()), |rounds| {
         stats::median(&stats::drawn(&ours, rounds)) / stats::median(&stats::drawn(&theirs, rounds))
     });

@@ -20,7 +20,7 @@ pub(crate) fn rows(run: &Run) -> String {
     for subject in SUBJECTS {
         let _ = write!(text, " {subject:>24}");
     }
-    let _ = writeln!(text, " {:>20}", "culvert/stock");
+    let _ = writeln!(text, " {:>20}", "culvert/peer");
     for row in summary::rows(run) {
         let _ = write!(text, "{:<9} {:<24} {:<24}", row.place, row.work, row.figure);
         for subject in SUBJECTS {

@@ -2,8 +2,7 @@
 //! connection works.
 //!
 //! Ours and the peer take turns under the same controller, agents and captured pods, which know everything before the
-//! clock starts: what is timed is a ztunnel's start, its join, and that it has learnt enough to carry a connection. Half of
-//! the rounds of a second kind go on while pods change.
+//! clock starts: what is timed is a ztunnel's start, its join, and that it has learnt enough to carry a connection.
 
 use super::objects;
 use crate::{
@@ -27,6 +26,8 @@ use std::{
 const SIZES: [usize; 3] = [1000, 10_000, 100_000];
 /// How long the largest mesh may take to be known.
 const LONG: Duration = Duration::from_secs(180);
+/// How long the first answer may take.
+const FIRST: Duration = Duration::from_secs(60);
 const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// All sizes that are wanted.
@@ -116,7 +117,7 @@ fn once(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> 
         }
     }
     let server = stage.server(Place::TwoNodes, HTTP);
-    until("the first answer", LONG, || {
+    until("the first answer", FIRST, || {
         stage.client().net.enter(|| ask(server))?.map(Some)
     })?;
     let first_use = begin.elapsed().as_secs_f64();

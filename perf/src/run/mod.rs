@@ -1,6 +1,7 @@
 //! The run: every subject in every round, each with all work, then the meshes of many workloads.
 
 mod catalogue;
+mod hop;
 mod objects;
 mod plan;
 
@@ -54,13 +55,17 @@ pub(crate) struct Args {
 
 /// Requests a second of a closed loop are counted for so long to find the open loop's rate.
 const CALIBRATION: f64 = 2.0;
+/// What the names of work with an L7 hop begin with.
+const HOP: &str = "hop";
 
 /// Measures, prints the tables and writes the files.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let stock = peer(args)?;
+    let envoy = envoy(args);
     culvert_lab::enter()?;
     let lab = Lab::new()?;
-    let outcome = measure(args, &lab, stock.as_deref()).inspect_err(|_| lab.print_logs(60))?;
+    let outcome = measure(args, &lab, stock.as_deref(), envoy.as_deref())
+        .inspect_err(|_| lab.print_logs(60))?;
     outcome.write(&args.output)?;
     println!("{}", table::rows(&outcome));
     let verdicts = targets::judge(&outcome, !args.quick && args.only.is_empty());
@@ -99,7 +104,21 @@ fn peer(args: &Args) -> Result<Option<PathBuf>> {
     }
 }
 
-fn measure(args: &Args, lab: &Lab, stock: Option<&Path>) -> Result<Run> {
+/// Envoy's program, for the full form. Without it the rows beside it are not measured, which counts as missed.
+fn envoy(args: &Args) -> Option<PathBuf> {
+    if args.quick || !wanted(args, HOP) {
+        return None;
+    }
+    hop::fetch(Path::new("target/perf/envoy"))
+        .inspect_err(|error| eprintln!("no comparison with Envoy in this run: {error:#}"))
+        .ok()
+}
+
+fn wanted(args: &Args, name: &str) -> bool {
+    name.starts_with(&args.only)
+}
+
+fn measure(args: &Args, lab: &Lab, stock: Option<&Path>, envoy: Option<&Path>) -> Result<Run> {
     let stage = Stage::create(lab, if args.quick { 0 } else { plan::CROWD })?;
     let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
     let seconds = args.seconds.unwrap_or(if args.quick { 1.0 } else { 4.0 });
@@ -112,7 +131,7 @@ fn measure(args: &Args, lab: &Lab, stock: Option<&Path>) -> Result<Run> {
     subjects.extend(peer);
     let mut run = Run {
         machine: machine::describe()?,
-        programs: machine::programs(stock)?,
+        programs: machine::programs(stock, envoy)?,
         quick: args.quick,
         rounds,
         open_rate,
@@ -142,9 +161,13 @@ fn measure(args: &Args, lab: &Lab, stock: Option<&Path>) -> Result<Run> {
         subjects.rotate_left(1);
     }
     if !args.quick {
-        let only = |name: &str| name.starts_with(&args.only);
+        let only = |name: &str| wanted(args, name);
         run.samples
             .extend(catalogue::run(lab, &stage, stock, rounds, only)?);
+        if let Some(envoy) = envoy {
+            let found = hop::run(lab, &stage, envoy, (rounds, seconds))?;
+            run.samples.extend(found);
+        }
     }
     Ok(run)
 }

@@ -5,6 +5,7 @@ use crate::{
     subject::Subject,
     work::{Bulk, Connect, Crowd, Elephant, Http, Idle, Memory, Open, Syscalls, Work, names},
 };
+use culvert_lab::programs::{self, Program};
 use std::{path::Path, time::Duration};
 
 /// One measurement.
@@ -42,6 +43,8 @@ impl Whom {
     }
 }
 
+/// Counts system calls; without it they are not counted.
+const STRACE: Program = ("strace", "strace");
 /// Pods of the crowd of the full form.
 pub(crate) const CROWD: usize = 8;
 
@@ -82,14 +85,14 @@ pub(crate) fn items(quick: bool, open_rate: f64, dir: &Path) -> Vec<Item> {
         item(outside, Bulk(1), Whom::All),
         item(outside, Bulk(16), Whom::All),
         item(outside, http(64), Whom::All),
-        item(
-            two,
-            Syscalls {
-                dir: dir.to_owned(),
-            },
-            Whom::ProxiesOnce,
-        ),
     ]);
+    match programs::require(&[STRACE]) {
+        Ok(()) => {
+            let dir = dir.to_owned();
+            items.push(item(two, Syscalls { dir }, Whom::ProxiesOnce));
+        }
+        Err(error) => eprintln!("system calls are not counted: {error}"),
+    }
     items
 }
 

@@ -1,9 +1,9 @@
 //! Many pods to one: a closed loop of 1 KB answers in each pod of the crowd at once.
 
-use super::{Found, Setting, Work, names, requests::number};
+use super::{Found, Setting, Work, names};
 use crate::{
     cpu,
-    figures::{Figures, P50, REQUESTS, Unit, add_cost},
+    figures::{Figures, P50, REQUESTS, Unit, add_cost, number},
     latency::Latency,
     load::{Account, Child, Shape},
     stage::Body,

@@ -1,9 +1,9 @@
 //! Memory of idle connections: the proxies' share of physical memory with many connections that have each carried one
 //! request and stay open, less the same with none. Each must carry another request afterwards.
 
-use super::{Found, Setting, Work, names, requests::number};
+use super::{Found, Setting, Work, names};
 use crate::{
-    figures::{Figures, REST_MB},
+    figures::{Figures, REST_MB, number},
     load::{Child, Shape},
     memory,
     stage::Body,

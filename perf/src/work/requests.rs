@@ -3,7 +3,7 @@
 use super::{Found, Setting, Work, names};
 use crate::{
     cpu::{self, Cpu},
-    figures::{Figures, LAG, P50, P99, P999, REQUESTS, UNSERVED, Unit, add_cost},
+    figures::{Figures, LAG, P50, P99, P999, REQUESTS, UNSERVED, Unit, add_cost, number},
     load::{Account, Child, Shape},
     stage::Body,
 };
@@ -95,9 +95,4 @@ fn common(account: &Account, cpu: &Cpu) -> Figures {
 fn measure(setting: &Setting<'_>, body: Body, shape: Shape) -> Result<(Account, Cpu)> {
     let child = Child::start(&setting.stage.client().net, &setting.order(body, shape))?;
     cpu::spent(setting.proxies, || child.run())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of requests are small")]
-pub(super) fn number(count: u64) -> f64 {
-    count as f64
 }

@@ -1,9 +1,9 @@
 //! System calls of the proxies for a request and for a megabyte of bulk, counted by strace in a window of its own, since
 //! being watched slows them down: no time or cost is taken from it.
 
-use super::{Found, Setting, Work, bulk, requests::number};
+use super::{Found, Setting, Work, bulk};
 use crate::{
-    figures::Figures,
+    figures::{Figures, number},
     load::{Child, Shape},
     stage::Body,
 };
@@ -16,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-/// What counts.
-pub(crate) const STRACE: &str = "strace";
 /// Until it has stopped every thread once.
 const ATTACH: Duration = Duration::from_millis(500);
 const SECONDS: f64 = 2.0;
@@ -59,7 +57,7 @@ impl Work for Syscalls {
 impl Syscalls {
     fn count<T>(&self, pids: &[u32], work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
         let table = self.dir.join("strace");
-        let mut command = Command::new(STRACE);
+        let mut command = Command::new("strace");
         command.args(["-c", "-f", "-q", "-o"]).arg(&table);
         for pid in pids {
             command.args(["-p", &pid.to_string()]);
