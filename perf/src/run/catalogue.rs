@@ -17,6 +17,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use culvert_lab::{Lab, Mesh, MeshOptions, Process, until, wait::PATIENCE};
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -35,16 +36,15 @@ pub(super) fn run(
     lab: &Lab,
     stage: &Stage,
     stock: Option<&Path>,
-    rounds: usize,
+    (rounds, samples): (usize, &mut Vec<Sample>),
     only: impl Fn(&str) -> bool,
-) -> Result<Vec<Sample>> {
+) -> Result<()> {
     let sizes: Vec<usize> = SIZES
         .into_iter()
         .filter(|size| only(&names::catalogue(*size)))
         .collect();
-    let mut samples = Vec::new();
     let Some(first) = sizes.first().copied() else {
-        return Ok(samples);
+        return Ok(());
     };
     let mut mesh = Mesh::new(lab, MeshOptions::default())?;
     objects::write(&mesh, 0, first)?;
@@ -88,7 +88,7 @@ pub(super) fn run(
     objects::remove(&mesh, known)?;
     mesh.put_namespace(crate::stage::NAMESPACE, &[])?;
     stage.pods().try_for_each(|pod| mesh.wait_released(pod))?;
-    Ok(samples)
+    Ok(())
 }
 
 /// Ends whatever ztunnels run and starts ours.
@@ -99,10 +99,21 @@ fn start_ours(mesh: &mut Mesh<'_>, lab: &Lab) -> Result<()> {
         .try_for_each(|node| mesh.start_ztunnel(node.name()))
 }
 
+/// Ends the ztunnels, and starts the agents anew: what one ztunnel left with an agent is not another's.
 fn end(mesh: &mut Mesh<'_>, lab: &Lab) -> Result<()> {
-    lab.nodes()
-        .iter()
-        .try_for_each(|node| mesh.ztunnel(node.name())?.kill())
+    for node in lab.nodes() {
+        mesh.ztunnel(node.name())?.kill()?;
+        mesh.agent(node.name())?.kill()?;
+        let socket = mesh.run_dir(node.name()).join("ztunnel.sock");
+        if socket.exists() {
+            fs::remove_file(&socket)?;
+        }
+        mesh.start_agent(node.name())?;
+        until("the agent's socket", PATIENCE, || {
+            Ok(socket.exists().then_some(()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Starts a pair of ztunnels, waits for the first answer, and weighs them.

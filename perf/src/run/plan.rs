@@ -3,7 +3,9 @@
 use crate::{
     stage::{Body, Place},
     subject::Subject,
-    work::{Bulk, Connect, Crowd, Elephant, Http, Idle, Memory, Open, Syscalls, Work, names},
+    work::{
+        Bulk, Connect, Crowd, Elephant, Http, Idle, Memory, Open, Quiet, Syscalls, Work, names,
+    },
 };
 use culvert_lab::programs::{self, Program};
 use std::{path::Path, time::Duration};
@@ -48,13 +50,14 @@ const STRACE: Program = ("strace", "strace");
 /// Pods of the crowd of the full form.
 pub(crate) const CROWD: usize = 8;
 
-/// All items, in the order in which they are done: memory first, while the proxies are fresh.
+/// All items, in the order in which they are done: silence, then memory while the proxies are fresh.
 pub(crate) fn items(quick: bool, open_rate: f64, dir: &Path) -> Vec<Item> {
     if quick {
         return short(open_rate);
     }
     let (two, same, outside) = (Place::TwoNodes, Place::SameNode, Place::Outside);
     let mut items = vec![
+        item(two, Quiet, Whom::All),
         item(two, Idle(vec![1000, 10_000]), Whom::Proxies),
         item(
             two,
@@ -99,6 +102,7 @@ pub(crate) fn items(quick: bool, open_rate: f64, dir: &Path) -> Vec<Item> {
 fn short(open_rate: f64) -> Vec<Item> {
     let (two, same, outside) = (Place::TwoNodes, Place::SameNode, Place::Outside);
     let mut items = vec![
+        item(two, Quiet, Whom::All),
         item(two, Idle(vec![2000]), Whom::Proxies),
         item(two, Bulk(1), Whom::All),
         item(two, Bulk(16), Whom::All),

@@ -6,6 +6,7 @@ mod elephant;
 mod idle;
 mod memory;
 pub(crate) mod names;
+mod quiet;
 mod requests;
 mod syscalls;
 
@@ -15,6 +16,7 @@ pub(crate) use {
     elephant::Elephant,
     idle::Idle,
     memory::Memory,
+    quiet::{Quiet, TOO_BUSY},
     requests::{Connect, Http, Open},
     syscalls::Syscalls,
 };

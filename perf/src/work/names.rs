@@ -27,6 +27,10 @@ pub(crate) const ELEPHANT: &str = "1000/s beside bulk 1";
 pub(crate) const CROWD: &str = "http, 8 pods to one";
 /// Idle connections.
 pub(crate) const IDLE: &str = "idle";
+/// Nothing.
+pub(crate) const QUIET: &str = "quiet";
+/// Processors that are busy all the same.
+pub(crate) const BUSY: &str = "busy processors";
 /// Memory under load and after it.
 pub(crate) const MEMORY: &str = "memory";
 
