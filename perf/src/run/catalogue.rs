@@ -17,7 +17,6 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use culvert_lab::{Lab, Mesh, MeshOptions, Process, until, wait::PATIENCE};
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -29,6 +28,9 @@ const SIZES: [usize; 3] = [1000, 10_000, 100_000];
 const LONG: Duration = Duration::from_secs(180);
 /// How long the first answer may take.
 const FIRST: Duration = Duration::from_secs(60);
+/// The same when agents have to change over to another kind of ztunnel, and how often that is tried.
+const CHANGE: Duration = Duration::from_secs(6);
+const CHANGES: usize = 5;
 const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// All sizes that are wanted.
@@ -99,38 +101,52 @@ fn start_ours(mesh: &mut Mesh<'_>, lab: &Lab) -> Result<()> {
         .try_for_each(|node| mesh.start_ztunnel(node.name()))
 }
 
-/// Ends the ztunnels, and starts the agents anew: what one ztunnel left with an agent is not another's.
 fn end(mesh: &mut Mesh<'_>, lab: &Lab) -> Result<()> {
-    for node in lab.nodes() {
-        mesh.ztunnel(node.name())?.kill()?;
-        mesh.agent(node.name())?.kill()?;
-        let socket = mesh.run_dir(node.name()).join("ztunnel.sock");
-        if socket.exists() {
-            fs::remove_file(&socket)?;
-        }
-        mesh.start_agent(node.name())?;
-        until("the agent's socket", PATIENCE, || {
-            Ok(socket.exists().then_some(()))
-        })?;
-    }
-    Ok(())
+    lab.nodes()
+        .iter()
+        .try_for_each(|node| mesh.ztunnel(node.name())?.kill())
 }
 
-/// Starts a pair of ztunnels, waits for the first answer, and weighs them.
-fn once(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> Result<Figures> {
+/// Ends whatever ztunnels run and starts a pair; the peer's are returned, ours belong to the mesh.
+fn start(mesh: &mut Mesh<'_>, lab: &Lab, stock: Option<&Path>) -> Result<Vec<Process>> {
     end(mesh, lab)?;
-    let begin = Instant::now();
-    let mut peers: Vec<Process> = Vec::new();
+    let mut peers = Vec::new();
     for node in lab.nodes() {
         match stock {
             Some(program) => peers.push(stock::spawn(program, mesh, node)?),
             None => mesh.start_ztunnel(node.name())?,
         }
     }
+    Ok(peers)
+}
+
+fn answer(stage: &Stage, within: Duration) -> Result<()> {
     let server = stage.server(Place::TwoNodes, HTTP);
-    until("the first answer", FIRST, || {
+    until("the first answer", within, || {
         stage.client().net.enter(|| ask(server))?.map(Some)
-    })?;
+    })
+}
+
+/// Starts pairs, untimed, until one carries traffic: agents make their rules anew for a ztunnel of another kind than the
+/// last one, and a connection that comes before they have can lead a ztunnel back to itself for good.
+fn change_over(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> Result<()> {
+    for _ in 1..CHANGES {
+        let _pair = start(mesh, lab, stock)?;
+        if answer(stage, CHANGE).is_ok() {
+            return Ok(());
+        }
+    }
+    let _pair = start(mesh, lab, stock)?;
+    answer(stage, CHANGE)
+}
+
+/// Starts a pair of ztunnels, waits for the first answer, and weighs them.
+fn once(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> Result<Figures> {
+    change_over(mesh, lab, stage, stock)?;
+    end(mesh, lab)?;
+    let begin = Instant::now();
+    let peers = start(mesh, lab, stock)?;
+    answer(stage, FIRST)?;
     let first_use = begin.elapsed().as_secs_f64();
     until("a tunnel", PATIENCE, || {
         Ok(stage.tunnelled()?.then_some(()))
