@@ -1,5 +1,5 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps cluster cluster-down build demo test lint fuzz perf-floor perf-scale images manifests e2e e2e-images clean
+.PHONY: help deps cluster cluster-down build demo test lint fuzz perf perf-quick perf-scale images manifests e2e e2e-images clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -41,8 +41,11 @@ cluster: ## a Kubernetes of two nodes on this machine, to keep open (as root; CL
 cluster-down: ## stop it, and leave nothing of it
 	tests/cluster/cluster down
 
-perf-floor: build ## throughput, CPU and memory beside a stock ztunnel (ZTUNNEL=PATH)
-	target/release/culvert-perf floor $(PERF_ARGS)
+perf: build ## everything beside a stock ztunnel, in an hour (ZTUNNEL=PATH; PERF_ARGS="--check")
+	target/release/culvert-perf run $(PERF_ARGS)
+
+perf-quick: build ## the same in short, in 3 minutes (ZTUNNEL=PATH for the comparison)
+	target/release/culvert-perf run --quick $(PERF_ARGS)
 
 images: ## container images of all programs in target/images, without a daemon (ARCH=arm64 crosses)
 	manifests/images/build

@@ -1,17 +1,26 @@
-//! culvert-perf: how fast and how lean the mesh is, measured beside the same work without a mesh and under a stock
-//! ztunnel, in one run on one machine.
+//! culvert-perf: how fast and how lean the mesh is, measured beside the same work without a mesh and under its peers, in
+//! one run on one machine.
 //!
 //! Invariant: figures of different subjects are only compared when they come from interleaved rounds of one run.
 
+mod compare;
 mod cpu;
-mod floor;
+mod figures;
+mod latency;
+mod load;
 mod machine;
-mod pods;
+mod memory;
 mod report;
+mod results;
+mod run;
 mod scale;
+mod stage;
 mod stats;
 mod stock;
 mod subject;
+mod summary;
+mod table;
+mod targets;
 mod work;
 
 use clap::{Parser, Subcommand};
@@ -25,7 +34,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[command(
     name = "culvert-perf",
     version,
-    about = "Measures the mesh beside direct traffic and a stock ztunnel"
+    about = "Measures the mesh beside direct traffic and its peers"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -34,20 +43,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Bulk, requests, new connections and memory of the layer 4 path, with the floors that they must keep.
-    Floor(floor::Args),
+    /// Everything on two nodes, beside direct traffic and a stock ztunnel, judged by the targets.
+    Run(run::Args),
+    /// What got worse between two runs, beyond noise.
+    Compare(compare::Args),
+    /// The report of a run, as text with plots.
+    Report(report::Args),
     /// A large mesh under churn: real API server and controller, simulated pods and nodes.
     Scale(scale::Args),
     /// Follow a controller and say what the state weighs. Used by `scale`.
     #[command(hide = true)]
     Watch(scale::watch::Args),
+    /// Make load from inside a pod. Used by `run`.
+    #[command(hide = true)]
+    Load(load::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Floor(args) => floor::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Scale(args) => scale::run(&args),
         Command::Watch(args) => scale::watch::run(&args),
+        Command::Load(args) => load::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("culvert-perf: {error:#}");

@@ -13,6 +13,24 @@ const ROOT: &str = ".state/root.pem";
 
 /// Starts `program` on `node`, joined to our controller and agent, and waits until it is ready.
 pub(crate) fn start(program: &Path, mesh: &Mesh<'_>, node: &Node) -> Result<Process> {
+    let mut process = spawn(program, mesh, node)?;
+    node.net.wait_for_server(&mut process, READY_PORT)?;
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, READY_PORT));
+    until(format!("readiness of {}", process.name()), PATIENCE, || {
+        let response = http::tcp(&node.net, address, "GET", "/healthz/ready")?;
+        ensure!(
+            response.status == 200,
+            "not ready: {}",
+            response.body.trim()
+        );
+        Ok(Some(()))
+    })
+    .with_context(|| process.log())?;
+    Ok(process)
+}
+
+/// Starts it, and does not wait.
+pub(crate) fn spawn(program: &Path, mesh: &Mesh<'_>, node: &Node) -> Result<Process> {
     let controller = format!("https://{}", mesh.controller_address()?);
     let root = mesh.config_dir().join(ROOT).display().to_string();
     let token = mesh.token("node", node.name())?.display().to_string();
@@ -43,19 +61,5 @@ pub(crate) fn start(program: &Path, mesh: &Mesh<'_>, node: &Node) -> Result<Proc
         "proxy".into(),
         "ztunnel".into(),
     ]);
-    let name = format!("stock-{}", node.name());
-    let mut process = node.net.spawn(&name, &argv)?;
-    node.net.wait_for_server(&mut process, READY_PORT)?;
-    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, READY_PORT));
-    until(format!("readiness of {name}"), PATIENCE, || {
-        let response = http::tcp(&node.net, address, "GET", "/healthz/ready")?;
-        ensure!(
-            response.status == 200,
-            "not ready: {}",
-            response.body.trim()
-        );
-        Ok(Some(()))
-    })
-    .with_context(|| process.log())?;
-    Ok(process)
+    node.net.spawn(&format!("stock-{}", node.name()), &argv)
 }

@@ -3,7 +3,10 @@
 //! Invariant: when a subject has started, a request has gone through it, and for a mesh through a tunnel; when it has
 //! stopped, the pods are as without a mesh.
 
-use crate::{pods::Pods, stock};
+use crate::{
+    stage::{NAMESPACE, Place, Stage},
+    stock,
+};
 use anyhow::Result;
 use culvert_lab::{Lab, Mesh, MeshOptions, Process, objects, until, wait::PATIENCE};
 use std::path::PathBuf;
@@ -15,17 +18,31 @@ pub(crate) enum Subject {
     Direct,
     /// Our ztunnels.
     Culvert,
+    /// Our ztunnels with one data core each.
+    OneCore,
     /// The stock ztunnel at this path.
     Stock(PathBuf),
 }
+
+/// Names of subjects, as tables and files have them.
+pub(crate) const DIRECT: &str = "direct";
+/// Ours.
+pub(crate) const CULVERT: &str = "culvert";
+/// Ours with one data core.
+pub(crate) const ONE_CORE: &str = "culvert, 1 core";
+/// The L7 hop beside our waypoint, which counts as ours.
+pub(crate) const ENVOY: &str = "envoy";
+/// The peer.
+pub(crate) const STOCK: &str = "stock";
 
 impl Subject {
     /// As tables and files name it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Direct => "direct",
-            Self::Culvert => "culvert",
-            Self::Stock(_) => "stock",
+            Self::Direct => DIRECT,
+            Self::Culvert => CULVERT,
+            Self::OneCore => ONE_CORE,
+            Self::Stock(_) => STOCK,
         }
     }
 }
@@ -40,14 +57,17 @@ pub(crate) struct Running<'lab> {
 
 impl<'lab> Running<'lab> {
     /// Starts it and waits until traffic goes its way.
-    pub(crate) fn start(subject: &Subject, lab: &'lab Lab, pods: &Pods) -> Result<Self> {
+    pub(crate) fn start(subject: &Subject, lab: &'lab Lab, stage: &Stage) -> Result<Self> {
         let mut stock = Vec::new();
         let (mesh, proxies) = match subject {
             Subject::Direct => (None, Vec::new()),
-            Subject::Culvert => {
-                let mut mesh = Mesh::start(lab, MeshOptions::default())?;
-                let pids = [mesh.ztunnel("n1")?.pid(), mesh.ztunnel("n2")?.pid()];
-                (Some(mesh), pids.to_vec())
+            Subject::Culvert => culvert(lab, MeshOptions::default())?,
+            Subject::OneCore => {
+                let options = MeshOptions {
+                    ztunnel_args: vec!["--data-cores".into(), "1".into()],
+                    ..MeshOptions::default()
+                };
+                culvert(lab, options)?
             }
             Subject::Stock(program) => {
                 let mut mesh = Mesh::new(lab, MeshOptions::default())?;
@@ -60,14 +80,17 @@ impl<'lab> Running<'lab> {
             }
         };
         if let Some(mesh) = &mesh {
-            enroll(mesh, pods)?;
+            enroll(mesh, stage)?;
         }
-        until("a request from pod to pod", PATIENCE, || {
-            pods.request().map(Some)
-        })?;
+        for place in [Place::TwoNodes, Place::SameNode, Place::Outside] {
+            until(format!("a request, {place}"), PATIENCE, || {
+                stage.request(place).map(Some)
+            })?;
+        }
         if mesh.is_some() {
             until("a tunnel between the pods", PATIENCE, || {
-                Ok(pods.tunnelled()?.then_some(()))
+                stage.request(Place::TwoNodes)?;
+                Ok(stage.tunnelled()?.then_some(()))
             })?;
         }
         Ok(Self {
@@ -77,28 +100,35 @@ impl<'lab> Running<'lab> {
         })
     }
 
-    /// Process ids of the two proxies, or none.
+    /// Process ids of the two proxies, the client's node's first; or none.
     pub(crate) fn proxies(&self) -> &[u32] {
         &self.proxies
     }
 
     /// Takes the pods out of the mesh and ends it.
-    pub(crate) fn stop(self, pods: &Pods) -> Result<()> {
+    pub(crate) fn stop(self, stage: &Stage) -> Result<()> {
         let Some(mesh) = self.mesh else { return Ok(()) };
-        mesh.put_namespace(pods.namespace(), &[])?;
-        for pod in pods.both() {
+        mesh.put_namespace(NAMESPACE, &[])?;
+        for pod in stage.pods() {
             mesh.wait_released(pod)?;
         }
         Ok(())
     }
 }
 
-fn enroll(mesh: &Mesh<'_>, pods: &Pods) -> Result<()> {
-    for pod in pods.both() {
+fn culvert(lab: &Lab, options: MeshOptions) -> Result<(Option<Mesh<'_>>, Vec<u32>)> {
+    let mut mesh = Mesh::start(lab, options)?;
+    let pids = vec![mesh.ztunnel("n1")?.pid(), mesh.ztunnel("n2")?.pid()];
+    Ok((Some(mesh), pids))
+}
+
+/// Puts all pods into the mesh and waits until they are.
+pub(crate) fn enroll(mesh: &Mesh<'_>, stage: &Stage) -> Result<()> {
+    for pod in stage.pods() {
         mesh.put_pod(pod, &[], &[])?;
     }
-    mesh.put_namespace(pods.namespace(), &[objects::AMBIENT])?;
-    for pod in pods.both() {
+    mesh.put_namespace(NAMESPACE, &[objects::AMBIENT])?;
+    for pod in stage.pods() {
         mesh.wait_captured(pod)?;
     }
     Ok(())

@@ -1,33 +1,47 @@
 //! Bulk transfer by iperf3, client to server.
 
-use super::{Figures, HOST_GB, PROXY_GB, RATE, Setting};
-use crate::{cpu, pods::BULK};
+use super::{Found, Setting, Work, names};
+use crate::{
+    cpu,
+    figures::{Figures, RATE, Unit, add_cost},
+    stage::BULK,
+};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Sends over `streams` connections.
-pub(crate) fn run(setting: &Setting<'_>, streams: u32) -> Result<Figures> {
-    let server = setting.pods.server_address(BULK);
+/// Over so many connections.
+pub(crate) struct Bulk(pub(crate) u32);
+
+impl Work for Bulk {
+    fn name(&self) -> String {
+        names::bulk(self.0)
+    }
+
+    fn run(&self, setting: &Setting<'_>) -> Result<Found> {
+        let argv = command(setting, self.0, setting.seconds);
+        let client = &setting.stage.client().net;
+        let (text, cpu) = cpu::spent(setting.proxies, || client.run(&argv))?;
+        let (bytes, seconds) = received(&text)?;
+        let gigabytes = bytes / 1e9;
+        let mut figures = Figures::from([(RATE.into(), gigabytes * 8.0 / seconds)]);
+        add_cost(&mut figures, &cpu, gigabytes, Unit::Gigabyte);
+        Ok(figures.into())
+    }
+}
+
+/// iperf3's command line, in the client's pod.
+pub(super) fn command(setting: &Setting<'_>, streams: u32, seconds: f64) -> Vec<String> {
+    let server = setting.stage.server(setting.place, BULK);
     let (host, port) = (server.ip().to_string(), server.port().to_string());
-    let (streams, seconds) = (streams.to_string(), setting.seconds.to_string());
-    let argv = [
+    let (streams, seconds) = (streams.to_string(), seconds.ceil().to_string());
+    let words = [
         "iperf3", "-J", "-c", &host, "-p", &port, "-P", &streams, "-t", &seconds,
     ];
-    let (text, cpu) = cpu::spent(setting.proxies, || setting.pods.client().net.run(&argv))?;
-    let (bytes, seconds) = received(&text)?;
-    let gigabytes = bytes / 1e9;
-    let mut figures = Figures::from([
-        (RATE, gigabytes * 8.0 / seconds),
-        (HOST_GB, cpu.host / gigabytes),
-    ]);
-    if !setting.proxies.is_empty() {
-        figures.insert(PROXY_GB, cpu.proxies / gigabytes);
-    }
-    Ok(figures)
+    words.map(str::to_owned).to_vec()
 }
 
 /// Bytes that the server received and in which time.
-fn received(text: &str) -> Result<(f64, f64)> {
+pub(super) fn received(text: &str) -> Result<(f64, f64)> {
     let report: Value = serde_json::from_str(text).context("iperf3's report")?;
     let number = |path: &str| {
         report

@@ -1,0 +1,184 @@
+//! Meshes of many workloads: how much a ztunnel that knows all of them weighs, and how long after its start the first
+//! connection works.
+//!
+//! Ours and the peer take turns under the same controller, agents and captured pods, which know everything before the
+//! clock starts: what is timed is a ztunnel's start, its join, and that it has learnt enough to carry a connection.
+
+use super::objects;
+use crate::{
+    figures::Figures,
+    memory,
+    results::Sample,
+    stage::{HTTP, Place, Stage},
+    stock,
+    subject::{self, CULVERT, STOCK},
+    work::names,
+};
+use anyhow::{Context, Result, ensure};
+use culvert_lab::{Lab, Mesh, MeshOptions, Process, until, wait::PATIENCE};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const SIZES: [usize; 3] = [1000, 10_000, 100_000];
+/// How long the largest mesh may take to be known.
+const LONG: Duration = Duration::from_secs(180);
+/// How long the first answer may take.
+const FIRST: Duration = Duration::from_secs(60);
+/// The same when agents have to change over to another kind of ztunnel, and how often that is tried.
+const CHANGE: Duration = Duration::from_secs(6);
+const CHANGES: usize = 5;
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// All sizes that are wanted.
+pub(super) fn run(
+    lab: &Lab,
+    stage: &Stage,
+    stock: Option<&Path>,
+    (rounds, samples): (usize, &mut Vec<Sample>),
+    only: impl Fn(&str) -> bool,
+) -> Result<()> {
+    let sizes: Vec<usize> = SIZES
+        .into_iter()
+        .filter(|size| only(&names::catalogue(*size)))
+        .collect();
+    let Some(first) = sizes.first().copied() else {
+        return Ok(());
+    };
+    let mut mesh = Mesh::new(lab, MeshOptions::default())?;
+    objects::write(&mesh, 0, first)?;
+    mesh.start_controller()?;
+    for node in lab.nodes() {
+        mesh.start_agent(node.name())?;
+        mesh.start_ztunnel(node.name())?;
+    }
+    subject::enroll(&mesh, stage)?;
+    let mut known = first;
+    for size in sizes {
+        objects::write(&mesh, known, size)?;
+        known = size;
+        start_ours(&mut mesh, lab)?;
+        until(format!("{size} workloads at a ztunnel"), LONG, || {
+            Ok((workloads(&mesh)? >= size).then_some(()))
+        })?;
+        for round in 1..=rounds {
+            let mut each: Vec<Option<&Path>> = vec![None];
+            each.extend(stock.map(Some));
+            for program in each {
+                let figures = once(&mut mesh, lab, stage, program)
+                    .with_context(|| format!("{size} workloads"))?;
+                let subject = program.map_or(CULVERT, |_| STOCK);
+                eprintln!(
+                    "{size} workloads: {subject}: {}",
+                    crate::figures::line(&figures)
+                );
+                samples.push(Sample {
+                    round,
+                    place: Place::TwoNodes,
+                    work: names::catalogue(size),
+                    subject: subject.to_owned(),
+                    figures,
+                    latency: None,
+                });
+            }
+        }
+    }
+    start_ours(&mut mesh, lab)?;
+    objects::remove(&mesh, known)?;
+    mesh.put_namespace(crate::stage::NAMESPACE, &[])?;
+    stage.pods().try_for_each(|pod| mesh.wait_released(pod))?;
+    Ok(())
+}
+
+/// Ends whatever ztunnels run and starts ours.
+fn start_ours(mesh: &mut Mesh<'_>, lab: &Lab) -> Result<()> {
+    end(mesh, lab)?;
+    lab.nodes()
+        .iter()
+        .try_for_each(|node| mesh.start_ztunnel(node.name()))
+}
+
+fn end(mesh: &mut Mesh<'_>, lab: &Lab) -> Result<()> {
+    lab.nodes()
+        .iter()
+        .try_for_each(|node| mesh.ztunnel(node.name())?.kill())
+}
+
+/// Ends whatever ztunnels run and starts a pair; the peer's are returned, ours belong to the mesh.
+fn start(mesh: &mut Mesh<'_>, lab: &Lab, stock: Option<&Path>) -> Result<Vec<Process>> {
+    end(mesh, lab)?;
+    let mut peers = Vec::new();
+    for node in lab.nodes() {
+        match stock {
+            Some(program) => peers.push(stock::spawn(program, mesh, node)?),
+            None => mesh.start_ztunnel(node.name())?,
+        }
+    }
+    Ok(peers)
+}
+
+fn answer(stage: &Stage, within: Duration) -> Result<()> {
+    let server = stage.server(Place::TwoNodes, HTTP);
+    until("the first answer", within, || {
+        stage.client().net.enter(|| ask(server))?.map(Some)
+    })
+}
+
+/// Starts pairs, untimed, until one carries traffic: agents make their rules anew for a ztunnel of another kind than the
+/// last one, and a connection that comes before they have can lead a ztunnel back to itself for good.
+fn change_over(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> Result<()> {
+    for _ in 1..CHANGES {
+        let _pair = start(mesh, lab, stock)?;
+        if answer(stage, CHANGE).is_ok() {
+            return Ok(());
+        }
+    }
+    let _pair = start(mesh, lab, stock)?;
+    answer(stage, CHANGE)
+}
+
+/// Starts a pair of ztunnels, waits for the first answer, and weighs them.
+fn once(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> Result<Figures> {
+    change_over(mesh, lab, stage, stock)?;
+    end(mesh, lab)?;
+    let begin = Instant::now();
+    let peers = start(mesh, lab, stock)?;
+    answer(stage, FIRST)?;
+    let first_use = begin.elapsed().as_secs_f64();
+    until("a tunnel", PATIENCE, || {
+        Ok(stage.tunnelled()?.then_some(()))
+    })?;
+    let mut pids: Vec<u32> = peers.iter().map(Process::pid).collect();
+    if pids.is_empty() {
+        pids = vec![mesh.ztunnel("n1")?.pid(), mesh.ztunnel("n2")?.pid()];
+    }
+    let memory = memory::settled(&pids)?;
+    Ok(Figures::from([
+        (names::FIRST_USE.into(), first_use),
+        (names::CATALOGUE_MB.into(), memory::megabytes(memory) / 2.0),
+    ]))
+}
+
+/// What our ztunnel of the first node knows.
+fn workloads(mesh: &Mesh<'_>) -> Result<usize> {
+    let dump = mesh.ztunnel_dump("n1")?;
+    let workloads = dump.get("workloads").context("no workloads in the dump")?;
+    Ok(workloads
+        .as_array()
+        .map(Vec::len)
+        .or_else(|| workloads.as_object().map(serde_json::Map::len))
+        .unwrap_or_default())
+}
+
+fn ask(server: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&server, ATTEMPT)?;
+    stream.set_read_timeout(Some(ATTEMPT))?;
+    stream.write_all(b"GET /64B HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    ensure!(answer.starts_with(b"HTTP/1.1 200"), "no answer");
+    Ok(())
+}
