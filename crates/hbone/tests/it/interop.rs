@@ -55,7 +55,7 @@ fn config(schedule: &Schedule) -> TunnelConfig {
 }
 
 fn pattern(stream: usize, size: usize) -> Vec<u8> {
-    let byte = |n: usize| ((n + 1) * (stream + 7) * 2_654_435_761 >> 13) as u8;
+    let byte = |n: usize| (((n + 1) * (stream + 7) * 2_654_435_761) >> 13) as u8;
     (0..size).map(byte).collect()
 }
 

@@ -125,7 +125,7 @@ impl Connection {
             return Err(protocol("a request on a stream of the server"));
         }
         if id <= self.last_peer {
-            return self.trailer(list);
+            return self.trailer(&list);
         }
         self.last_peer = id;
         if self.is_ignored(id) {
@@ -171,7 +171,7 @@ impl Connection {
             return self.unknown(id);
         };
         if stream.answered || !stream.is_open() {
-            return self.trailer(list);
+            return self.trailer(&list);
         }
         if !list.fits {
             return self.break_stream(id, Code::ENHANCE_YOUR_CALM);
@@ -197,7 +197,7 @@ impl Connection {
     }
 
     /// Trailers are decoded and looked at by nobody.
-    fn trailer(&mut self, list: List) -> Received {
+    fn trailer(&mut self, list: &List) -> Received {
         let id = list.stream;
         let Some(stream) = self.streams.get_mut(id) else {
             return self.unknown(id);

@@ -7,6 +7,7 @@ const STREAM: bool = false;
 
 /// What a peer may not send, and the code and scope of the error.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of rules")]
 fn errors_of_a_client_have_their_code_and_scope() {
     let end = flag::END_STREAM;
     let done = flag::END_HEADERS;
