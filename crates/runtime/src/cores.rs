@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 mod moved;
-mod slice;
+mod sys;
 
 use moved::Moved;
 pub use moved::moved;
@@ -95,7 +95,7 @@ impl Core {
         let counted = moved.clone();
         let body = move || {
             counted.begin();
-            if let Err(error) = slice::ask_for(SLICE) {
+            if let Err(error) = sys::ask_for_slices(SLICE) {
                 tracing::debug!(%error, "slices stay as long as they are");
             }
             let runtime = Builder::new_current_thread()

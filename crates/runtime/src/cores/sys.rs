@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 /// Asks for slices of this length for the calling thread. An older kernel takes no notice.
-pub(super) fn ask_for(slice: Duration) -> io::Result<()> {
+pub(super) fn ask_for_slices(slice: Duration) -> io::Result<()> {
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: libc::SCHED_OTHER as u32,
