@@ -7,7 +7,7 @@ mod driver;
 
 use crate::authority::Authority;
 use crate::config::TunnelConfig;
-use crate::engine::{Connection, Fields, PACE, Role};
+use crate::engine::{Connection, Fields, Role};
 use crate::error::{ClientError, ConnectError};
 use crate::headers::{ConnectHeaders, ResponseHeaders, text};
 use crate::io::Transport;
@@ -23,9 +23,6 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-
-/// Bytes that move in a tunnel within a window of its pace, from which on it is crowded: 0.8 Gb/s.
-const CROWD: u64 = 100_000_000 * PACE.as_millis() as u64 / 1000;
 
 /// What to open a stream to.
 #[derive(Debug, Clone)]
@@ -45,6 +42,7 @@ struct Inner {
     peer: SpiffeId,
     active: Rc<Cell<usize>>,
     limit: usize,
+    crowd: u64,
     connect: Duration,
 }
 
@@ -96,6 +94,7 @@ fn start<T: Transport + 'static>(io: T, peer: SpiffeId, config: &TunnelConfig) -
         peer,
         active: Rc::default(),
         limit: config.client_streams as usize,
+        crowd: config.crowd,
         connect: config.connect,
     }))
 }
@@ -164,7 +163,7 @@ impl Tunnel {
     /// Whether somebody moves so much in it that others would wait.
     pub(crate) fn is_crowded(&self) -> bool {
         let now = self.0.shared.now();
-        self.0.shared.drive(|c| c.moved_lately(now)) >= CROWD
+        self.0.shared.drive(|c| c.moved_lately(now)) >= self.0.crowd
     }
 
     /// Whether a new stream may be tried: the tunnel stands and the server has not said that it closes.

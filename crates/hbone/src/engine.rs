@@ -25,7 +25,6 @@ pub(crate) use frame::Code;
 pub(crate) use head::{Fields, Head};
 pub(crate) use hpack::Decoder;
 pub(crate) use limits::Limits;
-pub(crate) use pace::WINDOW as PACE;
 
 use std::io;
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Bytes are counted for so long together.
-pub(crate) const WINDOW: Duration = Duration::from_millis(100);
+const WINDOW: Duration = Duration::from_millis(100);
 
 /// Bytes of the running window and of the one before.
 #[derive(Debug, Default)]

@@ -134,7 +134,12 @@ fn a_full_tunnel_is_joined_by_another_and_used_again_after_the_peak() {
 #[test]
 fn small_streams_keep_away_from_one_that_moves_much() {
     on_core(|| async {
-        let fixture = fixture(TunnelConfig::default(), TunnelConfig::default()).await;
+        // So little that any machine moves it in time.
+        let client = TunnelConfig {
+            crowd: 200_000,
+            ..TunnelConfig::default()
+        };
+        let fixture = fixture(client, TunnelConfig::default()).await;
         let (mut read, mut write) = tokio::io::split(fixture.open("a").await.unwrap());
         let bulk = spawn_local(async move { while write.write_all(&[7; 65_536]).await.is_ok() {} });
         let mut arrived = vec![0; 65_536];
