@@ -1,14 +1,8 @@
 //! Requests in a closed loop over connections that stay open.
 
-use super::{Account, Order, exchange, wait_for_go};
-use crate::latency::Latency;
+use super::{Account, Order, exchange, loops, wait_for_go};
 use anyhow::{Context, Result};
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    time::{Duration, Instant},
-};
-use tokio::task::LocalSet;
+use std::time::Instant;
 
 pub(super) async fn run(order: &Order, connections: usize) -> Result<Account> {
     let request = exchange::request(order, false);
@@ -23,39 +17,21 @@ pub(super) async fn run(order: &Order, connections: usize) -> Result<Account> {
         streams.push(opened.await.with_context(|| format!("connection {i}"))?);
     }
     wait_for_go()?;
-    let latency = Rc::new(RefCell::new(Latency::default()));
-    let (begin, limit) = (Instant::now(), Duration::from_secs_f64(order.seconds));
-    let tasks = LocalSet::new();
-    let loops: Vec<_> = streams
-        .into_iter()
-        .map(|mut stream| {
-            let (request, latency) = (request.clone(), Rc::clone(&latency));
-            tasks.spawn_local(async move {
-                let mut buffer = Vec::new();
-                let mut served = 0;
-                let mut sent = Instant::now();
-                while begin.elapsed() < limit {
-                    exchange::exchange(&mut stream, &request, size, &mut buffer).await?;
-                    let now = Instant::now();
-                    latency.borrow_mut().record(now - sent);
-                    sent = now;
-                    served += 1;
-                }
-                anyhow::Ok(served)
-            })
-        })
-        .collect();
-    let mut account = Account::default();
-    tasks
-        .run_until(async {
-            for each in loops {
-                account.served += each.await??;
+    loops::run(order, streams, |mut stream, clock| {
+        let request = request.clone();
+        async move {
+            let mut buffer = Vec::new();
+            let mut served = 0;
+            let mut sent = Instant::now();
+            while clock.goes_on() {
+                exchange::exchange(&mut stream, &request, size, &mut buffer).await?;
+                let now = Instant::now();
+                clock.record(now - sent);
+                sent = now;
+                served += 1;
             }
-            anyhow::Ok(())
-        })
-        .await?;
-    account.seconds = begin.elapsed().as_secs_f64();
-    account.intended = account.served;
-    account.latency = latency.take();
-    Ok(account)
+            Ok(served)
+        }
+    })
+    .await
 }

@@ -1,50 +1,28 @@
 //! A new connection for each request, in a closed loop: dial, ask, read until the server closes.
 
-use super::{Account, Order, exchange, wait_for_go};
-use crate::latency::Latency;
+use super::{Account, Order, exchange, loops, wait_for_go};
 use anyhow::{Result, ensure};
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    time::{Duration, Instant},
-};
-use tokio::{io::AsyncReadExt as _, task::LocalSet};
+use std::time::Instant;
+use tokio::io::AsyncReadExt as _;
 
 pub(super) async fn run(order: &Order, at_once: usize) -> Result<Account> {
     one(order, &mut Vec::new()).await?;
     wait_for_go()?;
-    let latency = Rc::new(RefCell::new(Latency::default()));
-    let (begin, limit) = (Instant::now(), Duration::from_secs_f64(order.seconds));
-    let tasks = LocalSet::new();
-    let loops: Vec<_> = (0..at_once)
-        .map(|_| {
-            let (order, latency) = (order.clone(), Rc::clone(&latency));
-            tasks.spawn_local(async move {
-                let mut buffer = Vec::new();
-                let mut served = 0;
-                while begin.elapsed() < limit {
-                    let sent = Instant::now();
-                    one(&order, &mut buffer).await?;
-                    latency.borrow_mut().record(sent.elapsed());
-                    served += 1;
-                }
-                anyhow::Ok(served)
-            })
-        })
-        .collect();
-    let mut account = Account::default();
-    tasks
-        .run_until(async {
-            for each in loops {
-                account.served += each.await??;
+    loops::run(order, 0..at_once, |_, clock| {
+        let order = order.clone();
+        async move {
+            let mut buffer = Vec::new();
+            let mut served = 0;
+            while clock.goes_on() {
+                let sent = Instant::now();
+                one(&order, &mut buffer).await?;
+                clock.record(sent.elapsed());
+                served += 1;
             }
-            anyhow::Ok(())
-        })
-        .await?;
-    account.seconds = begin.elapsed().as_secs_f64();
-    account.intended = account.served;
-    account.latency = latency.take();
-    Ok(account)
+            Ok(served)
+        }
+    })
+    .await
 }
 
 async fn one(order: &Order, buffer: &mut Vec<u8>) -> Result<()> {

@@ -14,6 +14,7 @@ mod closed;
 mod connect;
 mod exchange;
 mod hold;
+mod loops;
 mod open;
 
 pub(crate) use child::Child;
