@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""One connection to an echo server that lasts: a line each 100 ms and its echo, until /tmp/STOP exists. hold.py STOP HOST PORT"""
+"""One connection to an echo server that lasts: a line each 100 ms and its echo, until /tmp/STOP exists and one more. hold.py STOP HOST PORT"""
 import os, socket, sys, time
 
 stop = "/tmp/" + sys.argv[1]
@@ -8,7 +8,9 @@ if os.path.exists(stop):
 count = 0
 with socket.create_connection((sys.argv[2], int(sys.argv[3])), timeout=10) as s:
     stream = s.makefile("rwb")
-    while not os.path.exists(stop):
+    stopped = False
+    while not stopped:
+        stopped = os.path.exists(stop)  # one more echo after it
         stream.write(b"%d\n" % count)
         stream.flush()
         if stream.readline() != b"%d\n" % count:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""A new connection every INTERVAL seconds, each with one HTTP request, until /tmp/STOP exists.
+"""A new connection every INTERVAL seconds, each with one HTTP request, until /tmp/STOP exists and as many more as it says were answered.
 
-load.py STOP INTERVAL HOST PORT. Says `started` after the first answer; at the end one line of JSON: how many, the longest,
+load.py STOP INTERVAL HOST PORT. What is still not answered a minute after STOP is not waited for. Says `started` after the first answer; at the end one line of JSON: how many, the longest,
 and what failed when. A connection that fails is not tried again.
 """
 import json, os, socket, sys, time
@@ -11,7 +11,8 @@ if os.path.exists(stop):
     os.unlink(stop)
 request = f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode()
 answers, failures, longest = {}, [], 0.0
-while not os.path.exists(stop):
+end = None  # how many answers, and until when they are waited for
+while end is None or (sum(answers.values()) < end[0] and time.time() < end[1]):
     begin = time.time()
     try:
         with socket.create_connection((host, port), timeout=10) as s:
@@ -29,5 +30,8 @@ while not os.path.exists(stop):
     except OSError as error:
         failures.append({"at": round(begin, 3), "took": round(time.time() - begin, 3), "error": str(error)})
     longest = max(longest, time.time() - begin)
+    if end is None and os.path.exists(stop):
+        with open(stop) as file:
+            end = (sum(answers.values()) + int(file.read()), time.time() + 60)
     time.sleep(max(0, interval - (time.time() - begin)))
-print(json.dumps({"answers": answers, "failures": failures, "longest": round(longest, 3)}))
+print(json.dumps({"complete": sum(answers.values()) >= end[0], "answers": answers, "failures": failures, "longest": round(longest, 3)}))

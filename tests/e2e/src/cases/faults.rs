@@ -65,7 +65,7 @@ pub(super) fn agent_killed(suite: &mut Suite) -> Result<Vec<String>> {
         .run(&["-n", APP, "delete", "pod", "after-agent"])?;
     loads
         .into_iter()
-        .map(|load| load.finish()?.all_answered(20))
+        .map(|load| load.finish(20)?.all_answered())
         .collect()
 }
 
@@ -84,8 +84,7 @@ pub(super) fn ztunnel_killed(suite: &mut Suite) -> Result<Vec<String>> {
         .cluster
         .kubectl
         .rolled_out(SYSTEM, "daemonset/culvert-ztunnel")?;
-    let load = load.finish()?;
-    ensure!(load.answered > 20, "only {} answers", load.answered);
+    let load = load.finish(20)?;
     suite.crossed(since, &near, &echo, true)?;
     Ok(vec![format!(
         "answers again {:.1} s after the kill; {} of {} connections failed meanwhile, none was in the clear",
@@ -108,7 +107,7 @@ pub(super) fn rolling_update(suite: &mut Suite) -> Result<Vec<String>> {
     let took = begin.elapsed();
     let mut notes = loads
         .into_iter()
-        .map(|load| load.finish()?.all_answered(50))
+        .map(|load| load.finish(20)?.all_answered())
         .collect::<Result<Vec<_>>>()?;
     notes.push(format!("all three replaced in {:.0} s", took.as_secs_f64()));
     Ok(notes)
@@ -198,7 +197,7 @@ pub(super) fn controller_down(suite: &mut Suite) -> Result<Vec<String>> {
     k.rolled_out(SYSTEM, "deployment/culvert-controller")?;
     let notes = loads
         .into_iter()
-        .map(|load| load.finish()?.all_answered(50))
+        .map(|load| load.finish(20)?.all_answered())
         .collect::<Result<Vec<_>>>()?;
     wait::until(
         "the pod that was born without a controller is told captured",
@@ -236,7 +235,7 @@ pub(super) fn api_server_stopped(suite: &mut Suite) -> Result<Vec<String>> {
     suite.cluster.kubectl.run(&["get", "nodes"])?;
     loads
         .into_iter()
-        .map(|load| load.finish()?.all_answered(100))
+        .map(|load| load.finish(20)?.all_answered())
         .collect()
 }
 
@@ -490,14 +489,14 @@ pub(super) fn namespace_deleted(suite: &mut Suite) -> Result<Vec<String>> {
     let before = mesh::lives(&suite.cluster, SYSTEM)?;
     suite.link.released(|pod| pod.starts_with("e2e-doomed/"));
     k.delete_namespaces(&[doomed])?;
-    let load = load.finish()?;
+    let load = load.finish(0)?;
     ensure!(
         load.answered > 0 && !load.failures.is_empty(),
         "{} answers, {} failures",
         load.answered,
         load.failures.len()
     );
-    let note = other.finish()?.all_answered(20)?;
+    let note = other.finish(20)?.all_answered()?;
     ensure!(
         mesh::lives(&suite.cluster, SYSTEM)? == before,
         "a part of the mesh was restarted"

@@ -69,7 +69,7 @@ pub(super) fn twice(suite: &mut Suite) -> Result<Vec<String>> {
         "--timeout=180s",
     ])?;
     let after = suite.installed()?;
-    let note = load.finish()?.all_answered(20)?;
+    let note = load.finish(20)?.all_answered()?;
     ensure!(before == after, "before {before:?}, after {after:?}");
     Ok(vec![note])
 }
