@@ -75,7 +75,8 @@ pub async fn handshake(
     let (tls, peer) = tokio::time::timeout(config.handshake, shake)
         .await
         .map_err(|_| TlsError::Timeout)??;
-    Ok(start(tls, peer, config))
+    let way = tls.get_ref().round_trip();
+    Ok(start(tls, peer, way, config))
 }
 
 /// The HTTP/2 part of [`handshake`] on bytes that are not encrypted, for tests and fuzzing. `peer` is taken as proved.
@@ -83,11 +84,16 @@ pub fn over_plain<S>(io: S, peer: SpiffeId, config: &TunnelConfig) -> Tunnel
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    start(BufferedSocket::new(io), peer, config)
+    start(BufferedSocket::new(io), peer, None, config)
 }
 
-fn start<T: Transport + 'static>(io: T, peer: SpiffeId, config: &TunnelConfig) -> Tunnel {
-    let connection = Connection::new(&config.setup(Role::Client));
+fn start<T: Transport + 'static>(
+    io: T,
+    peer: SpiffeId,
+    way: Option<Duration>,
+    config: &TunnelConfig,
+) -> Tunnel {
+    let connection = Connection::new(&config.setup(Role::Client, way));
     let shared = driver::spawn(io, connection, peer.clone(), config);
     Tunnel(Rc::new(Inner {
         shared,
@@ -162,8 +168,7 @@ impl Tunnel {
 
     /// Whether somebody moves so much in it that others would wait.
     pub(crate) fn is_crowded(&self) -> bool {
-        let now = self.0.shared.now();
-        self.0.shared.drive(|c| c.moved_lately(now)) >= self.0.crowd
+        self.0.shared.moved_lately() >= self.0.crowd
     }
 
     /// Whether a new stream may be tried: the tunnel stands and the server has not said that it closes.

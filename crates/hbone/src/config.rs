@@ -70,23 +70,22 @@ impl Default for TunnelConfig {
 const BYTES_PER_MICROSECOND: u128 = 1250;
 
 impl TunnelConfig {
-    /// The stream window for a way of this round trip, if it is to be larger than the one that streams start with.
-    pub(crate) fn far_window(&self, round_trip: Duration) -> Option<u32> {
+    /// The window of each stream where the way takes so long.
+    fn window(&self, round_trip: Duration) -> u32 {
         let product = round_trip.as_micros() * BYTES_PER_MICROSECOND;
-        let window = u32::try_from(product)
-            .unwrap_or(u32::MAX)
-            .min(self.stream_window);
-        Some(window).filter(|&window| window > self.near_stream_window)
+        let window = u32::try_from(product).unwrap_or(u32::MAX);
+        window.min(self.stream_window).max(self.near_stream_window)
     }
 
-    pub(crate) fn setup(&self, role: Role) -> Setup {
+    /// What a connection over a way of this round trip starts with. A way that is not known is short.
+    pub(crate) fn setup(&self, role: Role, round_trip: Option<Duration>) -> Setup {
         let limits = match role {
             Role::Client => Limits::new(0, self.client_headers),
             Role::Server => Limits::new(self.server_streams, self.server_headers),
         };
         Setup {
             role,
-            stream_window: self.near_stream_window,
+            stream_window: self.window(round_trip.unwrap_or_default()),
             connection_window: self.connection_window,
             frame_size: self.frame_size,
             client_streams: self.client_streams,
@@ -104,13 +103,13 @@ mod tests {
     fn windows_grow_with_the_way() {
         let config = TunnelConfig::default();
         for (micros, window) in [
-            (50, None),
-            (400, None),
-            (2000, Some(2_500_000)),
-            (50_000, Some(4 << 20)),
-            (u64::MAX, Some(4 << 20)),
+            (50, 512 << 10),
+            (400, 512 << 10),
+            (2000, 2_500_000),
+            (50_000, 4 << 20),
+            (u64::MAX, 4 << 20),
         ] {
-            assert_eq!(config.far_window(Duration::from_micros(micros)), window);
+            assert_eq!(config.window(Duration::from_micros(micros)), window);
         }
     }
 }

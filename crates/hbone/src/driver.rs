@@ -10,7 +10,6 @@ use crate::io::{self, Filled, Transport};
 use crate::keepalive::{Event, Keepalive};
 use crate::shared::Shared;
 use bytes::Bytes;
-use culvert_runtime::cores::moved;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -30,20 +29,16 @@ pub(crate) struct Driver<T> {
     io: T,
     shared: Shared,
     keepalive: Keepalive,
-    config: TunnelConfig,
     /// The last bytes are on their way.
     ending: Option<(End, Pin<Box<Sleep>>)>,
 }
 
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(io: T, connection: Connection, config: &TunnelConfig) -> Self {
-        let shared = Shared::new(connection);
-        shared.drive(Connection::ping);
         Self {
             io,
-            shared,
+            shared: Shared::new(connection),
             keepalive: Keepalive::new(config),
-            config: config.clone(),
             ending: None,
         }
     }
@@ -100,7 +95,7 @@ impl<T: Transport> Driver<T> {
             let filled = io::fill(&mut self.io, &mut buffer, cx);
             if !buffer.filled().is_empty() {
                 let now = self.shared.now();
-                moved(buffer.filled().len());
+                self.shared.moved(buffer.filled().len());
                 let bytes = Bytes::from_owner(buffer);
                 if let Err(failure) = self.shared.drive(|c| c.receive(bytes, now)) {
                     return Some(Err(failure));
@@ -124,19 +119,14 @@ impl<T: Transport> Driver<T> {
     }
 
     fn stay_alive(&mut self, cx: &mut Context<'_>) -> Result<(), ()> {
-        if self.shared.drive(Connection::take_pong)
-            && let Some(Event::RoundTrip(way)) = self.keepalive.answered()
-            && let Some(window) = self.config.far_window(way)
-        {
-            self.shared
-                .drive(|connection| connection.raise_window(window));
+        if self.shared.drive(Connection::take_pong) {
+            self.keepalive.answered();
         }
         let received = self.io.socket().received();
         while let Poll::Ready(event) = self.keepalive.poll(received, cx) {
             match event {
                 Event::Gone => return Err(()),
                 Event::Ask => self.shared.drive(Connection::ping),
-                Event::RoundTrip(_) => {}
             }
         }
         Ok(())
@@ -151,13 +141,12 @@ impl<T: Transport> Driver<T> {
                 let written = connection.output().map(|bytes| io::write(io, bytes, cx));
                 if let Some(Poll::Ready(Ok(n))) = written {
                     connection.sent(n);
-                    moved(n);
                 }
                 written
             });
             match written {
                 None => break self.io.socket().poll_send(cx).map_err(failed),
-                Some(Poll::Ready(Ok(_))) => {}
+                Some(Poll::Ready(Ok(n))) => shared.moved(n),
                 Some(Poll::Ready(Err(error))) => break Poll::Ready(Err(failed(error))),
                 Some(Poll::Pending) => break Poll::Pending,
             }

@@ -12,7 +12,6 @@ mod head;
 mod hpack;
 mod limits;
 mod output;
-mod pace;
 mod parser;
 mod queue;
 mod stream;

@@ -1,5 +1,4 @@
-//! Liveness of a tunnel: a PING where nothing arrives, and the end where nothing answers. The first PING, sent with the
-//! connection's first bytes, measures the way.
+//! Liveness of a tunnel: a PING where nothing arrives, and the end where nothing answers.
 //!
 //! Invariant: a peer from which nothing arrives for interval plus timeout is given up; one that sends anything is alive.
 
@@ -15,21 +14,17 @@ use tokio::time::{Instant, Sleep, sleep};
 pub(crate) enum Event {
     /// A PING is to be sent.
     Ask,
-    /// The first PING took so long to be answered.
-    RoundTrip(Duration),
     /// The peer is gone.
     Gone,
 }
 
-/// The state of one tunnel. Whoever makes it sends a PING at once.
+/// The state of one tunnel.
 pub(crate) struct Keepalive {
     interval: Duration,
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
     received: u64,
-    /// When the first PING was sent, until it is answered.
-    first: Option<Instant>,
 }
 
 impl Keepalive {
@@ -37,21 +32,17 @@ impl Keepalive {
         Self {
             interval: config.ping_interval,
             timeout: config.ping_timeout,
-            timer: Box::pin(sleep(config.ping_timeout)),
-            waiting: true,
+            timer: Box::pin(sleep(config.ping_interval)),
+            waiting: false,
             received: 0,
-            first: Some(Instant::now()),
         }
     }
 
-    /// A PING was answered. The first time, this yields how long that took.
-    pub(crate) fn answered(&mut self) -> Option<Event> {
-        if !std::mem::take(&mut self.waiting) {
-            return None;
+    /// A PING was answered.
+    pub(crate) fn answered(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.timer.as_mut().reset(Instant::now() + self.interval);
         }
-        self.timer.as_mut().reset(Instant::now() + self.interval);
-        let first = self.first.take()?;
-        Some(Event::RoundTrip(first.elapsed()))
     }
 
     /// What is to be done now. `received` counts all bytes that ever arrived.

@@ -67,11 +67,29 @@ struct Inner {
     sweeping: Cell<bool>,
 }
 
-/// What a caller is to do next. With a dial goes whether there are tunnels anyway, only crowded ones.
+/// What a caller is to do next.
 enum Next {
     Open(Pooled, crate::stream::Active),
-    Wait(Waiting, bool),
-    Dial(Dialing, bool),
+    Wait(Waiting, Otherwise),
+    Dial(Dialing, Otherwise),
+}
+
+/// What there is if the dial fails.
+#[derive(Clone, Copy)]
+enum Otherwise {
+    Nothing,
+    /// A crowded tunnel, which is better than none.
+    Crowded,
+}
+
+impl Otherwise {
+    /// Whether to go on looking for a quiet tunnel.
+    fn after(self, dialled: Result<(), ClientError>) -> Result<bool, ClientError> {
+        match (self, dialled) {
+            (Self::Nothing, Err(error)) => Err(error),
+            (_, dialled) => Ok(dialled.is_ok()),
+        }
+    }
 }
 
 impl Pool {
@@ -100,24 +118,18 @@ impl Pool {
         D: AsyncFn() -> io::Result<TcpStream>,
     {
         let mut attempts = 0;
-        // Where no other tunnel can be had, a crowded one is better than none.
         let mut picky = true;
         loop {
             let (tunnel, active) = match self.next(key, identity, expected, picky)? {
                 Next::Open(pooled, active) => (pooled.tunnel, active),
-                Next::Wait(waiting, others) => {
-                    match waiting.outcome().await {
-                        Err(error) if !others => return Err(error.into()),
-                        dialled => picky &= dialled.is_ok(),
-                    }
+                Next::Wait(waiting, otherwise) => {
+                    picky &= otherwise.after(waiting.outcome().await)?;
                     continue;
                 }
-                Next::Dial(dialing, others) => {
+                Next::Dial(dialing, otherwise) => {
                     // Boxed, so that the stream's task does not carry the room for a handshake along.
-                    match Box::pin(self.dial(key, &dial, identity, expected, dialing)).await {
-                        Err(error) if !others => return Err(error.into()),
-                        dialled => picky &= dialled.is_ok(),
-                    }
+                    let dialled = Box::pin(self.dial(key, &dial, identity, expected, dialing));
+                    picky &= otherwise.after(dialled.await)?;
                     continue;
                 }
             };
@@ -142,14 +154,16 @@ impl Pool {
         let mut entries = self.0.entries.borrow_mut();
         let entry = entries.entry(key.clone()).or_default();
         entry.retire(identity.generation);
-        let others = picky && entry.is_crowded(expected);
-        let place = if others { None } else { entry.pick(expected) };
-        Ok(if let Some((pooled, active)) = place {
-            Next::Open(pooled, active)
-        } else if let Some(waiting) = entry.waiting() {
-            Next::Wait(waiting, others)
+        let otherwise = if picky && entry.is_crowded(expected) {
+            Otherwise::Crowded
+        } else if let Some((pooled, active)) = entry.pick(expected) {
+            return Ok(Next::Open(pooled, active));
         } else {
-            Next::Dial(entry.start_dial(), others)
+            Otherwise::Nothing
+        };
+        Ok(match entry.waiting() {
+            Some(waiting) => Next::Wait(waiting, otherwise),
+            None => Next::Dial(entry.start_dial(), otherwise),
         })
     }
 

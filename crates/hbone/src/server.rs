@@ -12,7 +12,6 @@ use crate::config::TunnelConfig;
 use crate::driver::Driver;
 use crate::engine::{Connection, Role};
 use crate::error::ServerError;
-use crate::io::Transport;
 use crate::socket::{self, BufferedSocket};
 use culvert_identity::{ServerContext, SpiffeId, TlsError};
 use culvert_runtime::drain::Drain;
@@ -51,7 +50,13 @@ pub async fn serve(
         context.accept(BufferedSocket::new(tcp)),
     ));
     let (tls, id) = tls.await.map_err(|_| TlsError::Timeout)??;
-    serve_transport(tls, Peer { id, addr }, deadline, config, drain, on).await
+    let way = tls.get_ref().round_trip();
+    let connection = Connection::new(&config.setup(Role::Server, way));
+    let core = Driver::new(tls, connection, config);
+    let peer = Peer { id, addr };
+    driver::Serving::new(core, peer, deadline, config, drain)
+        .run(on)
+        .await
 }
 
 /// The HTTP/2 part of [`serve`] on bytes that are not encrypted, for tests and fuzzing. `peer` is taken as proved.
@@ -66,19 +71,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let deadline = Instant::now() + config.handshake;
-    serve_transport(BufferedSocket::new(io), peer, deadline, config, drain, on).await
-}
-
-async fn serve_transport<T: Transport>(
-    transport: T,
-    peer: Peer,
-    deadline: Instant,
-    config: &TunnelConfig,
-    drain: &Drain,
-    on: impl FnMut(Incoming),
-) -> Result<(), ServerError> {
-    let connection = Connection::new(&config.setup(Role::Server));
-    let core = Driver::new(transport, connection, config);
+    let connection = Connection::new(&config.setup(Role::Server, None));
+    let core = Driver::new(BufferedSocket::new(io), connection, config);
     driver::Serving::new(core, peer, deadline, config, drain)
         .run(on)
         .await

@@ -3,6 +3,7 @@
 //! Invariant: whoever changes something that the driver has to see wakes it, once.
 
 use crate::engine::Connection;
+use culvert_runtime::cores::Moved;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -21,6 +22,7 @@ struct Inner {
     blocked: bool,
     /// Handles by which streams can be opened.
     openers: usize,
+    moved: Moved,
     began: Instant,
 }
 
@@ -31,6 +33,7 @@ impl Shared {
             driver: None,
             blocked: false,
             openers: 0,
+            moved: Moved::default(),
             began: Instant::now(),
         })))
     }
@@ -53,6 +56,16 @@ impl Shared {
     /// The connection's time, from its start.
     pub(crate) fn now(&self) -> Duration {
         self.0.borrow().began.elapsed()
+    }
+
+    /// So many bytes went through the socket.
+    pub(crate) fn moved(&self, bytes: usize) {
+        self.0.borrow().moved.count(bytes);
+    }
+
+    /// Bytes that went through it in a tenth of a second, lately.
+    pub(crate) fn moved_lately(&self) -> u64 {
+        self.0.borrow().moved.lately()
     }
 
     /// The driver's turn ends.

@@ -4,16 +4,19 @@
 //! Invariants: buffers are held only while bytes are in them; what was written reaches the socket at the next flush.
 
 use crate::buffer::{Buffer, SIZE};
+use culvert_runtime::net;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// Unsent bytes that the kernel holds for a tunnel: what waits beyond them waits in HTTP/2, where streams take turns.
 const UNSENT: u32 = 64 * 1024;
 
 /// Sets what a tunnel's socket needs beside what every socket has.
-pub(crate) fn prepare(tcp: &tokio::net::TcpStream) {
+pub(crate) fn prepare(tcp: &TcpStream) {
     if let Err(error) = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
     }
@@ -63,6 +66,15 @@ impl<S> BufferedSocket<S> {
     /// Bytes that can be written without touching the socket.
     pub(crate) fn room(&self) -> usize {
         self.write.as_ref().map_or(SIZE, Buffer::room)
+    }
+}
+
+impl BufferedSocket<TcpStream> {
+    /// How long the way to the peer and back is, if the kernel knows.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        net::least_round_trip(&self.inner)
+            .inspect_err(|error| tracing::debug!(%error, "TCP_INFO"))
+            .unwrap_or_default()
     }
 }
 

@@ -15,8 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 mod moved;
 mod sys;
 
-use moved::Moved;
-pub use moved::moved;
+pub use moved::{Moved, moved};
 
 /// What a data core runs at a time while others want to run, too.
 const SLICE: Duration = Duration::from_micros(300);

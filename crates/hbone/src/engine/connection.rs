@@ -15,7 +15,6 @@ use super::head::Head;
 use super::hpack::Decoder;
 use super::limits::{Budget, Limits};
 use super::output::Output;
-use super::pace::Pace;
 use super::parser::Parser;
 use super::stream::{Reset, Streams};
 use super::{Failure, Violation};
@@ -106,7 +105,6 @@ pub(crate) struct Connection {
     requests: VecDeque<(u32, Head)>,
     pong: bool,
     now: Duration,
-    pace: Pace,
     resets: Budget,
     frames: Budget,
     /// Streams that were reset here a short while ago.
@@ -162,7 +160,6 @@ impl Connection {
             requests: VecDeque::new(),
             pong: false,
             now: Duration::ZERO,
-            pace: Pace::default(),
             resets: Budget::new(limits.resets),
             frames: Budget::new(limits.frames),
             remembered: VecDeque::new(),
@@ -264,11 +261,6 @@ impl Connection {
     /// The next bytes to be sent.
     pub(crate) fn output(&self) -> Option<&[u8]> {
         self.out.front()
-    }
-
-    /// Bytes of DATA that lately moved in a window of time, in both directions.
-    pub(crate) fn moved_lately(&mut self, now: Duration) -> u64 {
-        self.pace.lately(now)
     }
 
     /// Whether there is something to be sent, or a turn to be given.

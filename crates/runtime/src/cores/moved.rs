@@ -1,4 +1,4 @@
-//! How many bytes a core moves, so that what is small keeps away from one that moves much.
+//! How many bytes a core or a tunnel moves, so that what is small keeps away from one that moves much.
 //!
 //! Invariant: one thread writes, at most once for each large read; whoever reads sees the last window or the one before.
 
@@ -16,9 +16,9 @@ const MUCH: u64 = 10_000_000;
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Bytes of a core's running window, and of the one before.
+/// Bytes of a running window, and of the one before.
 #[derive(Debug, Default)]
-pub(super) struct Moved {
+pub struct Moved {
     window: AtomicU64,
     running: AtomicU64,
     before: AtomicU64,
@@ -44,6 +44,21 @@ fn now() -> u64 {
 }
 
 impl Moved {
+    /// So many bytes were moved by this tunnel, and so by the core that calls.
+    pub fn count(&self, bytes: usize) {
+        if bytes >= LEAST {
+            let now = now();
+            self.add(now, bytes as u64);
+            HERE.with_borrow(|here| here.iter().for_each(|core| core.add(now, bytes as u64)));
+        }
+    }
+
+    /// Bytes of 0.1 s: of the last window, or of the running one if those are more already.
+    #[must_use]
+    pub fn lately(&self) -> u64 {
+        self.at(now())
+    }
+
     /// Counts what this thread moves from now on.
     pub(super) fn begin(self: &Arc<Self>) {
         HERE.set(Some(self.clone()));
@@ -51,7 +66,7 @@ impl Moved {
 
     /// Whether it is much, of late.
     pub(super) fn is_much(&self) -> bool {
-        self.lately(now()) >= MUCH
+        self.lately() >= MUCH
     }
 
     fn add(&self, now: u64, bytes: u64) {
@@ -65,7 +80,7 @@ impl Moved {
         self.window.store(now, Relaxed);
     }
 
-    fn lately(&self, now: u64) -> u64 {
+    fn at(&self, now: u64) -> u64 {
         let running = self.running.load(Relaxed);
         match now.saturating_sub(self.window.load(Relaxed)) {
             0 => running.max(self.before.load(Relaxed)),
@@ -85,8 +100,8 @@ mod tests {
         moved.add(0, 10);
         moved.add(0, 10);
         moved.add(1, 5);
-        assert_eq!([1, 2, 3].map(|now| moved.lately(now)), [20, 5, 0]);
+        assert_eq!([1, 2, 3].map(|now| moved.at(now)), [20, 5, 0]);
         moved.add(7, 1);
-        assert_eq!(moved.lately(7), 1);
+        assert_eq!(moved.at(7), 1);
     }
 }

@@ -157,22 +157,6 @@ impl Connection {
         std::mem::take(&mut self.pong)
     }
 
-    /// Allows each stream a larger window from now on.
-    pub(crate) fn raise_window(&mut self, window: u32) {
-        let window = window.min(MAX_31);
-        let Some(more) = window
-            .checked_sub(self.stream_window)
-            .filter(|more| *more > 0)
-        else {
-            return;
-        };
-        self.stream_window = window;
-        for (_, stream) in self.streams.iter_mut() {
-            stream.recv_window = stream.recv_window.saturating_add(more);
-        }
-        self.put_settings(&[(setting::INITIAL_WINDOW_SIZE, window)]);
-    }
-
     /// Tells the peer to open no more streams. Those that it opens before it knows are still served.
     pub(crate) fn drain(&mut self) {
         if self.failure.is_some() || self.going.asked || self.going.sent.is_some() {

@@ -73,7 +73,6 @@ impl Connection {
     pub(super) fn data_part(&mut self, bytes: Bytes) {
         let Some(frame) = &mut self.data else { return };
         let n = bytes.len();
-        self.pace.add(self.now, n);
         frame.bytes = frame.bytes.saturating_add(n as u32);
         let id = frame.stream;
         let stream = self.streams.get_mut(id);

@@ -87,7 +87,6 @@ impl Connection {
 
     fn count(&mut self, id: u32, n: usize) {
         self.send_window -= n as i64;
-        self.pace.add(self.now, n);
         self.frames.earn(1 + n as u32 / 1024);
         self.turns.added = true;
         if let Some(stream) = self.streams.get_mut(id) {

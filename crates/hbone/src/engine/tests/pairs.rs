@@ -20,7 +20,6 @@ enum Step {
     /// At most so many bytes travel.
     Move(bool, usize),
     Ping(bool),
-    Raise(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,7 +34,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (end(), 0usize..4).prop_map(|(e, s)| Step::Release(e, s)),
         14 => (end(), prop_oneof![1usize..30, 1usize..300_000]).prop_map(|(e, n)| Step::Move(e, n)),
         1 => end().prop_map(Step::Ping),
-        1 => (100_000u32..200_000).prop_map(Step::Raise),
     ]
 }
 
@@ -205,7 +203,6 @@ impl Pair {
             }
             Step::Move(end, n) => self.moves(usize::from(end), n),
             Step::Ping(end) => self.ends[usize::from(end)].ping(),
-            Step::Raise(window) => self.ends[1].raise_window(window),
         }
     }
 
