@@ -134,13 +134,7 @@ async fn listen(args: &Args, spread: Spread, draining: &Drain) -> anyhow::Result
         .and_then(TcpListener::from_std)
         .with_context(|| format!("--listen {}", args.listen))?;
     tracing::info!(address = %args.listen, "waypoint is ready");
-    accept::run(listener, draining.clone(), |tcp, _| {
-        if let Err(error) = net::set_nodelay_keepalive(&tcp) {
-            tracing::debug!(%error, "socket options");
-        }
-        spread.hand(tcp);
-    })
-    .await;
+    accept::run(listener, draining.clone(), |tcp, _| spread.hand(tcp)).await;
     Ok(())
 }
 

@@ -96,7 +96,7 @@ impl Drop for Counted {
 
 impl Spread {
     /// Hands a connection to the core that has the fewest. One too many is closed.
-    pub fn hand(&self, tcp: tokio::net::TcpStream) {
+    pub fn hand(&self, tcp: std::net::TcpStream) {
         let counts = self.open.iter().map(|open| open.load(Ordering::Relaxed));
         if counts.clone().sum::<usize>() >= self.limit {
             tracing::debug!("too many connections, one is closed");
@@ -111,11 +111,9 @@ impl Spread {
         else {
             return;
         };
-        if let Ok(tcp) = tcp.into_std() {
-            open.fetch_add(1, Ordering::Relaxed);
-            if inbox.send(tcp).is_err() {
-                open.fetch_sub(1, Ordering::Relaxed);
-            }
+        open.fetch_add(1, Ordering::Relaxed);
+        if inbox.send(tcp).is_err() {
+            open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -116,7 +116,10 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
         }
     });
     task::spawn("revoke", revoke::run(node.store.clone(), pods.clone()));
-    task::spawn("upkeep", control::upkeep(pods.clone()));
+    task::spawn(
+        "upkeep",
+        control::upkeep(pods.clone(), config.limits.stream_idle),
+    );
     task::spawn(
         "report",
         control::report(controller, node.clone(), ready.clone()),

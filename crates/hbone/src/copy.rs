@@ -14,6 +14,7 @@ use down::Down;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -27,14 +28,7 @@ pub async fn bidirectional(
     tunnel: TunnelStream,
     idle: Option<Duration>,
 ) -> Outcome {
-    watched(
-        app,
-        tunnel,
-        idle,
-        &Progress::default(),
-        std::future::pending(),
-    )
-    .await
+    watched(app, tunnel, idle, Arc::default(), std::future::pending()).await
 }
 
 /// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the error that it
@@ -44,9 +38,9 @@ pub fn watched<S>(
     app: TcpStream,
     tunnel: TunnelStream,
     idle: Option<Duration>,
-    progress: &Progress,
+    progress: Arc<Progress>,
     stop: S,
-) -> impl Future<Output = Outcome> + use<'_, S>
+) -> impl Future<Output = Outcome> + use<S>
 where
     S: Future<Output = io::Error>,
 {
@@ -76,19 +70,19 @@ where
 }
 
 /// The state of one copy.
-struct Copy<'a> {
+struct Copy {
     app: TcpStream,
     tunnel: TunnelStream,
     up: Up,
     down: Down,
     idle: Option<Idle>,
-    progress: &'a Progress,
+    progress: Arc<Progress>,
     /// The application has sent everything, and it is queued.
     app_ended: bool,
     ended: bool,
 }
 
-impl Future for Copy<'_> {
+impl Future for Copy {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -111,7 +105,7 @@ impl Future for Copy<'_> {
     }
 }
 
-impl Drop for Copy<'_> {
+impl Drop for Copy {
     fn drop(&mut self) {
         if self.ended {
             return;

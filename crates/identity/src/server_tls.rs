@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use boring::error::ErrorStack;
 use boring::ssl::{Ssl, SslContext};
 use culvert_runtime::drain::Drain;
-use culvert_runtime::{accept, net, task};
+use culvert_runtime::{accept, task};
 use futures_util::Stream;
 use std::fmt;
 use std::future::poll_fn;
@@ -136,7 +136,7 @@ pub fn incoming(listener: TcpListener, acceptor: Arc<Acceptor>, drain: Drain) ->
 }
 
 fn handshake(
-    tcp: TcpStream,
+    tcp: std::net::TcpStream,
     peer: SocketAddr,
     acceptor: &Arc<Acceptor>,
     slots: &Arc<Semaphore>,
@@ -148,9 +148,10 @@ fn handshake(
     };
     let (acceptor, out) = (Arc::clone(acceptor), out.clone());
     task::spawn("controller_handshake", async move {
-        if let Err(error) = net::set_nodelay_keepalive(&tcp) {
-            tracing::debug!(%peer, %error, "socket options");
-        }
+        let tcp = match TcpStream::from_std(tcp) {
+            Ok(tcp) => tcp,
+            Err(error) => return tracing::warn!(%peer, %error, "cannot take a connection"),
+        };
         match acceptor.accept(tcp).await {
             Ok(connection) => {
                 drop(slot);

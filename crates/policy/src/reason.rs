@@ -135,6 +135,8 @@ deny_reasons! {
         "The request was not answered within the route's timeout."
     FaultInjected "fault_injected" "-" 503
         "A FaultPolicy aborted the request or connection."
+    IdleTimeout "idle_timeout" "-" 504
+        "No byte moved for as long as a connection may be idle."
     Overload "overload" "-" 503
         "A limit on connections, streams, requests or memory is reached."
     Draining "draining" "-" 503

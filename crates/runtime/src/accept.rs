@@ -2,18 +2,25 @@
 //!
 //! Invariant: no error ends the loop or spins it. What concerns one connection is ignored; what concerns
 //! the process (descriptors, memory) makes it wait, is counted, and is logged seldom.
+//!
+//! Connections come as they are, not yet known to any runtime: whoever serves one registers it on the thread that it is
+//! served on, once.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use mio::net::TcpListener as Listener;
 use prometheus::IntCounterVec;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
 
 use crate::drain::Drain;
 
 mod successor;
+mod sys;
 
 static ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     crate::metrics::int_counter_vec(
@@ -77,6 +84,10 @@ impl ErrorClass {
 /// Accept until the drain starts, and then, for a moment, whose handshake had begun and what already waits in the queue.
 /// A successor that listens at the same address is left everybody else; then the listener is closed.
 pub async fn run(listener: TcpListener, drain: Drain, mut on: impl FnMut(TcpStream, SocketAddr)) {
+    let listener = match listener.into_std().and_then(sys::register) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a listener cannot be served"),
+    };
     until(drain.signaled(), &listener, &mut on).await;
     if let Err(error) = successor::prefer(&listener) {
         tracing::debug!(%error, "a successor is not preferred");
@@ -87,13 +98,13 @@ pub async fn run(listener: TcpListener, drain: Drain, mut on: impl FnMut(TcpStre
         &mut on,
     )
     .await;
-    take_waiting(listener, on);
+    take_waiting(&listener, on);
 }
 
 /// Accept until `end`.
 async fn until(
     end: impl Future<Output = ()>,
-    listener: &TcpListener,
+    listener: &AsyncFd<Listener>,
     on: &mut impl FnMut(TcpStream, SocketAddr),
 ) {
     let mut backoff = Backoff::default();
@@ -102,12 +113,12 @@ async fn until(
         let accepted = tokio::select! {
             biased;
             () = &mut end => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.async_io(Interest::READABLE, Listener::accept) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 backoff = Backoff::default();
-                on(stream, crate::net::canonical(peer));
+                on(stream.into(), crate::net::canonical(peer));
             }
             Err(error) => {
                 if let Some(pause) = backoff.after(&error) {
@@ -123,22 +134,13 @@ async fn until(
 }
 
 /// A connection in the queue has been promised to its client: it is served, not reset.
-fn take_waiting(listener: TcpListener, mut on: impl FnMut(TcpStream, SocketAddr)) {
-    let Ok(listener) = listener.into_std() else {
-        return;
-    };
+fn take_waiting(listener: &AsyncFd<Listener>, mut on: impl FnMut(TcpStream, SocketAddr)) {
     loop {
-        let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+        match listener.get_ref().accept() {
+            Ok((stream, peer)) => on(stream.into(), crate::net::canonical(peer)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_empty) => return,
-        };
-        let stream = stream
-            .set_nonblocking(true)
-            .and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
-            on(stream, crate::net::canonical(peer));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -58,7 +59,7 @@ impl Progress {
 
 /// Copy in both directions until both have ended, one failed, or no byte moved for `idle`.
 pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -> Outcome {
-    watched(a, b, idle, &Progress::default(), std::future::pending()).await
+    watched(a, b, idle, Arc::default(), std::future::pending()).await
 }
 
 /// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the
@@ -68,9 +69,9 @@ pub fn watched<S>(
     a: TcpStream,
     b: TcpStream,
     idle: Option<Duration>,
-    progress: &Progress,
+    progress: Arc<Progress>,
     stop: S,
-) -> impl Future<Output = Outcome> + use<'_, S>
+) -> impl Future<Output = Outcome> + use<S>
 where
     S: Future<Output = io::Error>,
 {
@@ -101,16 +102,16 @@ where
 }
 
 /// The state of one copy: two sockets, two counters, and whatever is parked.
-struct Copy<'a> {
+struct Copy {
     a: TcpStream,
     b: TcpStream,
     a_to_b: Half,
     b_to_a: Half,
     idle: Option<Idle>,
-    progress: &'a Progress,
+    progress: Arc<Progress>,
 }
 
-impl Future for Copy<'_> {
+impl Future for Copy {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

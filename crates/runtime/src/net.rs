@@ -119,10 +119,10 @@ pub fn listen(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListen
 }
 
 /// Where the client of a redirected connection wanted to go. An error when the connection was not
-/// redirected by the kernel: the caller must not guess.
-pub fn original_dst(stream: &TcpStream) -> io::Result<SocketAddr> {
+/// redirected by the kernel: the caller must not guess. The client's address tells the family.
+pub fn original_dst(stream: &impl AsFd, client: SocketAddr) -> io::Result<SocketAddr> {
     let socket = SockRef::from(stream);
-    let address = if canonical(stream.local_addr()?).is_ipv4() {
+    let address = if canonical(client).is_ipv4() {
         socket.original_dst_v4()?
     } else {
         socket.original_dst_v6()?
@@ -141,14 +141,8 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// No delay, and keepalive (180 s, then every 180 s, 9 times), on a connection that came neither from
-/// [`connect`] nor from a listener made by [`listen`]: these have both.
-pub fn set_nodelay_keepalive(stream: &TcpStream) -> io::Result<()> {
-    set_options(&SockRef::from(stream))
-}
-
 /// Make the next close of `stream` a reset rather than an orderly end.
-pub fn set_reset_on_close(stream: &TcpStream) -> io::Result<()> {
+pub fn set_reset_on_close(stream: &impl AsFd) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 

@@ -1,6 +1,7 @@
 //! Spawning with a name. Every task of a process is counted in `culvert_tasks{task}`, so that a leak
 //! has a name in the metrics and a test can assert that the count returns to where it was.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::sync::LazyLock;
 
@@ -13,12 +14,29 @@ static TASKS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     crate::metrics::int_gauge_vec("culvert_tasks", "Tasks alive, by name.", &["task"])
 });
 
+thread_local! {
+    /// The gauges that this thread has used: there are as many as names, and each connection needs some.
+    static USED: RefCell<Vec<(&'static str, IntGauge)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn gauge(name: &'static str) -> IntGauge {
+    USED.with_borrow_mut(|used| {
+        // One name in two places is in here twice; both are the same gauge.
+        if let Some((_, gauge)) = used.iter().find(|(known, _)| std::ptr::eq(*known, name)) {
+            return gauge.clone();
+        }
+        let gauge = TASKS.with_label_values(&[name]);
+        used.push((name, gauge.clone()));
+        gauge
+    })
+}
+
 /// Counts one live task for as long as it exists, also when it is cancelled or panics.
 struct Live(IntGauge);
 
 impl Live {
-    fn new(name: &str) -> Self {
-        let gauge = TASKS.with_label_values(&[name]);
+    fn new(name: &'static str) -> Self {
+        let gauge = gauge(name);
         gauge.inc();
         Self(gauge)
     }

@@ -20,14 +20,14 @@ pub(crate) async fn serve(dns: Rc<Dns>, listener: std::net::TcpListener) {
         Err(error) => return tracing::error!(pod = %dns.pod.uid(), %error, "no DNS over TCP"),
     };
     let drain: Drain = dns.drain.clone();
-    accept::run(listener, drain, move |client, _addr| {
+    accept::run(listener, drain, move |client, peer| {
         let dns = dns.clone();
         task::spawn_local("dns_connection", async move {
             let Ok(_permit) = dns.in_flight.try_acquire() else {
                 metrics::dropped("limit");
                 return drop(net::set_reset_on_close(&client));
             };
-            if let Err(error) = converse(&dns, client).await {
+            if let Err(error) = converse(&dns, client, peer).await {
                 tracing::debug!(pod = %dns.pod.uid(), %error, "DNS over TCP");
             }
         });
@@ -36,12 +36,13 @@ pub(crate) async fn serve(dns: Rc<Dns>, listener: std::net::TcpListener) {
 }
 
 /// One question after another, as the client sends them.
-async fn converse(dns: &Dns, mut client: TcpStream) -> io::Result<()> {
-    let resolver = net::original_dst(&client)?;
+async fn converse(dns: &Dns, client: std::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
+    let resolver = net::original_dst(&client, peer)?;
     if dns.is_loop(resolver) {
         metrics::dropped("loop");
         return net::set_reset_on_close(&client);
     }
+    let mut client = TcpStream::from_std(client)?;
     while let Some(question) = within(dns, read_message(&mut client)).await? {
         let mut decision = dns.decide(&question, Transport::Tcp);
         if decision == Decision::Forward {

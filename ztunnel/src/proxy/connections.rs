@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use culvert_identity::SpiffeId;
 use culvert_policy::{DenyReason, Principal};
@@ -52,6 +52,8 @@ struct Entry {
     series: Option<Arc<Series>>,
     client: Client,
     counted: (u64, u64),
+    /// When bytes were last seen to have moved.
+    moved_at: Instant,
     facts: Arc<Mutex<Facts>>,
     since: SystemTime,
 }
@@ -161,6 +163,7 @@ impl Connections {
             series: None,
             client: Client::Near,
             counted: (0, 0),
+            moved_at: Instant::now(),
             facts: record.shared(),
             since: SystemTime::now(),
         };
@@ -202,13 +205,21 @@ impl Connections {
         self.lock().open.values().map(Entry::view).collect()
     }
 
-    /// Put the bytes that moved since the last time into the metrics.
-    pub(crate) fn count_bytes(&self) {
+    /// Put the bytes that moved since the last time into the metrics, and end connections where none moved for `idle`.
+    ///
+    /// For all of them at once, so that none needs a timer of its own.
+    pub(crate) fn look_after(&self, idle: Duration) {
+        let now = Instant::now();
         for entry in self.lock().open.values_mut() {
-            let (to_server, to_client) = entry.moved();
-            if let Some(series) = &entry.series {
-                series.bytes(to_server - entry.counted.0, to_client - entry.counted.1);
-                entry.counted = (to_server, to_client);
+            let moved = entry.moved();
+            let Some(series) = &entry.series else {
+                continue;
+            };
+            if moved != entry.counted {
+                series.bytes(moved.0 - entry.counted.0, moved.1 - entry.counted.1);
+                (entry.counted, entry.moved_at) = (moved, now);
+            } else if now.saturating_duration_since(entry.moved_at) >= idle {
+                entry.end(DenyReason::IdleTimeout.into());
             }
         }
     }
@@ -227,11 +238,7 @@ impl Connections {
             let Some(Err(denial)) = entry.subject.as_ref().map(&judge) else {
                 continue;
             };
-            if let Some(stop) = entry.stop.take() {
-                // Its task may have ended in this moment.
-                drop(stop.send(denial));
-                ended += 1;
-            }
+            ended += usize::from(entry.end(denial));
         }
         ended
     }
@@ -239,9 +246,7 @@ impl Connections {
     /// End every connection.
     pub(crate) fn end_all(&self, reason: DenyReason) {
         for entry in self.lock().open.values_mut() {
-            if let Some(stop) = entry.stop.take() {
-                drop(stop.send(Denial::from(reason)));
-            }
+            entry.end(reason.into());
         }
     }
 
@@ -334,6 +339,13 @@ impl Stop {
 }
 
 impl Entry {
+    /// Tell its task to end it; whether it was not told before.
+    fn end(&mut self, denial: Denial) -> bool {
+        let stop = self.stop.take();
+        // Its task may have ended in this moment.
+        stop.map(|stop| stop.send(denial)).is_some()
+    }
+
     fn moved(&self) -> (u64, u64) {
         self.client.order(self.progress.get())
     }
@@ -349,7 +361,11 @@ impl Entry {
             hbone: facts.hbone_addr,
             source_identity: facts.source.identity.as_ref().map(SpiffeId::to_string),
             destination_identity: facts.destination.identity.as_ref().map(SpiffeId::to_string),
-            service: facts.service.hostname.to_string(),
+            service: facts
+                .service
+                .as_ref()
+                .map(|service| service.hostname.to_string())
+                .unwrap_or_default(),
             established: self.series.is_some(),
             since: since.map_or(0, |since| since.as_secs()),
             bytes_to_server,

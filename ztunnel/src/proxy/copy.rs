@@ -1,12 +1,13 @@
 //! `copy`: the last step of every connection.
 
-use std::time::Duration;
-
 use culvert_hbone::TunnelStream;
 use culvert_runtime::copy;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, OptionFuture};
 use tokio::net::TcpStream;
 
 use super::connections::{Client, Connection, Stop};
+use super::load::Loaded;
 
 /// The other side of a connection.
 #[derive(Debug)]
@@ -15,23 +16,60 @@ pub(super) enum Far {
     Tunnel(TunnelStream),
 }
 
-/// Move bytes between `near` and `far` until both have ended, or the connection must end. `client` says which of the
-/// two is the client.
-pub(super) async fn copy(
-    mut connection: Connection,
-    stop: Stop,
-    near: TcpStream,
-    far: Far,
-    client: Client,
-    idle: Duration,
-) {
+/// A connection whose two sides are connected.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) stop: Stop,
+    pub(super) near: TcpStream,
+    pub(super) far: Far,
+    /// Which of the two is the client.
+    pub(super) client: Client,
+    /// Counts the connection at its workload, until its end.
+    pub(super) loaded: Option<Loaded>,
+}
+
+/// Once `opening` has come to a connection, move its bytes until both sides have ended, or the connection must end.
+// No async function: that would hold the room for opening, which is boxed for this reason, and for each argument a second
+// time, for as long as the connection lasts.
+pub(super) fn after(opening: impl Future<Output = Option<Opened>>) -> impl Future<Output = ()> {
+    Box::pin(opening)
+        .then(|opened| OptionFuture::from(opened.map(copy)))
+        .map(drop)
+}
+
+fn copy(opened: Opened) -> impl Future<Output = ()> {
+    let Opened {
+        mut connection,
+        stop,
+        near,
+        far,
+        client,
+        loaded,
+    } = opened;
     connection.established(client);
-    let progress = connection.progress();
-    let outcome = match far {
-        Far::Tcp(far) => copy::watched(near, far, Some(idle), &progress, stop.error()).await,
-        Far::Tunnel(far) => {
-            culvert_hbone::copy::watched(near, far, Some(idle), &progress, stop.error()).await
-        }
+    let (progress, stop) = (connection.progress(), stop.error());
+    // Who is idle for too long is told by the table, as is who is revoked.
+    let copying = match far {
+        // Boxed, since it is the larger and most connections go by tunnels.
+        Far::Tcp(far) => Either::Left(Box::pin(copy::watched(near, far, None, progress, stop))),
+        Far::Tunnel(far) => Either::Right(culvert_hbone::copy::watched(
+            near, far, None, progress, stop,
+        )),
     };
-    connection.closed(&outcome);
+    copying.map(|outcome| {
+        connection.closed(&outcome);
+        drop(loaded);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stays_small() {
+        let bytes = size_of_val(&after(std::future::ready(None)));
+        assert!(bytes <= 416, "{bytes} bytes for each connection");
+    }
 }

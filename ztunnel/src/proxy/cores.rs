@@ -60,26 +60,26 @@ impl DataCores {
 
     /// Go on with an accepted connection in a task of its own, on the core for `key`, which may be this one; on another one
     /// while that moves much, so that what is small does not wait for it.
-    pub(crate) fn hand<F, Fut>(&self, key: &impl Hash, name: &'static str, stream: TcpStream, f: F)
-    where
+    pub(crate) fn hand<F, Fut>(
+        &self,
+        key: &impl Hash,
+        name: &'static str,
+        stream: std::net::TcpStream,
+        f: F,
+    ) where
         F: FnOnce(TcpStream) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
         let core = self.0.pick_quiet(hash(key));
-        if local().is_some_and(|local| local.index == core.index()) {
-            task::spawn_local(name, f(stream));
-            return;
-        }
-        let stream = match stream.into_std() {
-            Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, "cannot hand a connection to another core"),
+        let begin = move || match TcpStream::from_std(stream) {
+            Ok(stream) => drop(task::spawn_local(name, f(stream))),
+            Err(error) => tracing::warn!(%error, "cannot take a connection"),
         };
-        core.spawn(move || async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => drop(task::spawn_local(name, f(stream))),
-                Err(error) => tracing::warn!(%error, "cannot take a connection from another core"),
-            }
-        });
+        if local().is_some_and(|local| local.index == core.index()) {
+            begin();
+        } else {
+            core.spawn(move || async move { begin() });
+        }
     }
 
     /// A pod has left: its tunnels take no new streams and close after the open ones.

@@ -21,11 +21,11 @@ use connect::{Tunnel, connect};
 use identify::identify;
 use resolve::resolve;
 
-use super::connections::{Client, Connection, Stop};
-use super::copy::Far;
+use super::connections::{Client, Connection};
+use super::copy::{self, Far, Opened};
 use super::denial::Denial;
 use super::outbound::baggage;
-use super::{Context, copy, reset};
+use super::{Context, reset};
 use crate::telemetry::{Direction, Facts, Record};
 
 /// A CONNECT that came over a mutually authenticated tunnel.
@@ -45,7 +45,7 @@ impl Accepted {
 }
 
 /// Serve one tunnel, on the core that its address falls to: handshake, then every stream that the peer opens.
-pub(super) fn serve(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
+pub(super) fn serve(cx: Arc<Context>, tcp: std::net::TcpStream, peer: SocketAddr) {
     let cores = cx.node.cores.clone();
     cores.hand(&peer, "inbound", tcp, move |tcp| tunnel(cx, tcp, peer));
 }
@@ -75,7 +75,7 @@ async fn tunnel(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
         handshake = None;
         task::spawn_local(
             "inbound_stream",
-            stream(cx.clone(), Accepted(incoming), local),
+            copy::after(open(cx.clone(), Accepted(incoming), local)),
         );
     };
     if let Err(error) = server::serve(tcp, &identity.server, &cx.node.tunnel, &cx.drain, on).await {
@@ -88,21 +88,8 @@ async fn tunnel(cx: Arc<Context>, tcp: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Serve one stream of a tunnel to `local`.
-async fn stream(cx: Arc<Context>, accepted: Accepted, local: SocketAddr) {
-    // Boxed, so that an established stream does not carry the room for connecting along.
-    if let Some((connection, stop, app, far)) = Box::pin(open(&cx, accepted, local)).await {
-        let idle = cx.node.limits.stream_idle;
-        copy::copy(connection, stop, app, far, Client::Far, idle).await;
-    }
-}
-
-/// Everything before the copy. What is refused is answered, counted and logged.
-async fn open(
-    cx: &Context,
-    accepted: Accepted,
-    local: SocketAddr,
-) -> Option<(Connection, Stop, TcpStream, Far)> {
+/// Everything before the copy, of one stream of a tunnel to `local`. What is refused is answered, counted and logged.
+async fn open(cx: Arc<Context>, accepted: Accepted, local: SocketAddr) -> Option<Opened> {
     let facts = Facts {
         hbone_addr: Some(local),
         ..Facts::new(Direction::Inbound, accepted.peer_addr(), local)
@@ -114,7 +101,7 @@ async fn open(
             return None;
         }
     };
-    let tunnel = match establish(cx, &mut connection, &accepted).await {
+    let tunnel = match establish(&cx, &mut connection, &accepted).await {
         Ok(tunnel) => tunnel,
         Err(denial) => {
             refuse(accepted, &denial);
@@ -127,7 +114,14 @@ async fn open(
     };
     let (app, stop) = tunnel.into_parts();
     match accepted.0.accept(&headers) {
-        Ok(far) => Some((connection, stop, app, Far::Tunnel(far))),
+        Ok(far) => Some(Opened {
+            connection,
+            stop,
+            near: app,
+            far: Far::Tunnel(far),
+            client: Client::Far,
+            loaded: None,
+        }),
         Err(error) => {
             reset(app);
             connection.refused(&Denial::because(DenyReason::H2Failure, error));
@@ -157,19 +151,4 @@ fn refuse(accepted: Accepted, denial: &Denial) {
         denial.reason,
         denial.policy.as_deref(),
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn a_stream_stays_small() {
-        let bytes = size(stream);
-        assert!(bytes <= 1600, "{bytes} bytes for each inbound stream");
-    }
 }

@@ -2,6 +2,7 @@
 //! `passthrough` what reaches it in plain text. Each reads as one sentence of named steps.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use culvert_policy::DenyReason;
@@ -9,7 +10,7 @@ use culvert_runtime::cores::Core;
 use culvert_runtime::drain::Drain;
 use culvert_runtime::{accept, net, task};
 use culvert_xds::state::{Snapshot, Workload};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 
 use crate::dns::{self, Dns};
@@ -116,7 +117,7 @@ fn accept_on(
     name: &'static str,
     listener: std::net::TcpListener,
     cx: &Arc<Context>,
-    on: fn(Arc<Context>, TcpStream, SocketAddr),
+    on: fn(Arc<Context>, std::net::TcpStream, SocketAddr),
 ) {
     let cx = cx.clone();
     home.spawn(move || async move {
@@ -132,7 +133,7 @@ fn accept_on(
 }
 
 /// End a connection so that its other side sees an error, never an orderly end.
-fn reset(stream: TcpStream) {
+fn reset(stream: impl AsFd) {
     // It may be gone already; then there is nobody to tell.
     drop(net::set_reset_on_close(&stream));
     drop(stream);

@@ -1,6 +1,7 @@
 //! What an application of a pod dials: accept -> identify -> route -> connect -> copy.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream as Accepted};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use culvert_policy::DenyReason;
@@ -18,18 +19,19 @@ pub(super) use headers::baggage;
 use route::{Route, View, route};
 
 use super::connections::{Client, Connection};
+use super::copy::{self, Opened};
 use super::denial::Denial;
-use super::{Context, copy, reset};
+use super::{Context, reset};
 use crate::telemetry::{Direction, Facts, Party};
 
 /// Serve one captured connection.
-pub(super) fn serve(cx: Arc<Context>, app: TcpStream, client: SocketAddr) {
+pub(super) fn serve(cx: Arc<Context>, app: Accepted, client: SocketAddr) {
     task::spawn_local("outbound", dispatch(cx, app, client));
 }
 
 /// On the pod's core: accept -> identify -> route.
-async fn dispatch(cx: Arc<Context>, app: TcpStream, client: SocketAddr) {
-    let Ok(dst) = accept(&app) else {
+async fn dispatch(cx: Arc<Context>, app: Accepted, client: SocketAddr) {
+    let Ok(dst) = accept(&app, client) else {
         return reset(app);
     };
     let Ok(connection) = cx
@@ -43,43 +45,46 @@ async fn dispatch(cx: Arc<Context>, app: TcpStream, client: SocketAddr) {
         Ok((source, route)) => {
             let (key, cores) = (route.key(cx.pod.uid(), client), cx.node.cores.clone());
             cores.hand(&key, "outbound", app, |app| {
-                carry(cx, connection, source, route, app)
+                copy::after(open(cx, connection, source, route, app))
             });
         }
         Err(reason) => refuse(app, connection, &reason.into()),
     }
 }
 
-/// On the route's core: connect -> copy.
-async fn carry(
+/// On the route's core: connect, before the copy.
+async fn open(
     cx: Arc<Context>,
     mut connection: Connection,
     source: Arc<Workload>,
     route: Route,
     app: TcpStream,
-) {
+) -> Option<Opened> {
     let mut stop = connection.take_stop();
-    // Boxed, so that an established connection does not carry the room for connecting along.
-    let connecting = Box::pin(async {
-        tokio::select! {
-            biased;
-            denial = stop.stopped() => Err(denial),
-            connected = connect(&cx, &connection, &source, route) => connected,
+    let connected = tokio::select! {
+        biased;
+        denial = stop.stopped() => Err(denial),
+        connected = connect(&cx, &connection, &source, route) => connected,
+    };
+    match connected {
+        Ok(Upstream { far, loaded }) => Some(Opened {
+            connection,
+            stop,
+            near: app,
+            far,
+            client: Client::Near,
+            loaded,
+        }),
+        Err(denial) => {
+            refuse(app, connection, &denial);
+            None
         }
-    });
-    match connecting.await {
-        Ok(Upstream { far, loaded }) => {
-            let idle = cx.node.limits.stream_idle;
-            copy::copy(connection, stop, app, far, Client::Near, idle).await;
-            drop(loaded);
-        }
-        Err(denial) => refuse(app, connection, &denial),
     }
 }
 
 /// Where the application wanted to go, before the pod's rules led it here.
-fn accept(app: &TcpStream) -> std::io::Result<SocketAddr> {
-    net::original_dst(app)
+fn accept(app: &Accepted, client: SocketAddr) -> std::io::Result<SocketAddr> {
+    net::original_dst(app, client)
 }
 
 /// What this pod is, and where its connection goes. An address that nobody knows may be known in a moment.
@@ -112,22 +117,7 @@ async fn identify_and_route(
     Ok((source, route))
 }
 
-fn refuse(app: TcpStream, connection: Connection, denial: &Denial) {
+fn refuse(app: impl AsFd, connection: Connection, denial: &Denial) {
     reset(app);
     connection.refused(denial);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn a_connection_stays_small() {
-        let bytes = size(carry);
-        assert!(bytes <= 1600, "{bytes} bytes for each outbound connection");
-    }
 }

@@ -1,58 +1,72 @@
 //! What reaches a pod in plain text, as far as policy lets it: accept -> resolve -> authorize -> connect -> copy, by
 //! the same types as over HBONE, with a peer who is nobody.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream as Accepted};
 use std::sync::Arc;
 
 use culvert_runtime::net;
 use tokio::net::TcpStream;
 
 use super::connections::{Client, Connection};
-use super::copy::Far;
+use super::copy::{self, Far, Opened};
 use super::denial::Denial;
 use super::inbound::authorize::authorize;
 use super::inbound::connect::{Tunnel, connect};
 use super::inbound::describe;
 use super::inbound::identify::unidentified;
 use super::inbound::resolve::resolve_captured;
-use super::{Context, copy, reset};
+use super::{Context, reset};
 use crate::telemetry::{Direction, Facts};
 
 /// Serve one captured connection, on the core that its address falls to.
-pub(super) fn serve(cx: Arc<Context>, client: TcpStream, peer: SocketAddr) {
-    let Ok(dst) = accept(&client) else {
+pub(super) fn serve(cx: Arc<Context>, client: Accepted, peer: SocketAddr) {
+    let Ok(dst) = accept(&client, peer) else {
         return reset(client);
     };
     let cores = cx.node.cores.clone();
     cores.hand(&peer, "passthrough", client, move |client| {
-        carry(cx, client, peer, dst)
+        copy::after(open(cx, client, peer, dst))
     });
 }
 
-async fn carry(cx: Arc<Context>, client: TcpStream, peer: SocketAddr, dst: SocketAddr) {
-    let Ok(mut connection) = cx
+/// Everything before the copy.
+async fn open(
+    cx: Arc<Context>,
+    client: TcpStream,
+    peer: SocketAddr,
+    dst: SocketAddr,
+) -> Option<Opened> {
+    let opened = cx
         .pod
         .connections
-        .open(Facts::new(Direction::Inbound, peer, dst))
-    else {
-        return reset(client);
+        .open(Facts::new(Direction::Inbound, peer, dst));
+    let Ok(mut connection) = opened else {
+        reset(client);
+        return None;
     };
     match establish(&cx, &mut connection, peer, dst).await {
         Ok(tunnel) => {
             let (app, stop) = tunnel.into_parts();
-            let idle = cx.node.limits.stream_idle;
-            copy::copy(connection, stop, client, Far::Tcp(app), Client::Near, idle).await;
+            Some(Opened {
+                connection,
+                stop,
+                near: client,
+                far: Far::Tcp(app),
+                client: Client::Near,
+                loaded: None,
+            })
         }
         Err(denial) => {
             reset(client);
             connection.refused(&denial);
+            None
         }
     }
 }
 
 /// What the client wanted to reach, before the pod's rules led it here.
-fn accept(client: &TcpStream) -> std::io::Result<SocketAddr> {
-    net::original_dst(client)
+fn accept(client: &Accepted, peer: SocketAddr) -> std::io::Result<SocketAddr> {
+    net::original_dst(client, peer)
 }
 
 /// resolve -> authorize -> connect.

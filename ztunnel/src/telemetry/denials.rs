@@ -55,8 +55,8 @@ fn add(refused: &mut BTreeMap<Refusal, u32>, facts: &Facts, denial: &Denial) {
         None => denial.to_string(),
     };
     let refusal = Refusal {
-        namespace: facts.destination.namespace.to_string(),
-        pod: facts.destination.pod.to_string(),
+        namespace: facts.destination.namespace().to_owned(),
+        pod: facts.destination.pod().to_owned(),
         peer: identity.map_or_else(|| facts.source_addr.ip().to_string(), ToString::to_string),
         port: facts.destination_addr.port(),
         reason: denial.reason,

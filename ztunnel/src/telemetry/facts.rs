@@ -3,10 +3,13 @@
 //! Invariants: identities are those that were proved, or our own; a line names its refusal by a `DenyReason`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use culvert_xds::state::Service;
+
 use super::labels::{Labels, Reporter};
-use super::party::{Party, ServiceName};
+use super::party::Party;
 use crate::proxy::denial::Denial;
 
 /// Which way a connection goes, seen from the pod.
@@ -38,7 +41,8 @@ pub(crate) struct Facts {
     pub(crate) hbone_addr: Option<SocketAddr>,
     pub(crate) source: Party,
     pub(crate) destination: Party,
-    pub(crate) service: ServiceName,
+    /// What the client asked for.
+    pub(crate) service: Option<Arc<Service>>,
 }
 
 impl Facts {
@@ -55,7 +59,7 @@ impl Facts {
             hbone_addr: None,
             source: Party::default(),
             destination: Party::default(),
-            service: ServiceName::default(),
+            service: None,
         }
     }
 
@@ -66,8 +70,8 @@ impl Facts {
                 Direction::Outbound => Reporter::Source,
                 Direction::Inbound => Reporter::Destination,
             },
-            source: self.source.clone().without_pod(),
-            destination: self.destination.clone().without_pod(),
+            source: self.source.clone(),
+            destination: self.destination.clone(),
             service: self.service.clone(),
             mutual_tls: self.hbone_addr.is_some(),
             flags: denial.map_or("-", |denial| denial.reason.response_flag()),
@@ -85,17 +89,17 @@ impl Facts {
                 tracing::$level!(
                     target: "access",
                     { src.addr = %self.source_addr,
-                    src.workload = some(&self.source.pod),
-                    src.namespace = some(&self.source.namespace),
+                    src.workload = some(self.source.pod()),
+                    src.namespace = some(self.source.namespace()),
                     src.identity = self.source.identity.as_ref().map(|id| id.as_str()),
-                    src.cluster = some(&self.source.cluster),
+                    src.cluster = some(self.source.cluster()),
                     dst.addr = %self.destination_addr,
                     dst.hbone_addr = self.hbone_addr.map(tracing::field::display),
-                    dst.service = some(&self.service.hostname),
-                    dst.workload = some(&self.destination.pod),
-                    dst.namespace = some(&self.destination.namespace),
+                    dst.service = self.service.as_ref().map(|service| &*service.hostname),
+                    dst.workload = some(self.destination.pod()),
+                    dst.namespace = some(self.destination.namespace()),
                     dst.identity = self.destination.identity.as_ref().map(|id| id.as_str()),
-                    dst.cluster = some(&self.destination.cluster),
+                    dst.cluster = some(self.destination.cluster()),
                     direction = self.direction.as_str(),
                     bytes_sent = sent,
                     bytes_recv = received,

@@ -1,8 +1,12 @@
 //! The labels of Istio's TCP metrics, in one place.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::party::{Party, ServiceName};
+use culvert_identity::SpiffeId;
+use culvert_xds::state::Service;
+
+use super::party::Party;
 
 /// Which side of a connection reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,13 +25,13 @@ impl Reporter {
     }
 }
 
-/// What a connection is counted under.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a connection is counted under. Equal where all values are.
+#[derive(Clone, Debug)]
 pub(crate) struct Labels {
     pub(crate) reporter: Reporter,
     pub(crate) source: Party,
     pub(crate) destination: Party,
-    pub(crate) service: ServiceName,
+    pub(crate) service: Option<Arc<Service>>,
     pub(crate) mutual_tls: bool,
     pub(crate) flags: &'static str,
 }
@@ -69,6 +73,9 @@ impl Labels {
     /// The values, `unknown` where there is none.
     pub(crate) fn values(&self) -> [&str; LABELS.len()] {
         let (source, destination) = (party(&self.source), party(&self.destination));
+        let service = |name: fn(&Service) -> &str| {
+            self.service.as_deref().map_or(UNKNOWN, |s| known(name(s)))
+        };
         let [
             s_workload,
             s_service,
@@ -101,9 +108,9 @@ impl Labels {
             s_cluster,
             s_region,
             s_zone,
-            known(&self.service.hostname),
-            known(&self.service.namespace),
-            known(&self.service.name),
+            service(|service| &service.hostname),
+            service(|service| &service.namespace),
+            service(|service| &service.name),
             d_workload,
             d_service,
             d_revision,
@@ -126,32 +133,48 @@ impl Labels {
 
     /// The same, without what makes the number of sets grow.
     pub(super) fn without_names(self) -> Self {
-        let nobody = || Party {
-            workload: UNKNOWN.into(),
-            ..Party::default()
-        };
         Self {
-            source: nobody(),
-            destination: nobody(),
-            service: ServiceName::default(),
+            source: Party::default(),
+            destination: Party::default(),
+            service: None,
             ..self
         }
     }
 }
 
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.values() == other.values()
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    /// Of what differs most: sets that are told apart by the rest alone are few.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for party in [&self.source, &self.destination] {
+            party.workload().hash(state);
+            party.namespace().hash(state);
+            party.identity.as_ref().map(SpiffeId::as_str).hash(state);
+        }
+        self.flags.hash(state);
+    }
+}
+
 fn party(party: &Party) -> [&str; 8] {
     [
-        known(&party.workload),
-        known(&party.canonical_name),
-        known(&party.canonical_revision),
-        known(&party.namespace),
+        known(party.workload()),
+        known(party.canonical_name()),
+        known(party.canonical_revision()),
+        known(party.namespace()),
         party.identity.as_ref().map_or(UNKNOWN, |id| id.as_str()),
-        known(&party.cluster),
-        known(&party.region),
-        known(&party.zone),
+        known(party.cluster()),
+        known(party.region()),
+        known(party.zone()),
     ]
 }
 
-fn known(text: &Arc<str>) -> &str {
+fn known(text: &str) -> &str {
     if text.is_empty() { UNKNOWN } else { text }
 }

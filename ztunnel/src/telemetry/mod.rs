@@ -8,6 +8,6 @@ mod record;
 mod series;
 
 pub(crate) use facts::{Direction, Facts};
-pub(crate) use party::{Party, ServiceName};
+pub(crate) use party::Party;
 pub(crate) use record::Record;
 pub(crate) use series::{Series, forget_idle};

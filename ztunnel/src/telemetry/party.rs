@@ -3,37 +3,21 @@
 use std::sync::Arc;
 
 use culvert_identity::SpiffeId;
-use culvert_xds::state::{Service, Workload};
+use culvert_xds::state::Workload;
 
 /// One end of a connection. Empty texts where nothing is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Party {
-    /// The pod's name, for logs.
-    pub(crate) pod: Arc<str>,
-    /// The name of what runs it, for example of a Deployment.
-    pub(crate) workload: Arc<str>,
-    pub(crate) namespace: Arc<str>,
-    pub(crate) canonical_name: Arc<str>,
-    pub(crate) canonical_revision: Arc<str>,
-    pub(crate) cluster: Arc<str>,
-    pub(crate) region: Arc<str>,
-    pub(crate) zone: Arc<str>,
+    workload: Option<Arc<Workload>>,
     /// Proved by mutual TLS, or our own; never taken from a header.
     pub(crate) identity: Option<SpiffeId>,
 }
 
 impl Party {
     /// A workload, without an identity: what is configured proves nothing.
-    pub(crate) fn of(workload: &Workload) -> Self {
+    pub(crate) fn of(workload: &Arc<Workload>) -> Self {
         Self {
-            pod: workload.name().into(),
-            workload: workload.workload_name().clone(),
-            namespace: workload.namespace().clone(),
-            canonical_name: workload.canonical_name().clone(),
-            canonical_revision: workload.canonical_revision().clone(),
-            cluster: workload.cluster_id().clone(),
-            region: workload.locality().region.clone(),
-            zone: workload.locality().zone.clone(),
+            workload: Some(workload.clone()),
             identity: None,
         }
     }
@@ -41,17 +25,8 @@ impl Party {
     /// Somebody of whom only the identity is known, if that.
     pub(crate) fn anonymous(identity: Option<&SpiffeId>) -> Self {
         Self {
-            namespace: identity.map(|id| id.namespace().into()).unwrap_or_default(),
+            workload: None,
             identity: identity.cloned(),
-            ..Self::default()
-        }
-    }
-
-    /// The same, as metrics know it: pods come and go, what runs them stays.
-    pub(super) fn without_pod(self) -> Self {
-        Self {
-            pod: Arc::default(),
-            ..self
         }
     }
 
@@ -59,23 +34,46 @@ impl Party {
     pub(crate) fn with_identity(self, identity: Option<SpiffeId>) -> Self {
         Self { identity, ..self }
     }
-}
 
-/// The service that a client asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct ServiceName {
-    pub(crate) hostname: Arc<str>,
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Arc<str>,
-}
+    /// The pod's name, for logs: pods come and go, what runs them stays.
+    pub(super) fn pod(&self) -> &str {
+        self.text(Workload::name)
+    }
 
-impl ServiceName {
-    /// The names of `service`.
-    pub(crate) fn of(service: &Service) -> Self {
-        Self {
-            hostname: service.hostname.clone(),
-            namespace: service.namespace.clone(),
-            name: service.name.clone(),
+    /// The name of what runs it, for example of a Deployment.
+    pub(super) fn workload(&self) -> &str {
+        self.text(|workload| workload.workload_name())
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        match (&self.workload, &self.identity) {
+            (Some(workload), _) => workload.namespace(),
+            (None, Some(identity)) => identity.namespace(),
+            (None, None) => "",
         }
+    }
+
+    pub(super) fn canonical_name(&self) -> &str {
+        self.text(|workload| workload.canonical_name())
+    }
+
+    pub(super) fn canonical_revision(&self) -> &str {
+        self.text(|workload| workload.canonical_revision())
+    }
+
+    pub(super) fn cluster(&self) -> &str {
+        self.text(|workload| workload.cluster_id())
+    }
+
+    pub(super) fn region(&self) -> &str {
+        self.text(|workload| &workload.locality().region)
+    }
+
+    pub(super) fn zone(&self) -> &str {
+        self.text(|workload| &workload.locality().zone)
+    }
+
+    fn text(&self, text: impl FnOnce(&Workload) -> &str) -> &str {
+        self.workload.as_deref().map(text).unwrap_or_default()
     }
 }

@@ -185,15 +185,12 @@ mod tests {
     use super::*;
 
     fn labels(name: &str) -> Labels {
-        let source = Party {
-            workload: name.into(),
-            ..Party::default()
-        };
+        let id = format!("spiffe://cluster.local/ns/default/sa/{name}");
         Labels {
             reporter: Reporter::Source,
-            source,
+            source: Party::anonymous(Some(&id.parse().unwrap())),
             destination: Party::default(),
-            service: Default::default(),
+            service: None,
             mutual_tls: true,
             flags: "-",
         }
@@ -202,7 +199,7 @@ mod tests {
     /// Sets of labels of this test.
     fn named() -> usize {
         let series = METRICS.lock();
-        let mine = |labels: &&Labels| labels.source.workload.starts_with("w-");
+        let mine = |labels: &&Labels| labels.values().iter().any(|value| value.contains("/w-"));
         series.keys().filter(mine).count()
     }
 
@@ -226,7 +223,7 @@ mod tests {
             "the last of them got no set of its own"
         );
         let beyond = Series::of(labels("w-beyond"));
-        assert_eq!(&*beyond.labels.source.workload, "unknown");
+        assert_eq!(beyond.labels, labels("w-beyond").without_names());
         drop(beyond);
 
         forget_unused_for(Duration::ZERO);

@@ -217,14 +217,14 @@ fn a_stopped_copy_moves_nothing_more() {
         let (stream, _) = tunnel.connect(request("10.0.0.1:80")).await.unwrap();
         let (mut app, inner) = tcp_pair();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let progress = std::rc::Rc::new(culvert_runtime::copy::Progress::default());
-        let seen = std::rc::Rc::clone(&progress);
+        let progress = std::sync::Arc::new(culvert_runtime::copy::Progress::default());
+        let seen = progress.clone();
         let copying = spawn_local(async move {
             let stop = async {
                 stopped.await.unwrap();
                 io::Error::other("policy changed")
             };
-            copy::watched(inner, stream, None, &progress, stop).await
+            copy::watched(inner, stream, None, progress, stop).await
         });
         app.write_all(b"ping").await.unwrap();
         let mut pong = [0; 4];

@@ -156,7 +156,7 @@ async fn an_owner_sees_progress_and_may_stop_the_copy_by_a_reset() {
             drop(stopped.await);
             io::Error::other("stopped")
         };
-        watched(a, b, None, &seen, stop).await
+        watched(a, b, None, seen, stop).await
     });
     client.write_all(b"hello").unwrap();
     let read = blocking(move || {

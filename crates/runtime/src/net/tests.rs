@@ -77,8 +77,8 @@ async fn a_connection_that_was_not_redirected_has_no_other_destination() {
     let socket = tcp_socket(&addr, &SocketOptions::default()).unwrap();
     let _client = connect(socket, addr, Duration::from_secs(5)).await.unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    let (accepted, _) = listener.accept().await.unwrap();
-    if let Ok(destination) = original_dst(&accepted) {
+    let (accepted, client) = listener.accept().await.unwrap();
+    if let Ok(destination) = original_dst(&accepted, client) {
         assert_eq!(destination, addr);
     }
 }

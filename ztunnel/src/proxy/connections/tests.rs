@@ -2,6 +2,8 @@
 
 use super::*;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 fn facts() -> Facts {
     Facts::new(
         Direction::Outbound,
@@ -39,8 +41,8 @@ fn bytes_count_once_whichever_side_is_the_client() {
         let mut connection = connections.open(facts()).unwrap();
         connection.established(client);
         connection.progress().set(60, 10);
-        connections.count_bytes();
-        connections.count_bytes();
+        connections.look_after(DAY);
+        connections.look_after(DAY);
         connection.progress().set(100, 20);
         let [view] = &connections.views()[..] else {
             panic!()
@@ -55,6 +57,27 @@ fn bytes_count_once_whichever_side_is_the_client() {
         });
         assert_eq!(connections.len(), 0);
     }
+}
+
+#[tokio::test]
+async fn who_moves_no_byte_is_ended_once_established_and_who_moves_some_is_not() {
+    let connections = Connections::new(3, Quota::new(3));
+    let connecting = connections.open(facts()).unwrap();
+    let mut idle = connections.open(facts()).unwrap();
+    let mut busy = connections.open(facts()).unwrap();
+    idle.established(Client::Near);
+    busy.established(Client::Near);
+    busy.progress().set(1, 0);
+    connections.look_after(Duration::ZERO);
+    let told = |connection: &Connection| connection.slot.with(|entry| entry.stop.is_none());
+    assert_eq!(told(&connecting), Some(false));
+    assert_eq!(told(&busy), Some(false));
+    let denial = idle.take_stop().stopped().await;
+    assert_eq!(denial.reason, DenyReason::IdleTimeout);
+    connections.look_after(DAY);
+    assert_eq!(told(&busy), Some(false), "idle, but not for a day");
+    connections.look_after(Duration::ZERO);
+    assert_eq!(told(&busy), Some(true));
 }
 
 #[tokio::test]

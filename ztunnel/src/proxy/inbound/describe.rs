@@ -1,5 +1,7 @@
 //! What is put down of an inbound connection for metrics and logs. Decides nothing.
 
+use std::sync::Arc;
+
 use culvert_xds::state::{Service, Snapshot, Workload};
 
 use super::Accepted;
@@ -7,7 +9,7 @@ use super::identify::Peer;
 use super::resolve::Destination;
 use crate::inpod::Pod;
 use crate::proxy::connections::Connection;
-use crate::telemetry::{Party, ServiceName};
+use crate::telemetry::Party;
 
 /// Both ends.
 pub(crate) fn ends(
@@ -15,7 +17,7 @@ pub(crate) fn ends(
     snapshot: &Snapshot,
     peer: &Peer,
     pod: &Pod,
-    workload: &Workload,
+    workload: &Arc<Workload>,
 ) {
     let proved = peer.identity().and_then(|_| pod.certificate.id());
     let mut facts = connection.facts();
@@ -32,7 +34,7 @@ pub(super) fn destination(
     destination: &Destination,
 ) {
     let bindings = destination.workload().services();
-    let is_bound = |service: &&Service| {
+    let is_bound = |service: &&Arc<Service>| {
         bindings
             .iter()
             .any(|binding| binding.service == service.key)
@@ -43,14 +45,8 @@ pub(super) fn destination(
         .forwarded
         .as_ref()
         .and_then(|forwarded| forwarded.host.as_deref());
-    let named = said.and_then(|host| {
-        snapshot
-            .services_by_hostname(host)
-            .map(|s| &**s)
-            .find(is_bound)
-    });
-    let service = destination.service().map(|service| &**service).or(named);
+    let named = said.and_then(|host| snapshot.services_by_hostname(host).find(is_bound));
     let mut facts = connection.facts();
     facts.destination_addr = destination.addr();
-    facts.service = service.map(ServiceName::of).unwrap_or_default();
+    facts.service = destination.service().or(named).cloned();
 }

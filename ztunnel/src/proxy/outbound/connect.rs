@@ -21,7 +21,7 @@ use crate::proxy::copy::Far;
 use crate::proxy::cores;
 use crate::proxy::denial::Denial;
 use crate::proxy::load::Loaded;
-use crate::telemetry::{Party, ServiceName};
+use crate::telemetry::Party;
 
 /// The connected far side.
 #[derive(Debug)]
@@ -66,11 +66,7 @@ async fn reach(
     target: Target,
 ) -> Result<Upstream, Denial> {
     let deadline = Instant::now() + cx.node.limits.connect_request;
-    connection.facts().service = target
-        .service
-        .as_deref()
-        .map(ServiceName::of)
-        .unwrap_or_default();
+    connection.facts().service.clone_from(&target.service);
     let mut last = Denial::from(DenyReason::NoEndpoint);
     for (tried, hop) in target.hops.iter().enumerate() {
         // A hop that does not answer leaves time for the others.

@@ -8,7 +8,10 @@ use crate::telemetry::Facts;
 
 /// The headers of a connection of `source`.
 pub(super) fn of(source: &Workload, facts: &Facts) -> ConnectHeaders {
-    let host = (!facts.service.hostname.is_empty()).then(|| Box::from(&*facts.service.hostname));
+    let host = facts
+        .service
+        .as_ref()
+        .map(|service| Box::from(&*service.hostname));
     ConnectHeaders {
         baggage: Some(baggage(source)),
         forwarded: Some(Forwarded {
