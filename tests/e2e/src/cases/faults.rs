@@ -107,7 +107,7 @@ pub(super) fn rolling_update(suite: &mut Suite) -> Result<Vec<String>> {
     let took = begin.elapsed();
     let mut notes = loads
         .into_iter()
-        .map(|load| load.finish(20)?.all_answered())
+        .map(|load| load.finish(50)?.all_answered())
         .collect::<Result<Vec<_>>>()?;
     notes.push(format!("all three replaced in {:.0} s", took.as_secs_f64()));
     Ok(notes)
@@ -197,7 +197,7 @@ pub(super) fn controller_down(suite: &mut Suite) -> Result<Vec<String>> {
     k.rolled_out(SYSTEM, "deployment/culvert-controller")?;
     let notes = loads
         .into_iter()
-        .map(|load| load.finish(20)?.all_answered())
+        .map(|load| load.finish(50)?.all_answered())
         .collect::<Result<Vec<_>>>()?;
     wait::until(
         "the pod that was born without a controller is told captured",
@@ -235,7 +235,7 @@ pub(super) fn api_server_stopped(suite: &mut Suite) -> Result<Vec<String>> {
     suite.cluster.kubectl.run(&["get", "nodes"])?;
     loads
         .into_iter()
-        .map(|load| load.finish(20)?.all_answered())
+        .map(|load| load.finish(100)?.all_answered())
         .collect()
 }
 

@@ -109,7 +109,7 @@ fn roll_on(suite: &mut Suite, old: &str) -> Result<Vec<String>> {
     loads
         .into_iter()
         .map(|load| {
-            let note = load.finish(20)?.all_answered()?;
+            let note = load.finish(50)?.all_answered()?;
             Ok(format!("while {old} became {NOW}: {note}"))
         })
         .collect()
