@@ -1,8 +1,9 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps cluster cluster-down build demo test lint fuzz perf perf-quick perf-scale images manifests e2e e2e-images clean
+.PHONY: help deps cluster cluster-down build dist demo test lint fuzz perf perf-quick perf-scale images manifests e2e e2e-images clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
+MEASURED := $(CURDIR)/target/dist:$(CURDIR)/target/release
 FUZZ_TARGETS := authority hbone_server hbone_client hpack xds zds policy
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
@@ -41,11 +42,14 @@ cluster: ## a Kubernetes of two nodes on this machine, to keep open (as root; CL
 cluster-down: ## stop it, and leave nothing of it
 	tests/cluster/cluster down
 
-perf: build ## everything beside a stock ztunnel, in an hour (ZTUNNEL=PATH; PERF_ARGS="--check")
-	target/release/culvert-perf run $(PERF_ARGS)
+dist: ## the data plane as it is shipped: optimised across crates, in target/dist
+	$(CARGO) build --profile dist --workspace --bin culvert-ztunnel --bin culvert-waypoint
 
-perf-quick: build ## the same in short, in 3 minutes (ZTUNNEL=PATH for the comparison)
-	target/release/culvert-perf run --quick $(PERF_ARGS)
+perf: build dist ## everything beside a stock ztunnel, in an hour (ZTUNNEL=PATH; PERF_ARGS="--check")
+	CULVERT_BIN=$(MEASURED) target/release/culvert-perf run $(PERF_ARGS)
+
+perf-quick: build dist ## the same in short, in 3 minutes (ZTUNNEL=PATH for the comparison)
+	CULVERT_BIN=$(MEASURED) target/release/culvert-perf run --quick $(PERF_ARGS)
 
 images: ## container images of all programs in target/images, without a daemon (ARCH=arm64 crosses)
 	manifests/images/build
@@ -62,7 +66,7 @@ e2e: ## Culvert on a real Kubernetes, from `helm install` to its removal (as roo
 	$(CARGO) build --release --workspace
 	tests/cluster/cluster build
 	manifests/render --check
-	manifests/images/build
+	PROFILE=release manifests/images/build
 	tests/e2e/previous-images
 	tests/e2e/images/build
 	target/release/culvert-e2e $(E2E_ARGS)

@@ -44,6 +44,11 @@ impl<T> Table<T> {
             .flat_map(BTreeMap::values)
     }
 
+    /// Namespaces that have any, by name.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.by_namespace.keys().map(|name| &**name)
+    }
+
     /// All, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Obj<T>>> {
         self.by_namespace.values().flat_map(BTreeMap::values)
@@ -89,6 +94,7 @@ pub struct Cache {
     pub services: Table<Service>,
     pub slices: Table<EndpointSlice>,
     pub service_accounts: Table<()>,
+    pub network_policies: Table<()>,
     pub gateway_classes: Table<()>,
     pub gateways: Table<Gateway>,
     pub routes: Table<api::HttpRouteSpec>,
@@ -109,6 +115,7 @@ impl Cache {
             Object::Service(o) => self.services.put(o).map(Object::Service),
             Object::EndpointSlice(o) => self.slices.put(o).map(Object::EndpointSlice),
             Object::ServiceAccount(o) => self.service_accounts.put(o).map(Object::ServiceAccount),
+            Object::NetworkPolicy(o) => self.network_policies.put(o).map(Object::NetworkPolicy),
             Object::GatewayClass(o) => self.gateway_classes.put(o).map(Object::GatewayClass),
             Object::Gateway(o) => self.gateways.put(o).map(Object::Gateway),
             Object::HttpRoute(o) => self.routes.put(o).map(Object::HttpRoute),
@@ -139,6 +146,10 @@ impl Cache {
                 .service_accounts
                 .remove(name)
                 .map(Object::ServiceAccount),
+            Kind::NetworkPolicy => self
+                .network_policies
+                .remove(name)
+                .map(Object::NetworkPolicy),
             Kind::GatewayClass => self.gateway_classes.remove(name).map(Object::GatewayClass),
             Kind::Gateway => self.gateways.remove(name).map(Object::Gateway),
             Kind::HttpRoute => self.routes.remove(name).map(Object::HttpRoute),
@@ -172,6 +183,10 @@ impl Cache {
             Kind::ServiceAccount => {
                 let object = self.service_accounts.get(name).cloned();
                 object.map(Object::ServiceAccount)
+            }
+            Kind::NetworkPolicy => {
+                let object = self.network_policies.get(name).cloned();
+                object.map(Object::NetworkPolicy)
             }
             Kind::GatewayClass => {
                 let object = self.gateway_classes.get(name).cloned();
@@ -213,6 +228,7 @@ impl Cache {
             Kind::Service => all(&self.services, Object::Service),
             Kind::EndpointSlice => all(&self.slices, Object::EndpointSlice),
             Kind::ServiceAccount => all(&self.service_accounts, Object::ServiceAccount),
+            Kind::NetworkPolicy => all(&self.network_policies, Object::NetworkPolicy),
             Kind::GatewayClass => all(&self.gateway_classes, Object::GatewayClass),
             Kind::Gateway => all(&self.gateways, Object::Gateway),
             Kind::HttpRoute => all(&self.routes, Object::HttpRoute),
@@ -228,7 +244,7 @@ impl Cache {
 
     /// How many of each kind.
     #[must_use]
-    pub fn counts(&self) -> [(Kind, usize); 14] {
+    pub fn counts(&self) -> [(Kind, usize); 15] {
         [
             (Kind::Namespace, self.namespaces.len()),
             (Kind::Node, self.nodes.len()),
@@ -236,6 +252,7 @@ impl Cache {
             (Kind::Service, self.services.len()),
             (Kind::EndpointSlice, self.slices.len()),
             (Kind::ServiceAccount, self.service_accounts.len()),
+            (Kind::NetworkPolicy, self.network_policies.len()),
             (Kind::GatewayClass, self.gateway_classes.len()),
             (Kind::Gateway, self.gateways.len()),
             (Kind::HttpRoute, self.routes.len()),

@@ -43,8 +43,7 @@ fn crds(dir: Option<&std::path::Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn runtime(config: &Serve) -> anyhow::Result<tokio::runtime::Runtime> {
-    trace::init(config.log_format, "info")?;
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -52,7 +51,8 @@ fn runtime(config: &Serve) -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn serve_kubernetes(config: &Serve, cluster: &Kubernetes) -> anyhow::Result<()> {
-    runtime(config)?.block_on(async {
+    let _log = trace::init(config.log_format, "info")?;
+    runtime()?.block_on(async {
         let (trigger, drain) = drain::channel();
         let ending = tokio::spawn(async move {
             signal::shutdown().await;
@@ -67,7 +67,8 @@ fn serve_kubernetes(config: &Serve, cluster: &Kubernetes) -> anyhow::Result<()> 
 }
 
 fn serve(config: &Serve, dirs: &Dirs) -> anyhow::Result<()> {
-    runtime(config)?.block_on(async {
+    let _log = trace::init(config.log_format, "info")?;
+    runtime()?.block_on(async {
         let (trigger, drain) = drain::channel();
         let app = App::start(config, dirs, &drain)?;
         signal::shutdown().await;

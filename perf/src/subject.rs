@@ -61,11 +61,11 @@ impl<'lab> Running<'lab> {
         let mut stock = Vec::new();
         let (mesh, proxies) = match subject {
             Subject::Direct => (None, Vec::new()),
-            Subject::Culvert => culvert(lab, MeshOptions::default())?,
+            Subject::Culvert => culvert(lab, ours())?,
             Subject::OneCore => {
                 let options = MeshOptions {
                     ztunnel_args: vec!["--data-cores".into(), "1".into()],
-                    ..MeshOptions::default()
+                    ..ours()
                 };
                 culvert(lab, options)?
             }
@@ -113,6 +113,14 @@ impl<'lab> Running<'lab> {
             mesh.wait_released(pod)?;
         }
         Ok(())
+    }
+}
+
+/// Everything that a mesh has to offer is on.
+fn ours() -> MeshOptions {
+    MeshOptions {
+        same_node: "InProcess".into(),
+        ..MeshOptions::default()
     }
 }
 

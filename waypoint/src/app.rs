@@ -33,7 +33,7 @@ const CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs until the operator ends it.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    trace::init(args.log_format, "info")?;
+    let _log = trace::init(args.log_format, "info")?;
     build::register("waypoint");
     let cores = DataCores::start(args.cores()).context("data cores")?;
     let control = tokio::runtime::Builder::new_multi_thread()

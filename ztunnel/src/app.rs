@@ -29,6 +29,7 @@ use crate::node::Node;
 use crate::proxy::connections::Quota;
 use crate::proxy::cores::DataCores;
 use crate::proxy::load::Load;
+use crate::proxy::neighbours::Neighbours;
 use crate::proxy::revoke;
 
 /// Lifetime that we ask for; the controller decides.
@@ -40,7 +41,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Run until the operator ends it.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
-    trace::init(config.log_format, "info")?;
+    let _log = trace::init(config.log_format, "info")?;
     build::register("ztunnel");
     raise_descriptor_limit();
     let tunnel = tunnel_config(&config.limits);
@@ -94,6 +95,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
         tunnel,
         quota: Quota::new(config.limits.connections),
         load: Load::default(),
+        neighbours: Neighbours::default(),
         limits: config.limits.clone(),
     });
     let pods = Arc::new(Pods::new(node.clone()));

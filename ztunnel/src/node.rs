@@ -11,6 +11,7 @@ use crate::certificates::Certificates;
 use crate::proxy::connections::Quota;
 use crate::proxy::cores::DataCores;
 use crate::proxy::load::Load;
+use crate::proxy::neighbours::Neighbours;
 
 /// One for the process.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) quota: Arc<Quota>,
     /// Connections to each workload.
     pub(crate) load: Load,
+    /// The pods that are served here.
+    pub(crate) neighbours: Neighbours,
 }
 
 impl Node {

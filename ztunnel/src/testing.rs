@@ -24,6 +24,7 @@ use crate::node::Node;
 use crate::proxy::connections::Quota;
 use crate::proxy::cores::DataCores;
 use crate::proxy::load::Load;
+use crate::proxy::neighbours::Neighbours;
 
 /// The cluster of every workload here.
 const CLUSTER: &str = "c";
@@ -84,6 +85,12 @@ impl Mesh {
                 .collect(),
             cluster_domain: settings.cluster_domain.to_string(),
             refuse_udp_when_strict: false,
+            same_node_in_process: settings.same_node_in_process,
+            network_policy_namespaces: settings
+                .network_policy_namespaces
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         };
         self.apply(type_url::MESH_SETTINGS, "default", message.encode_to_vec());
         let roots = node_proto::TrustBundle {
@@ -324,6 +331,7 @@ pub(crate) fn node_asking(mesh: &Mesh, root: Root, asking: Asking) -> Arc<Node> 
         tunnel,
         quota: Quota::new(100),
         load: Load::default(),
+        neighbours: Neighbours::default(),
     })
 }
 

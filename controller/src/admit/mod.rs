@@ -19,7 +19,7 @@ mod traffic;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{core::v1, discovery::v1 as discovery};
+use k8s_openapi::api::{core::v1, discovery::v1 as discovery, networking::v1 as networking};
 use serde_json::Value;
 
 use crate::api;
@@ -112,6 +112,10 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
         Kind::ServiceAccount => {
             let o: v1::ServiceAccount = read::read(value)?;
             Object::ServiceAccount(bare(kind, &o.metadata)?)
+        }
+        Kind::NetworkPolicy => {
+            let o: networking::NetworkPolicy = read::read(value)?;
+            Object::NetworkPolicy(bare(kind, &o.metadata)?)
         }
         Kind::Pod => {
             let o: v1::Pod = read::read(value)?;

@@ -29,6 +29,8 @@ pub struct MeshConfigSpec {
     /// UDP is refused where plaintext is.
     #[serde(rename = "refuseUDPWhenStrict")]
     pub refuse_udp_when_strict: bool,
+    /// How bytes go between two pods of one node.
+    pub same_node: SameNode,
 }
 
 impl Default for MeshConfigSpec {
@@ -42,8 +44,18 @@ impl Default for MeshConfigSpec {
             certificate_ttl: Duration::from_secs(24 * 3600),
             capture_exclusions: CaptureExclusions::Allowed,
             refuse_udp_when_strict: false,
+            same_node: SameNode::Hbone,
         }
     }
+}
+
+/// How bytes go between two pods of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SameNode {
+    /// Encrypted, as between nodes.
+    Hbone,
+    /// Within the node's ztunnel, unless a namespace of theirs has a NetworkPolicy.
+    InProcess,
 }
 
 /// Whether annotations that exclude traffic from capture count.

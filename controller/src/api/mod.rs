@@ -25,7 +25,7 @@ pub use http_route::{
     MatchType, Mirror, ParentRef, PathMatch, PathMatchType, PathModifier, PathModifierType,
     Redirect, Rewrite, RouteMatch, RouteRetry, RouteRule, Timeouts, ValueMatch,
 };
-pub use mesh_config::{CaptureExclusions, MeshConfigSpec};
+pub use mesh_config::{CaptureExclusions, MeshConfigSpec, SameNode};
 pub use peer_authentication::{Mode, MutualTls, PeerAuthenticationSpec};
 pub use traffic::{
     Abort, Budget, ConnectionPool, Delay, FaultMatch, FaultPolicySpec, GrpcStatus, HttpPool,

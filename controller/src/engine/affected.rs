@@ -112,6 +112,7 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
         }
         Object::TrafficPolicy(_) => drop(affected.insert(Target::TrafficPolicy(name.clone()))),
         Object::FaultPolicy(_) => drop(affected.insert(Target::FaultPolicy(name.clone()))),
+        Object::NetworkPolicy(_) => drop(affected.insert(Target::Mesh)),
         Object::ServiceAccount(_) | Object::GatewayClass(_) => {}
     }
     affected

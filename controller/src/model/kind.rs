@@ -14,6 +14,7 @@ pub enum Kind {
     Service,
     EndpointSlice,
     ServiceAccount,
+    NetworkPolicy,
     GatewayClass,
     Gateway,
     HttpRoute,
@@ -26,6 +27,7 @@ pub enum Kind {
 
 const CORE: &[&str] = &["v1"];
 const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
+const NETWORKING: &[&str] = &["networking.k8s.io/v1"];
 const GATEWAY: &[&str] = &[
     "gateway.networking.k8s.io/v1",
     "gateway.networking.k8s.io/v1beta1",
@@ -34,13 +36,14 @@ const CULVERT: &[&str] = &["culvert.dev/v1alpha1"];
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
         Self::Service,
         Self::EndpointSlice,
         Self::ServiceAccount,
+        Self::NetworkPolicy,
         Self::GatewayClass,
         Self::Gateway,
         Self::HttpRoute,
@@ -67,6 +70,7 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::ServiceAccount => "ServiceAccount",
+            Self::NetworkPolicy => "NetworkPolicy",
             Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
@@ -84,6 +88,7 @@ impl Kind {
         match self {
             Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::ServiceAccount => CORE,
             Self::EndpointSlice => DISCOVERY,
+            Self::NetworkPolicy => NETWORKING,
             Self::GatewayClass | Self::Gateway | Self::HttpRoute => GATEWAY,
             Self::MeshConfig
             | Self::PeerAuthentication

@@ -41,6 +41,7 @@ pub enum Object {
     Service(Arc<Obj<Service>>),
     EndpointSlice(Arc<Obj<EndpointSlice>>),
     ServiceAccount(Arc<Obj<()>>),
+    NetworkPolicy(Arc<Obj<()>>),
     GatewayClass(Arc<Obj<()>>),
     Gateway(Arc<Obj<Gateway>>),
     #[serde(rename = "HTTPRoute")]
@@ -63,6 +64,7 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::NetworkPolicy(_) => Kind::NetworkPolicy,
             Self::GatewayClass(_) => Kind::GatewayClass,
             Self::Gateway(_) => Kind::Gateway,
             Self::HttpRoute(_) => Kind::HttpRoute,
@@ -81,6 +83,7 @@ impl Object {
             Self::Namespace(o)
             | Self::Node(o)
             | Self::ServiceAccount(o)
+            | Self::NetworkPolicy(o)
             | Self::GatewayClass(o) => &o.meta,
             Self::Pod(o) => &o.meta,
             Self::Service(o) => &o.meta,

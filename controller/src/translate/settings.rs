@@ -14,6 +14,13 @@ const NAME: &str = "default";
 #[must_use]
 pub fn of(world: &World) -> Resource {
     let settings = &world.settings;
+    // Told only where it matters, so that the settings of others do not change with each policy.
+    let network_policy_namespaces = if settings.same_node_in_process() {
+        let policies = &world.cache.network_policies;
+        policies.namespaces().map(str::to_owned).collect()
+    } else {
+        Vec::new()
+    };
     let record = MeshSettings {
         trust_domain: settings.trust_domain().to_owned(),
         cluster_id: settings.cluster_id().to_owned(),
@@ -21,6 +28,8 @@ pub fn of(world: &World) -> Resource {
         cluster_cidrs: settings.cluster_cidrs(),
         cluster_domain: settings.cluster_domain().to_owned(),
         refuse_udp_when_strict: settings.refuse_udp_when_strict(),
+        same_node_in_process: settings.same_node_in_process(),
+        network_policy_namespaces,
     };
     named(Message::MeshSettings(record))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{CaptureExclusions, MeshConfigSpec};
+use crate::api::{CaptureExclusions, MeshConfigSpec, SameNode};
 
 /// Settings in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,5 +90,11 @@ impl Settings {
     #[must_use]
     pub fn refuse_udp_when_strict(&self) -> bool {
         self.spec.refuse_udp_when_strict
+    }
+
+    /// Bytes between pods of one node need not be encrypted.
+    #[must_use]
+    pub fn same_node_in_process(&self) -> bool {
+        self.spec.same_node == SameNode::InProcess
     }
 }

@@ -15,6 +15,7 @@ use crate::refusal;
 use crate::shared::Shared;
 use crate::socket::{self, BufferedSocket};
 use crate::stream::{Active, StreamHandle, TunnelStream};
+use bytes::Bytes;
 use culvert_identity::{ClientContext, SpiffeId, TlsError};
 use std::cell::Cell;
 use std::fmt;
@@ -31,6 +32,9 @@ pub struct ConnectRequest {
     pub authority: Authority,
     /// What the server's telemetry is told.
     pub headers: ConnectHeaders,
+    /// What the application has said already. It goes along with the CONNECT, as far as the server lets us, and the rest
+    /// of it behind the answer; a CONNECT that is sent again takes it along again.
+    pub ahead: Bytes,
 }
 
 /// A tunnel to one server. Cheap to clone; lives on one core.
@@ -112,7 +116,7 @@ impl Tunnel {
         request: ConnectRequest,
     ) -> Result<(TunnelStream, ResponseHeaders), ConnectError> {
         let active = self.reserve();
-        self.connect_reserved(request, active).await
+        self.connect_reserved(&request, active).await
     }
 
     /// Counts a stream before it is opened, so that two tasks don't both take the last place.
@@ -122,7 +126,7 @@ impl Tunnel {
 
     pub(crate) async fn connect_reserved(
         &self,
-        request: ConnectRequest,
+        request: &ConnectRequest,
         active: Active,
     ) -> Result<(TunnelStream, ResponseHeaders), ConnectError> {
         let mut fields = Fields::default();
@@ -131,7 +135,8 @@ impl Tunnel {
         let answer = tokio::time::timeout(self.0.connect, async {
             let shared = &self.0.shared;
             let opened = poll_fn(|cx| shared.with(|c| c.poll_open(&authority, &fields, cx)));
-            let stream = StreamHandle::new(shared.clone(), opened.await?);
+            let mut stream = StreamHandle::new(shared.clone(), opened.await?);
+            stream.send_ahead(&request.ahead);
             let head = poll_fn(|cx| stream.with(|c, id| c.poll_answer(id, cx))).await?;
             Ok::<_, ConnectError>((stream, head))
         });
@@ -139,7 +144,9 @@ impl Tunnel {
         let status = head.status.unwrap_or_default();
         if (200..300).contains(&status) {
             let headers = ResponseHeaders::read(&head.fields);
-            return Ok((TunnelStream::new(stream, Some(active)), headers));
+            let mut stream = TunnelStream::new(stream, Some(active));
+            stream.send_rest(&request.ahead).await?;
+            return Ok((stream, headers));
         }
         // It has ended its side: so do we, which is no reset that a server might count.
         if stream.with(|c, id| c.has_ended(id)) {

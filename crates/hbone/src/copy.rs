@@ -15,7 +15,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -31,9 +31,9 @@ pub async fn bidirectional(
     watched(app, tunnel, idle, Arc::default(), std::future::pending()).await
 }
 
-/// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the error that it
+/// As [`bidirectional`], showing its progress as it goes; what went ahead with the CONNECT counts. When `stop` ends first, the copy fails with the error that it
 /// ended with, before it moves another byte.
-// No async function: that would hold the room for its arguments a second time, for every connection.
+// No async function: that would hold the room for its arguments and for `stop` a second time, for every connection.
 pub fn watched<S>(
     app: TcpStream,
     tunnel: TunnelStream,
@@ -42,30 +42,42 @@ pub fn watched<S>(
     stop: S,
 ) -> impl Future<Output = Outcome> + use<S>
 where
-    S: Future<Output = io::Error>,
+    S: Future<Output = io::Error> + Unpin,
 {
-    let mut copy = Copy {
+    let copy = Copy {
         app,
+        up: Up::after(tunnel.sent_ahead()),
         tunnel,
-        up: Up::default(),
         down: Down::default(),
         idle: idle.map(Idle::new),
         progress,
         app_ended: false,
         ended: false,
     };
-    async move {
-        let error = tokio::select! {
-            biased;
-            error = stop => Some(error),
-            result = &mut copy => result.err(),
+    Watched { copy, stop }
+}
+
+/// A copy, and what may end it.
+struct Watched<S> {
+    copy: Copy,
+    stop: S,
+}
+
+impl<S: Future<Output = io::Error> + Unpin> Future for Watched<S> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = &mut *self;
+        let error = match Pin::new(&mut this.stop).poll(cx) {
+            Poll::Ready(error) => Some(error),
+            Poll::Pending => ready!(Pin::new(&mut this.copy).poll(cx)).err(),
         };
-        copy.ended = error.is_none();
-        Outcome {
-            a_to_b: copy.up.copied(),
-            b_to_a: copy.down.copied(),
+        this.copy.ended = error.is_none();
+        Poll::Ready(Outcome {
+            a_to_b: this.copy.up.copied(),
+            b_to_a: this.copy.down.copied(),
             error,
-        }
+        })
     }
 }
 

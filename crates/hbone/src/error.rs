@@ -129,6 +129,12 @@ impl From<StreamError> for ConnectError {
     }
 }
 
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Tunnel(error.to_string())
+    }
+}
+
 impl From<Failure> for ServerError {
     fn from(failure: Failure) -> Self {
         match failure {

@@ -134,7 +134,7 @@ impl Pool {
                 }
             };
             attempts += 1;
-            match tunnel.connect_reserved(request.clone(), active).await {
+            match tunnel.connect_reserved(&request, active).await {
                 Err(ConnectError::NotProcessed) if attempts < ATTEMPTS => {}
                 result => return result,
             }

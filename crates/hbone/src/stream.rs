@@ -7,22 +7,49 @@ use crate::engine::{Code, Connection, StreamError};
 use crate::shared::Shared;
 use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream's number, and the only right to it.
 pub(crate) struct StreamHandle {
     shared: Shared,
     id: u32,
+    /// Bytes that were sent before the copy began.
+    ahead: u32,
 }
 
 impl StreamHandle {
     /// For a stream that was just opened.
     pub(crate) fn new(shared: Shared, id: u32) -> Self {
-        Self { shared, id }
+        let ahead = 0;
+        Self { shared, id, ahead }
+    }
+
+    /// Queues what may be sent at once.
+    pub(crate) fn send_ahead(&mut self, bytes: &[u8]) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(n)) = self.poll_put(bytes, &mut nobody) {
+            self.ahead += n as u32;
+        }
+    }
+
+    fn poll_put(&self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.with(|c, id| {
+            c.fill(id, bytes.len(), cx, |_, to| {
+                let n = bytes.len().min(to.len());
+                if let (Some(to), Some(from)) = (to.get_mut(..n), bytes.get(..n)) {
+                    to.copy_from_slice(from);
+                }
+                Poll::Ready(Ok(n))
+            })
+        })
     }
 
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Connection, u32) -> R) -> R {
@@ -73,6 +100,22 @@ impl TunnelStream {
             handle,
             _active: active,
         }
+    }
+
+    /// Queues the part of `bytes` that could not be sent ahead of the answer.
+    pub(crate) async fn send_rest(&mut self, bytes: &[u8]) -> io::Result<()> {
+        while let Some(rest) = bytes.get(self.handle.ahead as usize..)
+            && !rest.is_empty()
+        {
+            let n = poll_fn(|cx| self.handle.poll_put(rest, cx)).await?;
+            self.handle.ahead += n as u32;
+        }
+        Ok(())
+    }
+
+    /// Bytes that were sent ahead of the copy.
+    pub(crate) fn sent_ahead(&self) -> u64 {
+        self.handle.ahead.into()
     }
 
     /// Ends both directions at once, as a TCP reset does.
@@ -148,20 +191,11 @@ impl AsyncRead for TunnelStream {
 
 impl AsyncWrite for TunnelStream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        self.poll_fill(bytes.len(), cx, |_, to| {
-            let n = bytes.len().min(to.len());
-            if let (Some(to), Some(from)) = (to.get_mut(..n), bytes.get(..n)) {
-                to.copy_from_slice(from);
-            }
-            Poll::Ready(Ok(n))
-        })
+        self.handle.poll_put(bytes, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

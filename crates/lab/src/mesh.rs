@@ -29,6 +29,8 @@ const CHAINS: &str = "CULVERT_";
 pub struct MeshOptions {
     /// Lifetime of workload certificates.
     pub certificate_ttl: String,
+    /// How bytes go between two pods of one node.
+    pub same_node: String,
     /// Arguments for the controller besides the usual ones.
     pub controller_args: Vec<String>,
     /// The same for agents.
@@ -45,6 +47,7 @@ impl Default for MeshOptions {
     fn default() -> Self {
         Self {
             certificate_ttl: "24h".into(),
+            same_node: "Hbone".into(),
             controller_args: Vec::new(),
             agent_args: Vec::new(),
             ztunnel_args: Vec::new(),
@@ -79,7 +82,7 @@ impl<'lab> Mesh<'lab> {
             waypoints: BTreeMap::new(),
             options,
         };
-        mesh.put("mesh", &objects::mesh_config(&mesh.options.certificate_ttl))?;
+        mesh.put_config(&mesh.options.same_node)?;
         for node in lab.nodes() {
             mesh.put(
                 node.name(),
@@ -125,6 +128,12 @@ impl<'lab> Mesh<'lab> {
     /// Removes the file `NAME.yaml`.
     pub fn remove(&self, name: &str) -> Result<()> {
         fs::remove_file(self.config.join(format!("{name}.yaml"))).with_context(|| name.to_owned())
+    }
+
+    /// Writes the MeshConfig, with this way between two pods of one node.
+    pub fn put_config(&self, same_node: &str) -> Result<()> {
+        let ttl = &self.options.certificate_ttl;
+        self.put("mesh", &objects::mesh_config(ttl, same_node))
     }
 
     /// Writes a Namespace.
@@ -305,11 +314,12 @@ impl<'lab> Mesh<'lab> {
         let controller = programs::own("culvert-controller")?.display().to_string();
         let config = self.config.display().to_string();
         let token = process::run(&controller, &["token", "--config", &config, kind, name])?;
-        let path = self
-            .lab
-            .dir()
-            .join(format!("{}.token", name.replace('/', "-")));
-        fs::write(&path, token.trim())?;
+        let name = name.replace('/', "-");
+        let [path, new] =
+            ["token", "token.new"].map(|end| self.lab.dir().join(format!("{name}.{end}")));
+        // Whoever was started with the last one may be reading it.
+        fs::write(&new, token.trim())?;
+        fs::rename(&new, &path)?;
         Ok(path)
     }
 

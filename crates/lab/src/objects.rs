@@ -121,11 +121,12 @@ pub fn waypoint(namespace: &str, name: &str, address: IpAddr) -> String {
     )
 }
 
-/// The MeshConfig `default`.
-pub fn mesh_config(certificate_ttl: &str) -> String {
+/// The MeshConfig `default`. `same_node` is `Hbone` or `InProcess`.
+pub fn mesh_config(certificate_ttl: &str, same_node: &str) -> String {
     format!(
         "apiVersion: culvert.dev/v1alpha1\nkind: MeshConfig\nmetadata:\n  name: default\n\
          spec:\n  trustDomain: cluster.local\n  certificateTTL: {certificate_ttl}\n\
+         \x20 sameNode: {same_node}\n\
          \x20 clusterCIDRs:\n  - 10.11.0.0/24\n  - 10.12.0.0/24\n  - 10.96.0.0/16\n\
          \x20 - fd10:11::/64\n  - fd10:12::/64\n  - fd10:96::/112\n"
     )

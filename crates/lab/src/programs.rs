@@ -68,11 +68,11 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|path| Path::is_file(path))
 }
 
-/// One of our own programs: in `CULVERT_BIN`, or beside the running program, or (for a test) one directory above.
+/// One of our own programs: in a directory of `CULVERT_BIN` (a list as `PATH` is one), or beside the running program, or (for a test) one directory above.
 pub fn own(name: &str) -> Result<PathBuf> {
     let mut candidates = Vec::new();
-    if let Some(dir) = env::var_os("CULVERT_BIN") {
-        candidates.push(PathBuf::from(dir).join(name));
+    if let Some(dirs) = env::var_os("CULVERT_BIN") {
+        candidates.extend(env::split_paths(&dirs).map(|dir| dir.join(name)));
     } else {
         let exe = env::current_exe()?;
         candidates.extend(exe.ancestors().skip(1).take(2).map(|dir| dir.join(name)));

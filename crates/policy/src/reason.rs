@@ -133,6 +133,8 @@ deny_reasons! {
         "The route's backend or filter refers to something that does not exist or may not be used."
     RequestTimeout "request_timeout" "-" 504
         "The request was not answered within the route's timeout."
+    PathForbidden "path_forbidden" "NETWORK_POLICY" 503
+        "The connection stayed within its node, and a NetworkPolicy or MeshConfig does not allow that any more."
     FaultInjected "fault_injected" "-" 503
         "A FaultPolicy aborted the request or connection."
     IdleTimeout "idle_timeout" "-" 504

@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -64,7 +64,7 @@ pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -
 
 /// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the
 /// error that it ended with, before it moves another byte.
-// No async function: that would hold the room for its arguments a second time, for every connection.
+// No async function: that would hold the room for its arguments and for `stop` a second time, for every connection.
 pub fn watched<S>(
     a: TcpStream,
     b: TcpStream,
@@ -73,9 +73,9 @@ pub fn watched<S>(
     stop: S,
 ) -> impl Future<Output = Outcome> + use<S>
 where
-    S: Future<Output = io::Error>,
+    S: Future<Output = io::Error> + Unpin,
 {
-    let mut copy = Copy {
+    let copy = Copy {
         a,
         b,
         a_to_b: Half::default(),
@@ -83,21 +83,33 @@ where
         idle: idle.map(Idle::new),
         progress,
     };
-    async move {
-        let error = tokio::select! {
-            biased;
-            error = stop => Some(error),
-            result = &mut copy => result.err(),
+    Watched { copy, stop }
+}
+
+/// A copy, and what may end it.
+struct Watched<S> {
+    copy: Copy,
+    stop: S,
+}
+
+impl<S: Future<Output = io::Error> + Unpin> Future for Watched<S> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = &mut *self;
+        let error = match Pin::new(&mut this.stop).poll(cx) {
+            Poll::Ready(error) => Some(error),
+            Poll::Pending => ready!(Pin::new(&mut this.copy).poll(cx)).err(),
         };
         if error.is_some() {
-            reset(&copy.a);
-            reset(&copy.b);
+            reset(&this.copy.a);
+            reset(&this.copy.b);
         }
-        Outcome {
-            a_to_b: copy.a_to_b.copied(),
-            b_to_a: copy.b_to_a.copied(),
+        Poll::Ready(Outcome {
+            a_to_b: this.copy.a_to_b.copied(),
+            b_to_a: this.copy.b_to_a.copied(),
             error,
-        }
+        })
     }
 }
 

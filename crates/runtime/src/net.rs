@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 mod sys;
 
@@ -83,15 +83,38 @@ pub async fn connect(
     addr: SocketAddr,
     deadline: Duration,
 ) -> io::Result<TcpStream> {
-    let dial = TcpSocket::from_std_stream(socket.into()).connect(addr);
-    tokio::time::timeout(deadline, dial)
+    if connects_at_once(&socket, addr)? {
+        return TcpStream::from_std(socket.into());
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let connected = async {
+        stream.writable().await?;
+        stream.take_error()?.map_or(Ok(()), Err)
+    };
+    tokio::time::timeout(deadline, connected)
         .await
         .map_err(|_elapsed| {
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("connect to {addr} took over {deadline:?}"),
             )
-        })?
+        })??;
+    Ok(stream)
+}
+
+/// Begin to connect; whether that is all. Over loopback the kernel has shaken hands before the call returns, but says so
+/// only when asked again: one call then saves the wait for an event.
+fn connects_at_once(socket: &Socket, addr: SocketAddr) -> io::Result<bool> {
+    let addr = addr.into();
+    let begun = |result: io::Result<()>| match result {
+        Ok(()) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EISCONN) => Ok(true),
+            Some(libc::EINPROGRESS | libc::EALREADY | libc::EINTR) => Ok(false),
+            _ => Err(error),
+        },
+    };
+    Ok(begun(socket.connect(&addr))? || begun(socket.connect(&addr))?)
 }
 
 /// Listen on `addr` in the current thread's network namespace. `[::]` takes IPv4 as well. The listener

@@ -1,8 +1,12 @@
 //! Logs: text for people or JSON for machines, to stderr, at a level that can be changed while running.
 
+mod lines;
+
+pub use lines::Log;
+
 use std::io::IsTerminal as _;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -49,22 +53,30 @@ pub enum TraceError {
     /// Logging was set up before, by this process.
     #[error("logging is already set up")]
     AlreadySetUp,
+    /// The thread that writes lines cannot be started.
+    #[error("the log's thread: {0}")]
+    Thread(std::io::Error),
     /// Logging was not set up by [`init`].
     #[error("logging is not set up")]
     NotSetUp,
 }
 
-/// Set up logging once, with the filter of `CULVERT_LOG`, else `default_filter`.
-pub fn init(format: Format, default_filter: &str) -> Result<(), TraceError> {
+/// Set up logging once, with the filter of `CULVERT_LOG`, else `default_filter`. What is logged is written out at the
+/// latest when the [`Log`] is dropped.
+pub fn init(format: Format, default_filter: &str) -> Result<Log, TraceError> {
+    if FILTER.get().is_some() {
+        return Err(TraceError::AlreadySetUp);
+    }
     let filter = std::env::var(ENV).unwrap_or_else(|_unset| default_filter.to_owned());
     let (filter, handle) = reload::Layer::new(parse(&filter)?);
+    let (writer, log) = lines::start(std::io::stderr()).map_err(TraceError::Thread)?;
     let lines = match format {
         Format::Text => fmt::layer()
-            .with_writer(std::io::stderr)
+            .with_writer(Arc::new(writer))
             .with_ansi(std::io::stderr().is_terminal())
             .boxed(),
         Format::Json => fmt::layer()
-            .with_writer(std::io::stderr)
+            .with_writer(Arc::new(writer))
             .json()
             .flatten_event(true)
             .boxed(),
@@ -75,7 +87,8 @@ pub fn init(format: Format, default_filter: &str) -> Result<(), TraceError> {
         .map_err(|_already| TraceError::AlreadySetUp)?;
     FILTER
         .set(handle)
-        .map_err(|_already| TraceError::AlreadySetUp)
+        .map_err(|_already| TraceError::AlreadySetUp)?;
+    Ok(log)
 }
 
 /// Change the filter of the running process, as `debug` or `info,culvert_hbone=trace`.
@@ -108,7 +121,7 @@ mod tests {
     #[test]
     fn the_level_changes_while_running_and_nonsense_is_refused() {
         assert!(matches!(set_level("debug"), Err(TraceError::NotSetUp)));
-        init(Format::Json, "error").unwrap();
+        let _log = init(Format::Json, "error").unwrap();
         assert!(!tracing::enabled!(tracing::Level::DEBUG));
         set_level("debug").unwrap();
         assert!(tracing::enabled!(tracing::Level::DEBUG));

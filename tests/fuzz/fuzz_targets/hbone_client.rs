@@ -33,6 +33,7 @@ async fn ask(tunnel: Tunnel) {
     let request = ConnectRequest {
         authority: Authority::parse("10.0.0.1:80").expect("an authority"),
         headers: ConnectHeaders::default(),
+        ahead: "first words".into(),
     };
     let Ok((mut stream, _)) = tunnel.connect(request).await else { return };
     stream.write_all(b"question").await.ok();

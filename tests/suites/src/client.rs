@@ -1,6 +1,7 @@
 //! A TCP client inside a pod. Every wait has a deadline, so that a lost byte fails a test instead of hanging it.
 
 use anyhow::{Context, Result, ensure};
+use boring::sha::Sha256;
 use culvert_lab::Pod;
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -84,4 +85,46 @@ pub fn ended(stream: &mut TcpStream) -> Result<Option<io::Error>> {
         }
         Err(error) => Ok(Some(error)),
     }
+}
+
+/// Asks the source for so many bytes, passes them on to the sink as they come, and expects that it got the same.
+pub fn through(pod: &Pod, source: (IpAddr, u16), sink: (IpAddr, u16), size: usize) -> Result<()> {
+    let mut stream = connect(pod, source.0, source.1)?;
+    stream.write_all(format!("{size}\n").as_bytes())?;
+    let mut sink = connect(pod, sink.0, sink.1)?;
+    let mut buffer = vec![0; 1 << 20];
+    let (mut count, mut hash) = (0, Sha256::new());
+    loop {
+        let got = stream.read(&mut buffer)?;
+        if got == 0 {
+            break;
+        }
+        hash.update(&buffer[..got]);
+        sink.write_all(&buffer[..got])?;
+        count += got;
+    }
+    ensure!(count == size, "{count} bytes of {size}");
+    sink.shutdown(Shutdown::Write)?;
+    let mut answer = String::new();
+    sink.read_to_string(&mut answer)?;
+    let digest: String = hash
+        .finish()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    ensure!(
+        answer.trim() == format!("{size} {digest}"),
+        "there and back: {answer}, expected {digest}"
+    );
+    let pattern: Vec<u8> = (0..65_521).map(|index| (index % 251) as u8).collect();
+    let mut expected = Sha256::new();
+    (0..size / pattern.len()).for_each(|_| expected.update(&pattern));
+    expected.update(&pattern[..size % pattern.len()]);
+    let expected: String = expected
+        .finish()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    ensure!(digest == expected, "what the server sent is not what came");
+    Ok(())
 }

@@ -1,7 +1,6 @@
 //! Bytes through the tunnel: exact, in both directions, however the applications open, end or break a connection.
 
 use anyhow::{Result, ensure};
-use boring::sha::Sha256;
 use culvert_lab::{MeshOptions, Pod, leaks};
 use culvert_suites::{Fixture, VIP4, VIP6, client, port};
 use std::{
@@ -136,44 +135,12 @@ fn a_gigabyte_arrives_as_it_was_sent() {
         const SIZE: usize = 1 << 30;
         let mut fixture = Fixture::start(lab, MeshOptions::default())?;
         let before = fixture.descriptors()?;
-        let mut stream = client::connect(&fixture.client, fixture.server.ip(), port::SOURCE)?;
-        stream.write_all(format!("{SIZE}\n").as_bytes())?;
-        let mut sink = client::connect(&fixture.client, VIP4, port::SINK)?;
-        let mut buffer = vec![0; 1 << 20];
-        let (mut count, mut hash) = (0, Sha256::new());
-        loop {
-            let got = stream.read(&mut buffer)?;
-            if got == 0 {
-                break;
-            }
-            hash.update(&buffer[..got]);
-            sink.write_all(&buffer[..got])?;
-            count += got;
-        }
-        ensure!(count == SIZE, "{count} bytes of {SIZE}");
-        sink.shutdown(Shutdown::Write)?;
-        let mut answer = String::new();
-        sink.read_to_string(&mut answer)?;
-        let digest: String = hash
-            .finish()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        ensure!(
-            answer.trim() == format!("{SIZE} {digest}"),
-            "there and back: {answer}, expected {digest}"
-        );
-        let pattern: Vec<u8> = (0..65_521).map(|index| (index % 251) as u8).collect();
-        let mut expected = Sha256::new();
-        (0..SIZE / pattern.len()).for_each(|_| expected.update(&pattern));
-        expected.update(&pattern[..SIZE % pattern.len()]);
-        let expected: String = expected
-            .finish()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        ensure!(digest == expected, "what the server sent is not what came");
-        drop((stream, sink));
+        client::through(
+            &fixture.client,
+            (fixture.server.ip(), port::SOURCE),
+            (VIP4, port::SINK),
+            SIZE,
+        )?;
         fixture.no_descriptors_left(before, POOLED)
     });
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use culvert_hbone::{Authority, ConnectHeaders, ConnectRequest, Pool, PoolKey, TunnelStream};
 use culvert_identity::CertHandle;
 use culvert_policy::DenyReason;
@@ -98,6 +99,7 @@ impl Dialer {
         let request = ConnectRequest {
             authority: Authority::from(endpoint.address()),
             headers: ConnectHeaders::default(),
+            ahead: Bytes::new(),
         };
         let connected = self.tunnels.connect(
             &key,

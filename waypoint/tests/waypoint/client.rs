@@ -57,7 +57,11 @@ impl Client {
         let headers = ConnectHeaders::default();
         Ok(self
             .0
-            .connect(ConnectRequest { authority, headers })
+            .connect(ConnectRequest {
+                authority,
+                headers,
+                ahead: bytes::Bytes::new(),
+            })
             .await?
             .0)
     }

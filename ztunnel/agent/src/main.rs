@@ -10,10 +10,13 @@ use culvert_runtime::trace;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = trace::init(cli.log_format, "info") {
-        eprintln!("culvert-agent: {error}");
-        return ExitCode::FAILURE;
-    }
+    let _log = match trace::init(cli.log_format, "info") {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("culvert-agent: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let result = match (cli.command, cli.config) {
         (Some(command), _) => agent::cleanup(command).await,
         (None, Some(config)) => agent::run(config).await,

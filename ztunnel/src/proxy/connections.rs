@@ -5,16 +5,20 @@
 //! is seen by that judgement or finds the connection here; a connection that was judged against is told once, and
 //! nothing of its copy goes on after that.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use culvert_identity::SpiffeId;
 use culvert_policy::{DenyReason, Principal};
 use culvert_runtime::copy::{Outcome, Progress};
+use culvert_xds::state::Settings;
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -39,7 +43,8 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    open: BTreeMap<u64, Entry>,
+    /// Each in memory of its own: a tree of them, or a table with room for more, holds twice as much as there is.
+    open: HashMap<u64, Box<Entry>>,
     /// Somebody was admitted since the last sweep.
     fresh: bool,
 }
@@ -94,6 +99,7 @@ pub(crate) struct View {
     destination: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     hbone: Option<SocketAddr>,
+    in_process: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_identity: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,9 +159,25 @@ impl Connections {
 
     /// Take in a connection that was just accepted. Refused, counted and logged, when there are too many.
     pub(crate) fn open(self: &Arc<Self>, facts: Facts) -> Result<Connection, Denial> {
+        self.take_in(facts, Arc::default())
+    }
+
+    /// The same for the other end of a connection of this node, both being one copy.
+    pub(crate) fn open_beside(
+        self: &Arc<Self>,
+        facts: Facts,
+        outbound: &Connection,
+    ) -> Result<Connection, Denial> {
+        self.take_in(facts, outbound.progress())
+    }
+
+    fn take_in(
+        self: &Arc<Self>,
+        facts: Facts,
+        progress: Arc<Progress>,
+    ) -> Result<Connection, Denial> {
         let record = Record::new(facts);
         let (stop, stopped) = oneshot::channel();
-        let progress = Arc::new(Progress::default());
         let entry = Entry {
             stop: Some(stop),
             subject: None,
@@ -188,7 +210,7 @@ impl Connections {
         self.quota.used.fetch_add(1, Ordering::Relaxed);
         table.next += 1;
         let id = table.next;
-        table.open.insert(id, entry);
+        table.open.insert(id, Box::new(entry));
         Some(Slot {
             connections: self.clone(),
             id,
@@ -200,9 +222,12 @@ impl Connections {
         self.lock().open.len()
     }
 
-    /// What they are.
+    /// What they are, in the order in which they came.
     pub(crate) fn views(&self) -> Vec<View> {
-        self.lock().open.values().map(Entry::view).collect()
+        let table = self.lock();
+        let mut open: Vec<_> = table.open.iter().collect();
+        open.sort_unstable_by_key(|(id, _)| **id);
+        open.into_iter().map(|(_, entry)| entry.view()).collect()
     }
 
     /// Put the bytes that moved since the last time into the metrics, and end connections where none moved for `idle`.
@@ -241,6 +266,15 @@ impl Connections {
             ended += usize::from(entry.end(denial));
         }
         ended
+    }
+
+    /// End those whose bytes stay within the node where `settings` do not allow it.
+    pub(crate) fn send_out(&self, settings: &Settings) {
+        for entry in self.lock().open.values_mut() {
+            if !entry.facts().may_stay(settings) {
+                entry.end(DenyReason::PathForbidden.into());
+            }
+        }
     }
 
     /// End every connection.
@@ -310,7 +344,11 @@ impl Connection {
 
 impl Slot {
     fn with<T>(&self, f: impl FnOnce(&mut Entry) -> T) -> Option<T> {
-        self.connections.lock().open.get_mut(&self.id).map(f)
+        self.connections
+            .lock()
+            .open
+            .get_mut(&self.id)
+            .map(|entry| f(entry))
     }
 }
 
@@ -324,17 +362,29 @@ impl Drop for Slot {
 impl Stop {
     /// Ends, with the denial, when the connection must end.
     pub(crate) async fn stopped(&mut self) -> Denial {
-        if let Some(stop) = &mut self.0
-            && let Ok(denial) = stop.await
-        {
-            return denial;
-        }
-        std::future::pending().await
+        self.await
     }
 
     /// As [`Self::stopped`], as the error that a copy ends with.
-    pub(crate) async fn error(mut self) -> io::Error {
-        io::Error::other(self.stopped().await)
+    // No async function: that would hold four times the room, for every connection.
+    pub(crate) fn error(self) -> impl Future<Output = io::Error> + Unpin {
+        self.map(io::Error::other)
+    }
+}
+
+impl Future for Stop {
+    type Output = Denial;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Denial> {
+        let told = self.0.as_mut().map(|stop| Pin::new(stop).poll(cx));
+        match told {
+            Some(Poll::Ready(Ok(denial))) => Poll::Ready(denial),
+            Some(Poll::Ready(Err(_nobody))) => {
+                self.0 = None;
+                Poll::Pending
+            }
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
     }
 }
 
@@ -350,8 +400,12 @@ impl Entry {
         self.client.order(self.progress.get())
     }
 
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn view(&self) -> View {
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = self.facts();
         let (bytes_to_server, bytes_to_client) = self.moved();
         let since = self.since.duration_since(SystemTime::UNIX_EPOCH);
         View {
@@ -359,6 +413,7 @@ impl Entry {
             source: facts.source_addr,
             destination: facts.destination_addr,
             hbone: facts.hbone_addr,
+            in_process: facts.within,
             source_identity: facts.source.identity.as_ref().map(SpiffeId::to_string),
             destination_identity: facts.destination.identity.as_ref().map(SpiffeId::to_string),
             service: facts

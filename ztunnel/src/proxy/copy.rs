@@ -1,9 +1,12 @@
 //! `copy`: the last step of every connection.
 
+use std::io;
+use std::sync::Arc;
+
 use culvert_hbone::TunnelStream;
-use culvert_runtime::copy;
+use culvert_runtime::copy::{self, Outcome, Progress};
 use futures_util::FutureExt as _;
-use futures_util::future::{Either, OptionFuture};
+use futures_util::future::{Either, OptionFuture, select};
 use tokio::net::TcpStream;
 
 use super::connections::{Client, Connection, Stop};
@@ -14,6 +17,15 @@ use super::load::Loaded;
 pub(super) enum Far {
     Tcp(TcpStream),
     Tunnel(TunnelStream),
+    Within(Box<Within>),
+}
+
+/// The far side within this node, with its own pod's account of the connection.
+#[derive(Debug)]
+pub(super) struct Within {
+    pub(super) inbound: Connection,
+    pub(super) app: TcpStream,
+    pub(super) stop: Stop,
 }
 
 /// A connection whose two sides are connected.
@@ -52,7 +64,8 @@ fn copy(opened: Opened) -> impl Future<Output = ()> {
     // Who is idle for too long is told by the table, as is who is revoked.
     let copying = match far {
         // Boxed, since it is the larger and most connections go by tunnels.
-        Far::Tcp(far) => Either::Left(Box::pin(copy::watched(near, far, None, progress, stop))),
+        Far::Tcp(far) => Either::Left(copy::watched(near, far, None, progress, stop).boxed_local()),
+        Far::Within(far) => Either::Left(within(near, *far, progress, stop).boxed_local()),
         Far::Tunnel(far) => Either::Right(culvert_hbone::copy::watched(
             near, far, None, progress, stop,
         )),
@@ -61,6 +74,26 @@ fn copy(opened: Opened) -> impl Future<Output = ()> {
         connection.closed(&outcome);
         drop(loaded);
     })
+}
+
+/// The copy that both ends' accounts tell of, until either must end.
+async fn within(
+    near: TcpStream,
+    far: Within,
+    progress: Arc<Progress>,
+    stop: impl Future<Output = io::Error> + Unpin,
+) -> Outcome {
+    let Within {
+        mut inbound,
+        app,
+        stop: revoked,
+    } = far;
+    inbound.established(Client::Near);
+    let stop = select(stop, revoked.error())
+        .map(|(Either::Left((error, _)) | Either::Right((error, _)))| error);
+    let outcome = copy::watched(near, app, None, progress, stop).await;
+    inbound.closed(&outcome);
+    outcome
 }
 
 #[cfg(test)]

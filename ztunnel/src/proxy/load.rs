@@ -7,11 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections by workload uid. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Load(Arc<Mutex<HashMap<Arc<str>, u32>>>);
+pub(crate) struct Load(Arc<Mutex<Counts>>);
+
+type Counts = HashMap<Arc<str>, (u32, Arc<Workload>)>;
 
 /// Counts one connection until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct Loaded(Arc<Workload>);
+
+/// What all connections to one workload share.
+#[derive(Debug)]
+struct Workload {
     load: Load,
     uid: Arc<str>,
 }
@@ -19,30 +25,33 @@ pub(crate) struct Loaded {
 impl Load {
     /// Connections to this workload that are open or being opened.
     pub(crate) fn of(&self, uid: &str) -> u32 {
-        self.lock().get(uid).copied().unwrap_or_default()
+        self.lock().get(uid).map_or(0, |(count, _)| *count)
     }
 
     /// Count a connection.
     pub(crate) fn start(&self, uid: &Arc<str>) -> Loaded {
-        *self.lock().entry(uid.clone()).or_default() += 1;
-        Loaded {
-            load: self.clone(),
-            uid: uid.clone(),
-        }
+        let mut counts = self.lock();
+        let (count, workload) = counts.entry(uid.clone()).or_insert_with(|| {
+            let (load, uid) = (self.clone(), uid.clone());
+            (0, Arc::new(Workload { load, uid }))
+        });
+        *count += 1;
+        Loaded(workload.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, u32>> {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        let mut counts = self.load.lock();
-        if let Some(count) = counts.get_mut(&self.uid) {
+        let Workload { load, uid } = &*self.0;
+        let mut counts = load.lock();
+        if let Some((count, _)) = counts.get_mut(uid) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.uid);
+                counts.remove(uid);
             }
         }
     }

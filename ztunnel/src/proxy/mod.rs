@@ -25,6 +25,7 @@ pub(crate) mod denial;
 pub(crate) mod handshakes;
 mod inbound;
 pub(crate) mod load;
+pub(crate) mod neighbours;
 mod outbound;
 mod passthrough;
 pub(crate) mod ports;
@@ -92,6 +93,7 @@ pub(crate) fn serve(node: &Arc<Node>, pod: &Arc<Pod>, listeners: Listeners, drai
         pod: pod.clone(),
         drain: drain.clone(),
     });
+    node.neighbours.add(&cx);
     let home = node.cores.of(pod.uid());
     accept_on(home, "outbound", listeners.outbound, &cx, outbound::serve);
     accept_on(

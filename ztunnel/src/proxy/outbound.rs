@@ -13,6 +13,7 @@ mod connect;
 mod endpoints;
 mod headers;
 mod route;
+mod within;
 
 use connect::{Upstream, connect};
 pub(super) use headers::baggage;
@@ -64,7 +65,7 @@ async fn open(
     let connected = tokio::select! {
         biased;
         denial = stop.stopped() => Err(denial),
-        connected = connect(&cx, &connection, &source, route) => connected,
+        connected = connect(&cx, &connection, &source, route, &app) => connected,
     };
     match connected {
         Ok(Upstream { far, loaded }) => Some(Opened {
@@ -109,7 +110,10 @@ async fn identify_and_route(
                 Route::Refuse(DenyReason::DestinationUnknown) => {
                     Err(DenyReason::DestinationUnknown)
                 }
-                route => Ok((source.clone(), route)),
+                route => Ok((
+                    source.clone(),
+                    within::shorten(&view, &cx.node.neighbours, route),
+                )),
             }
         })
         .await?;

@@ -13,7 +13,7 @@ use super::denial::Denial;
 use super::inbound::authorize::authorize;
 use super::inbound::connect::{Tunnel, connect};
 use super::inbound::describe;
-use super::inbound::identify::unidentified;
+use super::inbound::identify::{Peer, unidentified};
 use super::inbound::resolve::resolve_captured;
 use super::{Context, reset};
 use crate::telemetry::{Direction, Facts};
@@ -44,7 +44,7 @@ async fn open(
         reset(client);
         return None;
     };
-    match establish(&cx, &mut connection, peer, dst).await {
+    match establish(&cx, &mut connection, unidentified(peer.ip()), dst).await {
         Ok(tunnel) => {
             let (app, stop) = tunnel.into_parts();
             Some(Opened {
@@ -70,14 +70,13 @@ fn accept(client: &Accepted, peer: SocketAddr) -> std::io::Result<SocketAddr> {
 }
 
 /// resolve -> authorize -> connect.
-async fn establish(
+pub(super) async fn establish(
     cx: &Context,
     connection: &mut Connection,
-    peer: SocketAddr,
+    peer: Peer,
     dst: SocketAddr,
 ) -> Result<Tunnel, Denial> {
     let (snapshot, workload) = cx.own_workload().await?;
-    let peer = unidentified(peer.ip());
     describe::ends(connection, &snapshot, &peer, &cx.pod, &workload);
     let destination = resolve_captured(&cx.pod, &workload, dst)?;
     let permit = authorize(connection, &cx.node.store, &cx.pod, peer, destination)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_xds::Store;
-use culvert_xds::state::Snapshot;
+use culvert_xds::state::{Settings, Snapshot};
 
 use super::inbound::authorize::Rules;
 use crate::inpod::{Pod, Pods};
@@ -31,16 +31,23 @@ pub(crate) async fn run(store: Store, pods: Arc<Pods>) {
     }
 }
 
-/// Remembers by which rules each pod's connections were judged.
+/// Remembers by which rules and settings each pod's connections were judged.
 #[derive(Debug, Default)]
 struct Judge {
     rules: HashMap<u64, Rules>,
+    settings: Option<Arc<Settings>>,
 }
 
 impl Judge {
     fn sweep(&mut self, snapshot: &Snapshot, pods: &[Arc<Pod>]) {
         let mut last = std::mem::take(&mut self.rules);
+        let settings = snapshot.settings();
+        let moved = self.settings.replace(settings.clone());
+        let moved = moved.is_none_or(|before| !Arc::ptr_eq(&before, settings));
         for pod in pods {
+            if moved {
+                pod.connections.send_out(settings);
+            }
             let rules = Rules::of(snapshot, pod);
             let unchanged = last
                 .remove(&pod.serial())

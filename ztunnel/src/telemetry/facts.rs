@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_xds::state::Service;
+use culvert_xds::state::{Service, Settings};
 
-use super::labels::{Labels, Reporter};
+use super::labels::{Labels, Reporter, Security};
 use super::party::Party;
 use crate::proxy::denial::Denial;
 
@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) destination_addr: SocketAddr,
     /// The other end of the tunnel, if there is one.
     pub(crate) hbone_addr: Option<SocketAddr>,
+    /// Both pods are this node's, and the bytes stay in this process.
+    pub(crate) within: bool,
     pub(crate) source: Party,
     pub(crate) destination: Party,
     /// What the client asked for.
@@ -57,6 +59,7 @@ impl Facts {
             source_addr,
             destination_addr,
             hbone_addr: None,
+            within: false,
             source: Party::default(),
             destination: Party::default(),
             service: None,
@@ -73,9 +76,18 @@ impl Facts {
             source: self.source.clone(),
             destination: self.destination.clone(),
             service: self.service.clone(),
-            mutual_tls: self.hbone_addr.is_some(),
+            security: match (self.hbone_addr, self.within) {
+                (Some(_), _) => Security::MutualTls,
+                (None, true) => Security::InProcess,
+                (None, false) => Security::Unknown,
+            },
             flags: denial.map_or("-", |denial| denial.reason.response_flag()),
         }
+    }
+
+    /// Whether its way within the node, if it takes that, is still allowed.
+    pub(crate) fn may_stay(&self, settings: &Settings) -> bool {
+        !self.within || settings.in_process(self.source.namespace(), self.destination.namespace())
     }
 
     /// The line at the end of a connection. `to_server` and `to_client` are bytes.
@@ -95,6 +107,7 @@ impl Facts {
                     src.cluster = some(self.source.cluster()),
                     dst.addr = %self.destination_addr,
                     dst.hbone_addr = self.hbone_addr.map(tracing::field::display),
+                    in_process = self.within.then_some(true),
                     dst.service = self.service.as_ref().map(|service| &*service.hostname),
                     dst.workload = some(self.destination.pod()),
                     dst.namespace = some(self.destination.namespace()),

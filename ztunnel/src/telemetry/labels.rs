@@ -25,6 +25,26 @@ impl Reporter {
     }
 }
 
+/// How the bytes are kept from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Security {
+    MutualTls,
+    /// They never leave this process between the two pods.
+    InProcess,
+    /// In no way that we know of.
+    Unknown,
+}
+
+impl Security {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::MutualTls => "mutual_tls",
+            Self::InProcess => "in_process",
+            Self::Unknown => UNKNOWN,
+        }
+    }
+}
+
 /// What a connection is counted under. Equal where all values are.
 #[derive(Clone, Debug)]
 pub(crate) struct Labels {
@@ -32,7 +52,7 @@ pub(crate) struct Labels {
     pub(crate) source: Party,
     pub(crate) destination: Party,
     pub(crate) service: Option<Arc<Service>>,
-    pub(crate) mutual_tls: bool,
+    pub(crate) security: Security,
     pub(crate) flags: &'static str,
 }
 
@@ -123,11 +143,7 @@ impl Labels {
             d_zone,
             "tcp",
             self.flags,
-            if self.mutual_tls {
-                "mutual_tls"
-            } else {
-                UNKNOWN
-            },
+            self.security.as_str(),
         ]
     }
 

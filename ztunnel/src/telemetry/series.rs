@@ -180,7 +180,7 @@ fn forget_unused_for(idle: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::labels::Reporter;
+    use super::super::labels::{Reporter, Security};
     use super::super::party::Party;
     use super::*;
 
@@ -191,7 +191,7 @@ mod tests {
             source: Party::anonymous(Some(&id.parse().unwrap())),
             destination: Party::default(),
             service: None,
-            mutual_tls: true,
+            security: Security::MutualTls,
             flags: "-",
         }
     }

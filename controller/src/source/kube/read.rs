@@ -92,7 +92,10 @@ pub(crate) fn resource(kind: Kind) -> (&'static str, &'static str, String) {
     let name = kind.as_str().to_ascii_lowercase();
     let plural = match kind {
         Kind::GatewayClass => "gatewayclasses".into(),
-        Kind::AuthorizationPolicy | Kind::TrafficPolicy | Kind::FaultPolicy => {
+        Kind::NetworkPolicy
+        | Kind::AuthorizationPolicy
+        | Kind::TrafficPolicy
+        | Kind::FaultPolicy => {
             format!("{}ies", name.trim_end_matches('y'))
         }
         _ => format!("{name}s"),
@@ -124,7 +127,7 @@ impl<const KIND: usize> Resource for Read<KIND> {
     fn metadata_api() -> bool {
         matches!(
             Kind::ALL[KIND],
-            Kind::Namespace | Kind::Node | Kind::ServiceAccount
+            Kind::Namespace | Kind::Node | Kind::ServiceAccount | Kind::NetworkPolicy
         )
     }
 
@@ -149,6 +152,7 @@ mod tests {
         };
         for (kind, expected) in [
             (Kind::Pod, "/v1/pods"),
+            (Kind::NetworkPolicy, "networking.k8s.io/v1/networkpolicies"),
             (Kind::EndpointSlice, "discovery.k8s.io/v1/endpointslices"),
             (Kind::HttpRoute, "gateway.networking.k8s.io/v1/httproutes"),
             (

@@ -23,7 +23,7 @@ pub(super) fn trim(kind: Kind, mut value: Value) -> Option<Value> {
     object.insert("kind".into(), kind.as_str().into());
     let mut metadata = metadata(value["metadata"].take());
     match kind {
-        Kind::Namespace | Kind::Node | Kind::ServiceAccount => {}
+        Kind::Namespace | Kind::Node | Kind::ServiceAccount | Kind::NetworkPolicy => {}
         Kind::Pod => {
             let (spec, status) = pod(value["spec"].take(), value["status"].take());
             object.insert("spec".into(), spec);

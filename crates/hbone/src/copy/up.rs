@@ -15,13 +15,20 @@ use tokio::net::TcpStream;
 const TURN: usize = 4;
 
 /// The state of the direction.
-#[derive(Default)]
 pub(super) struct Up {
     copied: u64,
     ended: bool,
 }
 
 impl Up {
+    /// So many bytes went ahead.
+    pub(super) fn after(ahead: u64) -> Self {
+        Self {
+            copied: ahead,
+            ended: false,
+        }
+    }
+
     /// Bytes that were queued in the tunnel.
     pub(super) fn copied(&self) -> u64 {
         self.copied

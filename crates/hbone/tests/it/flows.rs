@@ -220,10 +220,10 @@ fn a_stopped_copy_moves_nothing_more() {
         let progress = std::sync::Arc::new(culvert_runtime::copy::Progress::default());
         let seen = progress.clone();
         let copying = spawn_local(async move {
-            let stop = async {
+            let stop = Box::pin(async {
                 stopped.await.unwrap();
                 io::Error::other("policy changed")
-            };
+            });
             copy::watched(inner, stream, None, progress, stop).await
         });
         app.write_all(b"ping").await.unwrap();

@@ -363,12 +363,18 @@ fn a_server_that_drains_is_left_for_a_new_tunnel() {
         );
         let key = key("a", "client", addr);
         let dial = async || dial(next.addr);
-        let request = request("10.0.0.1:80");
+        // What was said already goes along again.
+        let mut request = request("10.0.0.1:80");
+        request.ahead = "hello".into();
         let opened = fixture
             .pool
             .connect(&key, dial, &fixture.identity, &fixture.expected, request)
             .await;
-        works(&mut opened.unwrap().0).await;
+        let (mut stream, _) = opened.unwrap();
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).await.unwrap();
+        assert_eq!(&hello, b"hello");
+        works(&mut stream).await;
         works(&mut old).await;
     });
 }

@@ -170,6 +170,7 @@ pub(crate) fn request(authority: &str) -> ConnectRequest {
     ConnectRequest {
         authority: Authority::parse(authority).unwrap(),
         headers: ConnectHeaders::default(),
+        ahead: bytes::Bytes::new(),
     }
 }
 

@@ -1,16 +1,23 @@
 //! Opening streams: who, where to, refused why, and what a drain does.
 
 use crate::support::*;
+use bytes::Bytes;
 use culvert_hbone::headers::{Baggage, Forwarded, TraceParent};
 use culvert_hbone::{
-    Authority, ClientError, ConnectError, ConnectHeaders, ConnectRequest, ResponseHeaders,
-    ServerError, TunnelConfig, client,
+    Authority, ClientError, ConnectError, ConnectHeaders, ConnectRequest, Incoming,
+    ResponseHeaders, ServerError, TunnelConfig, client, copy,
 };
 use culvert_identity::TlsError;
 use culvert_policy::DenyReason;
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
 
 #[test]
 fn both_sides_know_each_other_and_the_headers_arrive() {
@@ -63,6 +70,7 @@ fn both_sides_know_each_other_and_the_headers_arrive() {
         let request = ConnectRequest {
             authority: authority.clone(),
             headers: headers.clone(),
+            ahead: bytes::Bytes::new(),
         };
         let (mut stream, answer) = tunnel.connect(request).await.unwrap();
         assert_eq!(answer.baggage, Some(baggage));
@@ -252,5 +260,63 @@ fn the_last_handle_closes_the_tunnel_after_its_streams() {
         assert!(server.ended.try_recv().is_err());
         drop(stream);
         server.ended.recv().await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn what_was_said_already_goes_along_and_the_rest_behind_the_answer() {
+    on_core(|| async {
+        let mesh = Mesh::new();
+        // Less than what was said: a part of it has to wait for the server's window.
+        let narrow = TunnelConfig {
+            near_stream_window: 100,
+            stream_window: 100,
+            ..TunnelConfig::default()
+        };
+        let (arrived, mut arrivals) = mpsc::unbounded_channel();
+        let server = serve(&mesh.identity("server").await, narrow, move |incoming| {
+            arrived.send(incoming).unwrap();
+        });
+        let identity = mesh.identity("client").await;
+        let tunnel = tunnel(&server, &identity, &TunnelConfig::default()).await;
+        // The server's settings are known from here on.
+        let known = tunnel.connect(request("10.0.0.1:80"));
+        let mut answer = async || {
+            let incoming: Incoming = arrivals.recv().await.unwrap();
+            incoming.accept(&ResponseHeaders::default()).unwrap()
+        };
+        let (known, _) = tokio::join!(known, answer());
+        drop(known);
+        let first: Bytes = (0..16_384_u32).map(|n| n as u8).collect();
+        let mut asked = request("10.0.0.1:80");
+        asked.ahead = first.clone();
+        let (mut app, inner) = tcp_pair();
+        let copied = spawn_local(async move {
+            let (stream, _) = tunnel.connect(asked).await.unwrap();
+            copy::bidirectional(inner, stream, None).await
+        });
+        let incoming = arrivals.recv().await.unwrap();
+        // Long enough for what may come to have come: all of it is there when the stream is opened.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut stream = incoming.accept(&ResponseHeaders::default()).unwrap();
+        let mut said = [0; 1];
+        let read = poll_fn(|cx| {
+            let mut said = ReadBuf::new(&mut said);
+            Poll::Ready(Pin::new(&mut stream).poll_read(cx, &mut said).is_ready())
+        });
+        assert!(read.await, "it has to be asked for");
+        app.write_all(b"more").await.unwrap();
+        app.shutdown().await.unwrap();
+        let mut all = said.to_vec();
+        stream.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, [&first[..], b"more"].concat());
+        stream.shutdown().await.unwrap();
+        let outcome = copied.await.unwrap();
+        assert!(outcome.error.is_none(), "{outcome:?}");
+        assert_eq!(
+            outcome.a_to_b,
+            first.len() as u64 + 4,
+            "what went ahead counts"
+        );
     });
 }

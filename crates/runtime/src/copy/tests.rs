@@ -152,10 +152,10 @@ async fn an_owner_sees_progress_and_may_stop_the_copy_by_a_reset() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let seen = progress.clone();
     let copy = tokio::spawn(async move {
-        let stop = async {
+        let stop = Box::pin(async {
             drop(stopped.await);
             io::Error::other("stopped")
-        };
+        });
         watched(a, b, None, seen, stop).await
     });
     client.write_all(b"hello").unwrap();

@@ -22,6 +22,10 @@ pub struct Settings {
     pub cluster_domain: Arc<str>,
     /// What is not TCP is refused by pods under STRICT.
     pub refuse_udp_when_strict: bool,
+    /// Bytes between two pods of one node may stay in its ztunnel, see [`Settings::in_process`].
+    pub same_node_in_process: bool,
+    /// Namespaces with a NetworkPolicy, in order.
+    pub network_policy_namespaces: Vec<Arc<str>>,
 }
 
 impl Default for Settings {
@@ -33,6 +37,8 @@ impl Default for Settings {
             cluster_cidrs: Vec::new(),
             cluster_domain: "cluster.local".into(),
             refuse_udp_when_strict: false,
+            same_node_in_process: false,
+            network_policy_namespaces: Vec::new(),
         }
     }
 }
@@ -43,6 +49,19 @@ impl Settings {
     pub fn in_cluster(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.cluster_cidrs.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Whether bytes between a pod of namespace `a` and one of `b`, both on one node, may stay in its ztunnel: where a
+    /// NetworkPolicy may select either, they take the network's way, on which it is enforced.
+    #[must_use]
+    pub fn in_process(&self, a: &str, b: &str) -> bool {
+        let selected = |namespace: &str| {
+            let names = &self.network_policy_namespaces;
+            names
+                .binary_search_by(|name| (**name).cmp(namespace))
+                .is_ok()
+        };
+        self.same_node_in_process && !selected(a) && !selected(b)
     }
 }
 

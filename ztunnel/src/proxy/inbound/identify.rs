@@ -1,10 +1,11 @@
 //! `identify`: who is on the other end.
 //!
-//! Invariant: a [`Peer`] with an identity came over mutual TLS; headers never become identity.
+//! Invariant: a [`Peer`] with an identity came over mutual TLS, or is a pod of this node whose valid certificate is held
+//! here; headers never become identity.
 
 use std::net::IpAddr;
 
-use culvert_identity::SpiffeId;
+use culvert_identity::{Identity, SpiffeId};
 use culvert_policy::{DenyReason, Principal};
 use culvert_xds::state::{Snapshot, Workload};
 
@@ -20,12 +21,20 @@ pub(crate) struct Peer {
 
 /// The peer of a tunnel: who its certificate says, at the address that it connected from.
 pub(super) fn identify(accepted: &Accepted) -> Result<Peer, DenyReason> {
-    let id = accepted.peer();
+    proved(accepted.peer(), accepted.peer_addr().ip())
+}
+
+/// A pod of this node, which has no need to show its certificate to the one who holds it.
+pub(crate) fn neighbour(own: &Identity, address: IpAddr) -> Result<Peer, DenyReason> {
+    proved(&own.id, address)
+}
+
+fn proved(id: &SpiffeId, address: IpAddr) -> Result<Peer, DenyReason> {
     let principal = Principal::new(id.trust_domain(), id.namespace(), id.service_account())
         .map_err(|_invalid| DenyReason::IdentityMalformed)?;
     Ok(Peer {
         identity: Some((id.clone(), principal)),
-        address: accepted.peer_addr().ip(),
+        address,
     })
 }
 

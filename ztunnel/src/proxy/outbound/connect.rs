@@ -1,20 +1,27 @@
 //! `connect`: dial what was routed to, and the next endpoint where the first cannot be reached.
 //!
-//! Invariants: a connection is tried again only before its first byte, at most at every hop of its route once, and
-//! within one deadline; a refusal (by policy, or a peer that is somebody else) is final; nothing that was routed over
+//! Invariants: a connection is tried again only before a peer has taken it, at most at every hop of its route once, and
+//! within one deadline, what the application had said by then each time; a refusal (by policy, or a peer that is somebody else) is final; nothing that was routed over
 //! HBONE is ever dialled in plain text.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use culvert_hbone::{ClientError, ConnectError, ConnectRequest, PoolKey};
 use culvert_policy::DenyReason;
+use culvert_runtime::scratch;
 use culvert_xds::state::Workload;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::headers;
 use super::route::{Hop, Route, Target, Way};
+use super::within;
 use crate::proxy::Context;
 use crate::proxy::connections::Connection;
 use crate::proxy::copy::Far;
@@ -22,6 +29,9 @@ use crate::proxy::cores;
 use crate::proxy::denial::Denial;
 use crate::proxy::load::Loaded;
 use crate::telemetry::Party;
+
+/// Bytes that may go along with a CONNECT. They are kept until it is answered.
+const AHEAD: usize = 16 * 1024;
 
 /// The connected far side.
 #[derive(Debug)]
@@ -32,7 +42,7 @@ pub(super) struct Upstream {
 }
 
 /// Why one hop could not be reached.
-struct Missed {
+pub(super) struct Missed {
     denial: Denial,
     /// Another endpoint may do better.
     again: bool,
@@ -44,6 +54,7 @@ pub(super) async fn connect(
     connection: &Connection,
     source: &Workload,
     route: Route,
+    app: &TcpStream,
 ) -> Result<Upstream, Denial> {
     match route {
         Route::Refuse(reason) => Err(reason.into()),
@@ -53,7 +64,7 @@ pub(super) async fn connect(
             Ok(Upstream { far, loaded: None })
         }
         Route::Direct(target) | Route::Waypoint(target) => {
-            reach(cx, connection, source, target).await
+            reach(cx, connection, source, target, app).await
         }
     }
 }
@@ -64,7 +75,13 @@ async fn reach(
     connection: &Connection,
     source: &Workload,
     target: Target,
+    app: &TcpStream,
 ) -> Result<Upstream, Denial> {
+    let ahead = if target.hops.iter().all(Hop::is_tunnelled) {
+        said(app)?
+    } else {
+        Bytes::new()
+    };
     let deadline = Instant::now() + cx.node.limits.connect_request;
     connection.facts().service.clone_from(&target.service);
     let mut last = Denial::from(DenyReason::NoEndpoint);
@@ -73,7 +90,7 @@ async fn reach(
         let share = deadline.saturating_duration_since(Instant::now()) / hops_left(&target, tried);
         let loaded = cx.node.load.start(hop.workload.uid());
         describe(connection, hop);
-        match timeout(share, try_hop(cx, connection, source, hop)).await {
+        match timeout(share, try_hop(cx, connection, source, hop, &ahead)).await {
             Ok(Ok(far)) => {
                 return Ok(Upstream {
                     far,
@@ -105,13 +122,14 @@ fn describe(connection: &Connection, hop: &Hop) {
             expected,
         } => (
             *authority,
-            Some(*tunnel),
+            hop.neighbour.is_none().then_some(*tunnel),
             party.with_identity(expected.first().cloned()),
         ),
     };
     let mut facts = connection.facts();
     facts.destination_addr = destination_addr;
     facts.hbone_addr = hbone_addr;
+    facts.within = hop.neighbour.is_some();
     facts.destination = destination;
 }
 
@@ -120,9 +138,17 @@ async fn try_hop(
     connection: &Connection,
     source: &Workload,
     hop: &Hop,
+    ahead: &Bytes,
 ) -> Result<Far, Missed> {
     match &hop.way {
         Way::Plaintext(addr) => plain(cx, *addr).await,
+        Way::Hbone {
+            authority,
+            expected,
+            ..
+        } if let Some(next) = &hop.neighbour => {
+            within::enter(cx, connection, next, *authority, expected).await
+        }
         Way::Hbone {
             tunnel,
             authority,
@@ -143,6 +169,7 @@ async fn try_hop(
             let request = ConnectRequest {
                 authority: (*authority).into(),
                 headers: headers::of(source, &connection.facts()),
+                ahead: ahead.clone(),
             };
             let local = cores::local().ok_or_else(|| Missed::finally(DenyReason::Draining))?;
             let dial = async || cx.pod.dial(*tunnel, cx.node.limits.connect).await;
@@ -156,6 +183,24 @@ async fn try_hop(
     }
 }
 
+/// What the application has said by now, to be sent along with the CONNECT: most clients speak first and do not wait.
+fn said(app: &TcpStream) -> Result<Bytes, Denial> {
+    scratch::with(|buffer| {
+        let room = buffer.len().min(AHEAD);
+        let room = buffer.get_mut(..room).unwrap_or_default();
+        // Past the runtime, which has not looked at the socket yet.
+        match recv(app.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
+            Ok(n) => Ok(Bytes::copy_from_slice(room.get(..n).unwrap_or_default())),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Bytes::new()),
+            // An error is told once: the copy would take the connection for one that has ended in order.
+            Err(error) => Err(Denial::because(
+                DenyReason::ConnectFailed,
+                format_args!("the client: {error}"),
+            )),
+        }
+    })
+}
+
 async fn plain(cx: &Context, addr: SocketAddr) -> Result<Far, Missed> {
     let dialled = cx.pod.dial(addr, cx.node.limits.connect).await;
     dialled
@@ -164,11 +209,17 @@ async fn plain(cx: &Context, addr: SocketAddr) -> Result<Far, Missed> {
 }
 
 impl Missed {
-    fn finally(reason: DenyReason) -> Self {
+    pub(super) fn finally(reason: DenyReason) -> Self {
         Self {
             denial: reason.into(),
             again: false,
         }
+    }
+
+    /// The other end's own refusal: as over HBONE, another endpoint is asked where the status says so.
+    pub(super) fn refused(denial: Denial) -> Self {
+        let again = denial.reason.http_status() == 503;
+        Self { denial, again }
     }
 
     fn dial(addr: SocketAddr, error: &io::Error) -> Self {

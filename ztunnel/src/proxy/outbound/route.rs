@@ -12,6 +12,7 @@ use culvert_policy::DenyReason;
 use culvert_xds::state::{GatewayDestination, GatewayRef, Service, Snapshot, Tunnel, Workload};
 use smallvec::SmallVec;
 
+use crate::proxy::Context;
 use crate::proxy::load::Load;
 use crate::proxy::ports;
 
@@ -46,6 +47,8 @@ pub(crate) struct Target {
 pub(crate) struct Hop {
     pub(crate) workload: Arc<Workload>,
     pub(crate) way: Way,
+    /// The pod, if it is one of this node and may be reached without the network.
+    pub(crate) neighbour: Option<Arc<Context>>,
 }
 
 /// How a workload is reached.
@@ -61,6 +64,13 @@ pub(crate) enum Way {
     Plaintext(SocketAddr),
 }
 
+impl Hop {
+    /// Whether it is reached by a CONNECT.
+    pub(crate) fn is_tunnelled(&self) -> bool {
+        matches!(self.way, Way::Hbone { .. }) && self.neighbour.is_none()
+    }
+}
+
 impl Route {
     /// Connections of equal keys are carried by one core: those of a pod to one workload share tunnels there, others are
     /// spread.
@@ -73,6 +83,7 @@ impl Route {
             Some(Hop {
                 workload,
                 way: Way::Hbone { .. },
+                neighbour: None,
             }) => Key::Tunnel(pod.clone(), workload.uid().clone()),
             _ => Key::Connection(client),
         }
@@ -211,6 +222,7 @@ fn to_waypoint(
                     authority: dst,
                     expected,
                 },
+                neighbour: None,
             })
         })
         .collect();
@@ -248,6 +260,7 @@ fn hop(
     Ok(Hop {
         workload: workload.clone(),
         way,
+        neighbour: None,
     })
 }
 

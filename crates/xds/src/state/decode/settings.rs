@@ -31,6 +31,9 @@ pub(in crate::state) fn decode_settings(name: &str, body: &[u8]) -> Result<Setti
             }
         }
     }
+    let namespaces = settings.network_policy_namespaces.into_iter();
+    let mut network_policy_namespaces: Vec<Arc<str>> = namespaces.map(Arc::from).collect();
+    network_policy_namespaces.sort_unstable();
     Ok(Settings {
         trust_domain: trust_domain(&settings.trust_domain)?,
         cluster_id: settings.cluster_id.into(),
@@ -38,6 +41,8 @@ pub(in crate::state) fn decode_settings(name: &str, body: &[u8]) -> Result<Setti
         cluster_cidrs,
         cluster_domain: required("cluster_domain", &settings.cluster_domain)?.into(),
         refuse_udp_when_strict: settings.refuse_udp_when_strict,
+        same_node_in_process: settings.same_node_in_process,
+        network_policy_namespaces,
     })
 }
 
