@@ -13,10 +13,10 @@ const SCRIPT: &str = r#"
 echo "== cni"; for f in /etc/cni/net.d/*; do echo "$f"; jq -S . "$f" 2>/dev/null || cat "$f"; done 2>/dev/null
 echo "== plugins"; ls /opt/cni/bin /usr/lib/cni 2>/dev/null
 echo "== run"; find /run/culvert /run/culvert-cni /var/lib/culvert -mindepth 1 2>/dev/null
-echo "== rules of ours"; { iptables-save; ip6tables-save; nft list ruleset; } 2>/dev/null | grep -cE 'CULVERT_|table .*culvert'
+echo "== rules of ours"; { iptables-save; ip6tables-save; nft list ruleset; } 2>/dev/null | grep -E 'CULVERT_|table .*culvert' || true
 echo "== ip rules"; ip rule | grep -v proto; ip -6 rule | grep -v proto
 echo "== links"; ip -o link | sed 's/^[0-9]*: //; s/[@:].*//' | grep -Ev '^(veth|cali)' | sort
-echo "== processes"; for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null | cut -d' ' -f1; echo; done | grep -c culvert- || true
+echo "== processes"; for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null | cut -d' ' -f1-4; echo; done | grep culvert- | grep -v culvert-echo || true
 "#;
 
 /// A node's state as text.
