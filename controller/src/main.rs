@@ -43,16 +43,18 @@ fn crds(dir: Option<&std::path::Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Logs set up, and all of them written at the end.
+fn run(config: &Serve, serving: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let _log = trace::init(config.log_format, "info")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("starting the runtime")
+        .context("starting the runtime")?;
+    runtime.block_on(serving)
 }
 
 fn serve_kubernetes(config: &Serve, cluster: &Kubernetes) -> anyhow::Result<()> {
-    let _log = trace::init(config.log_format, "info")?;
-    runtime()?.block_on(async {
+    run(config, async {
         let (trigger, drain) = drain::channel();
         let ending = tokio::spawn(async move {
             signal::shutdown().await;
@@ -67,8 +69,7 @@ fn serve_kubernetes(config: &Serve, cluster: &Kubernetes) -> anyhow::Result<()> 
 }
 
 fn serve(config: &Serve, dirs: &Dirs) -> anyhow::Result<()> {
-    let _log = trace::init(config.log_format, "info")?;
-    runtime()?.block_on(async {
+    run(config, async {
         let (trigger, drain) = drain::channel();
         let app = App::start(config, dirs, &drain)?;
         signal::shutdown().await;

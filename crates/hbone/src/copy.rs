@@ -8,14 +8,14 @@ mod down;
 mod up;
 
 use crate::TunnelStream;
-use culvert_runtime::copy::{Outcome, Progress};
+use culvert_runtime::copy::{Copying, Outcome, Progress, Watched};
 use culvert_runtime::net::set_reset_on_close;
 use down::Down;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -31,9 +31,8 @@ pub async fn bidirectional(
     watched(app, tunnel, idle, Arc::default(), std::future::pending()).await
 }
 
-/// As [`bidirectional`], showing its progress as it goes; what went ahead with the CONNECT counts. When `stop` ends first, the copy fails with the error that it
-/// ended with, before it moves another byte.
-// No async function: that would hold the room for its arguments and for `stop` a second time, for every connection.
+/// As [`bidirectional`], showing its progress as it goes; what went ahead with the CONNECT counts. When `stop` ends first,
+/// the copy fails with the error that it ended with, before it moves another byte.
 pub fn watched<S>(
     app: TcpStream,
     tunnel: TunnelStream,
@@ -54,31 +53,7 @@ where
         app_ended: false,
         ended: false,
     };
-    Watched { copy, stop }
-}
-
-/// A copy, and what may end it.
-struct Watched<S> {
-    copy: Copy,
-    stop: S,
-}
-
-impl<S: Future<Output = io::Error> + Unpin> Future for Watched<S> {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let this = &mut *self;
-        let error = match Pin::new(&mut this.stop).poll(cx) {
-            Poll::Ready(error) => Some(error),
-            Poll::Pending => ready!(Pin::new(&mut this.copy).poll(cx)).err(),
-        };
-        this.copy.ended = error.is_none();
-        Poll::Ready(Outcome {
-            a_to_b: this.copy.up.copied(),
-            b_to_a: this.copy.down.copied(),
-            error,
-        })
-    }
+    Watched::new(copy, stop)
 }
 
 /// The state of one copy.
@@ -114,6 +89,16 @@ impl Future for Copy {
             Some(idle) => idle.poll(sent + received, cx).map(Err),
             None => Poll::Pending,
         }
+    }
+}
+
+impl Copying for Copy {
+    fn copied(&self) -> (u64, u64) {
+        (self.up.copied(), self.down.copied())
+    }
+
+    fn over(&mut self, in_order: bool) {
+        self.ended = in_order;
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -19,8 +19,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 mod half;
 mod pipe;
+mod watched;
 
 use half::Half;
+pub use watched::{Copying, Watched};
 
 /// How a copy ended.
 #[derive(Debug, Default)]
@@ -64,7 +66,6 @@ pub async fn bidirectional(a: TcpStream, b: TcpStream, idle: Option<Duration>) -
 
 /// As [`bidirectional`], showing its progress as it goes. When `stop` ends first, the copy fails with the
 /// error that it ended with, before it moves another byte.
-// No async function: that would hold the room for its arguments and for `stop` a second time, for every connection.
 pub fn watched<S>(
     a: TcpStream,
     b: TcpStream,
@@ -83,34 +84,7 @@ where
         idle: idle.map(Idle::new),
         progress,
     };
-    Watched { copy, stop }
-}
-
-/// A copy, and what may end it.
-struct Watched<S> {
-    copy: Copy,
-    stop: S,
-}
-
-impl<S: Future<Output = io::Error> + Unpin> Future for Watched<S> {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let this = &mut *self;
-        let error = match Pin::new(&mut this.stop).poll(cx) {
-            Poll::Ready(error) => Some(error),
-            Poll::Pending => ready!(Pin::new(&mut this.copy).poll(cx)).err(),
-        };
-        if error.is_some() {
-            reset(&this.copy.a);
-            reset(&this.copy.b);
-        }
-        Poll::Ready(Outcome {
-            a_to_b: this.copy.a_to_b.copied(),
-            b_to_a: this.copy.b_to_a.copied(),
-            error,
-        })
-    }
+    Watched::new(copy, stop)
 }
 
 /// The state of one copy: two sockets, two counters, and whatever is parked.
@@ -145,6 +119,19 @@ impl Future for Copy {
         match &mut this.idle {
             Some(idle) => idle.poll(moved, cx).map(Err),
             None => Poll::Pending,
+        }
+    }
+}
+
+impl Copying for Copy {
+    fn copied(&self) -> (u64, u64) {
+        (self.a_to_b.copied(), self.b_to_a.copied())
+    }
+
+    fn over(&mut self, in_order: bool) {
+        if !in_order {
+            reset(&self.a);
+            reset(&self.b);
         }
     }
 }

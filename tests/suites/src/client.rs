@@ -107,11 +107,7 @@ pub fn through(pod: &Pod, source: (IpAddr, u16), sink: (IpAddr, u16), size: usiz
     sink.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
     sink.read_to_string(&mut answer)?;
-    let digest: String = hash
-        .finish()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex(hash);
     ensure!(
         answer.trim() == format!("{size} {digest}"),
         "there and back: {answer}, expected {digest}"
@@ -120,11 +116,12 @@ pub fn through(pod: &Pod, source: (IpAddr, u16), sink: (IpAddr, u16), size: usiz
     let mut expected = Sha256::new();
     (0..size / pattern.len()).for_each(|_| expected.update(&pattern));
     expected.update(&pattern[..size % pattern.len()]);
-    let expected: String = expected
-        .finish()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let expected = hex(expected);
     ensure!(digest == expected, "what the server sent is not what came");
     Ok(())
+}
+
+fn hex(hash: Sha256) -> String {
+    let bytes = hash.finish();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,7 +2,7 @@
 //! past a NetworkPolicy.
 
 use anyhow::{Result, ensure};
-use culvert_lab::{MeshOptions, Pod, wait};
+use culvert_lab::{Lab, MeshOptions, Pod, wait};
 use culvert_suites::{Fixture, VIP4, client, port, start_echo};
 
 /// How the connection of a client to a server of its own node went, as its ztunnel shows it while it is open.
@@ -24,6 +24,18 @@ fn wait_way(fixture: &Fixture<'_>, from: &Pod, to: &Pod, wanted: bool) -> Result
     wait::until(format!("in process: {wanted}"), wait::PATIENCE, || {
         Ok((in_process(fixture, from, to)? == wanted).then_some(()))
     })
+}
+
+/// A mesh in which it is taken, and a pod on the server's node that takes it.
+fn in_one_process(lab: &Lab) -> Result<(Fixture<'_>, Pod)> {
+    let options = MeshOptions {
+        same_node: "InProcess".into(),
+        ..MeshOptions::default()
+    };
+    let fixture = Fixture::start(lab, options)?;
+    let near = fixture.add_pod("n2", "elsewhere", "near", "near")?;
+    wait_way(&fixture, &near, &fixture.server, true)?;
+    Ok((fixture, near))
 }
 
 fn network_policy(namespace: &str) -> String {
@@ -94,13 +106,7 @@ fn it_is_taken_where_it_is_allowed_and_policy_decides_as_over_hbone() {
 fn a_network_policy_of_either_end_sends_it_over_the_network() {
     let name = "a_network_policy_of_either_end_sends_it_over_the_network";
     culvert_lab::test(name, |lab| {
-        let options = MeshOptions {
-            same_node: "InProcess".into(),
-            ..MeshOptions::default()
-        };
-        let mut fixture = Fixture::start(lab, options)?;
-        let near = fixture.add_pod("n2", "elsewhere", "near", "near")?;
-        wait_way(&fixture, &near, &fixture.server, true)?;
+        let (mut fixture, near) = in_one_process(lab)?;
         let before = fixture.descriptors()?;
         for namespace in ["elsewhere", "demo"] {
             let server = &fixture.server;
@@ -133,14 +139,8 @@ fn a_network_policy_of_either_end_sends_it_over_the_network() {
 fn bytes_arrive_whole_in_both_directions_and_ends_are_kept_apart() {
     let name = "bytes_arrive_whole_in_both_directions_and_ends_are_kept_apart";
     culvert_lab::test(name, |lab| {
-        let options = MeshOptions {
-            same_node: "InProcess".into(),
-            ..MeshOptions::default()
-        };
-        let fixture = Fixture::start(lab, options)?;
-        let near = fixture.add_pod("n2", "elsewhere", "near", "near")?;
+        let (fixture, near) = in_one_process(lab)?;
         let server = &fixture.server;
-        wait_way(&fixture, &near, server, true)?;
         let (source, sink) = ((server.ip(), port::SOURCE), (VIP4, port::SINK));
         client::through(&near, source, sink, 256 << 20)?;
         // A pod that dials itself by its service, and one that is dialled back.

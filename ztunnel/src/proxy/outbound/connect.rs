@@ -1,8 +1,8 @@
 //! `connect`: dial what was routed to, and the next endpoint where the first cannot be reached.
 //!
 //! Invariants: a connection is tried again only before a peer has taken it, at most at every hop of its route once, and
-//! within one deadline, what the application had said by then each time; a refusal (by policy, or a peer that is somebody else) is final; nothing that was routed over
-//! HBONE is ever dialled in plain text.
+//! within one deadline, with what the application had said by then; a refusal (by policy, or a peer that is somebody
+//! else) is final; nothing that was routed over HBONE is ever dialled in plain text.
 
 use std::io;
 use std::net::SocketAddr;
