@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use culvert_waypoint::{app, args::Args};
 
-/// Requests allocate and free on one thread; the C library's allocator keeps what they freed.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+mod sys;
 
 fn main() -> ExitCode {
     match app::run(Args::parse()) {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: filters change what users name and nothing else; headers that frame a message are out of their reach.
 
+use std::sync::{Arc, LazyLock};
+
 use culvert_proto::waypoint as pb;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -85,6 +87,15 @@ impl Filters {
                 .map_err(|error| error.within(&format!("filters[{index}]")))?;
         }
         Ok(filters)
+    }
+
+    /// [`Self::decode`], where all that have none share one.
+    pub fn shared(raw: &[pb::HttpFilter]) -> Result<Arc<Self>, ConfigError> {
+        static NONE: LazyLock<Arc<Filters>> = LazyLock::new(Arc::default);
+        if raw.is_empty() {
+            return Ok(Arc::clone(&NONE));
+        }
+        Self::decode(raw).map(Arc::new)
     }
 
     fn push(&mut self, raw: &pb::HttpFilter) -> Result<(), ConfigError> {

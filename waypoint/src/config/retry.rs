@@ -2,6 +2,7 @@
 //!
 //! Invariant: the number of tries and the wait before each are bounded whatever the user writes.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use culvert_proto::waypoint as pb;
@@ -54,15 +55,18 @@ struct Conditions {
 
 impl Retry {
     /// What happens where nobody asks for retries: a connection failure goes to another endpoint, twice at most.
-    pub fn connect_failures() -> Self {
-        Self {
-            attempts: 2,
-            per_try_timeout: None,
-            codes: Vec::new(),
-            on: Conditions::default(),
-            grpc: Vec::new(),
-            backoff: DEFAULT_BACKOFF,
-        }
+    pub fn connect_failures() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Retry>> = LazyLock::new(|| {
+            Arc::new(Retry {
+                attempts: 2,
+                per_try_timeout: None,
+                codes: Vec::new(),
+                on: Conditions::default(),
+                grpc: Vec::new(),
+                backoff: DEFAULT_BACKOFF,
+            })
+        });
+        Arc::clone(&DEFAULT)
     }
 
     /// Decodes the user's wish.
@@ -187,7 +191,7 @@ mod tests {
         ];
         for (retry, expected) in [
             (
-                Retry::connect_failures(),
+                Retry::clone(&Retry::connect_failures()),
                 [true, false, false, false, false, false, false, false],
             ),
             (

@@ -14,7 +14,7 @@ use super::{ConfigError, ServiceRef, decode_all, duration};
 use crate::http::host::Host;
 
 /// A route with its rules in the user's order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Route {
     /// `NAMESPACE/NAME`.
     pub name: Arc<str>,
@@ -25,7 +25,7 @@ pub struct Route {
     /// Empty means every host.
     pub hostnames: Vec<Hostname>,
     /// In the user's order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Arc<Rule>>,
 }
 
 /// A host name that a route is for.
@@ -45,7 +45,7 @@ pub struct Rule {
     /// Any of these; there is always one.
     pub matches: Vec<Match>,
     /// What is done to every request.
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
     /// Where requests go.
     pub backends: Vec<Backend>,
     /// Zero: no timeout. Absent: no statement.
@@ -53,7 +53,7 @@ pub struct Rule {
     /// Zero: no timeout. Absent: no statement.
     pub backend_timeout: Option<Duration>,
     /// The rule's own retries.
-    pub retry: Option<Retry>,
+    pub retry: Option<Arc<Retry>>,
 }
 
 /// One of a rule's backends.
@@ -64,7 +64,7 @@ pub struct Backend {
     /// Its share among the rule's backends.
     pub weight: u32,
     /// What is done to requests that fall to it.
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
 }
 
 /// A decoded route, and what was wrong with it. Wrong rules are in it as rules that answer 500.
@@ -85,11 +85,11 @@ impl Route {
             .iter()
             .enumerate()
             .map(|(index, rule)| {
-                Rule::decode(rule).unwrap_or_else(|error| {
+                Arc::new(Rule::decode(rule).unwrap_or_else(|error| {
                     let error = error.within(&format!("rules[{index}]"));
                     errors.push(error.clone());
                     Rule::broken(rule, error.to_string())
-                })
+                }))
             })
             .collect();
         let route = Self {
@@ -131,7 +131,7 @@ impl Rule {
         let rule = Self {
             name: raw.name.clone(),
             matches,
-            filters: Filters::decode(&raw.filters)?,
+            filters: Filters::shared(&raw.filters)?,
             backends: decode_all("backends", &raw.backends, Backend::decode)?,
             request_timeout: duration("request_timeout", raw.request_timeout.as_ref())?,
             backend_timeout: duration(
@@ -141,7 +141,7 @@ impl Rule {
             retry: raw
                 .retry
                 .as_ref()
-                .map(Retry::decode)
+                .map(|retry| Retry::decode(retry).map(Arc::new))
                 .transpose()
                 .map_err(|error| error.within("retry"))?,
         };
@@ -171,7 +171,7 @@ impl Rule {
         Self {
             name: raw.name.clone(),
             matches,
-            filters,
+            filters: Arc::new(filters),
             ..Self::default()
         }
     }
@@ -191,7 +191,7 @@ impl Backend {
             Some(Target::Unresolved(reason)) => Err(reason.clone()),
             None => return Err(ConfigError::new("target", "names no target")),
         };
-        let filters = Filters::decode(&raw.filters)?;
+        let filters = Filters::shared(&raw.filters)?;
         if filters.redirect.is_some() {
             return Err(ConfigError::new(
                 "filters",

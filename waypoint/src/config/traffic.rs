@@ -18,7 +18,7 @@ pub struct TrafficPolicy {
     /// Routes that it is for, `NAMESPACE/NAME`.
     pub routes: Vec<String>,
     /// Retries.
-    pub retry: Option<Retry>,
+    pub retry: Option<Arc<Retry>>,
     /// The bound of all retries together.
     pub budget: Option<BudgetSettings>,
     /// Zero: no timeout. Absent: no statement.
@@ -83,7 +83,7 @@ impl TrafficPolicy {
             retry: raw
                 .retry
                 .as_ref()
-                .map(Retry::decode)
+                .map(|retry| Retry::decode(retry).map(Arc::new))
                 .transpose()
                 .map_err(|error| error.within("retry"))?,
             budget: raw

@@ -101,9 +101,9 @@ fn config_dump(name: &str, shown: &Shown) -> Response {
         "workloads": snapshot.workloads().map(|workload| &**workload).collect::<Vec<_>>(),
         "services": snapshot.services().map(|service| &**service).collect::<Vec<_>>(),
         "policies": snapshot.policies().map(|policy| &**policy).collect::<Vec<_>>(),
-        "routes": routes.raw_routes().map(super::dump::route).collect::<Vec<_>>(),
-        "traffic_policies": routes.raw_traffic().map(super::dump::traffic).collect::<Vec<_>>(),
-        "fault_policies": routes.raw_faults().map(super::dump::fault).collect::<Vec<_>>(),
+        "routes": routes.raw_routes().map(|raw| super::dump::route(&raw)).collect::<Vec<_>>(),
+        "traffic_policies": routes.raw_traffic().map(|raw| super::dump::traffic(&raw)).collect::<Vec<_>>(),
+        "fault_policies": routes.raw_faults().map(|raw| super::dump::fault(&raw)).collect::<Vec<_>>(),
         "certificates": certificates(&shown.secrets),
         "settings": &**snapshot.settings(),
     }))

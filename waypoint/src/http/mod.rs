@@ -101,13 +101,13 @@ impl Connection {
         let routes = world.routes.load_full();
         let config = session.config(&routes);
         let found = matching::find(config, &decoded, target)?;
-        record.route = found.map(|found| Arc::clone(&found.rule.route));
+        record.route = found.map(|found| Arc::clone(found.rule.route()));
         check_service(
             &world.store.snapshot(),
             &session.client,
             &session.destination,
         )?;
-        let faults = found.map_or(&config.faults, |found| &found.rule.faults);
+        let faults = found.map_or(&*config.faults, |found| found.rule.faults());
         fault::inject(faults, &decoded.parts.headers, &session.client, record).await?;
         if let Some(redirect) = reply::redirect(found, session, &decoded, target, record)? {
             return Ok(Reply::Own(redirect));

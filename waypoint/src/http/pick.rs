@@ -12,7 +12,7 @@ use crate::config::ServiceRef;
 use crate::config::filter::Filters;
 use crate::destination::Destination;
 use crate::permit::Permit;
-use crate::routes::{Found, Settings};
+use crate::routes::{BackendPlan, Found, Settings};
 use crate::telemetry::Record;
 use crate::upstream::balance;
 use crate::upstream::endpoint::Endpoint;
@@ -44,16 +44,16 @@ pub(super) fn backend<'a>(
     let Some(found) = found else {
         return Ok(destination(session, snapshot, direct));
     };
-    let weights = found.rule.backends.iter().map(|backend| backend.weight);
+    let weights = found.rule.backends().map(|plan| plan.backend.weight);
     let index = balance::weighted(weights, &mut rand::rng());
-    let plan = index
-        .and_then(|index| found.rule.backends.get(index))
+    let BackendPlan { backend, settings } = index
+        .and_then(|index| found.rule.backends().nth(index))
         .ok_or_else(|| Refusal::Unresolved("no backend of the rule has a weight".to_owned()))?;
-    let target = plan
+    let target = backend
         .target
         .as_ref()
         .map_err(|reason| Refusal::Unresolved(reason.clone()))?;
-    if let Some(reason) = &plan.filters.unresolved {
+    if let Some(reason) = &backend.filters.unresolved {
         return Err(Refusal::Unresolved(reason.clone()));
     }
     if snapshot.service(&target.service).is_none() {
@@ -68,8 +68,8 @@ pub(super) fn backend<'a>(
             .core
             .endpoints
             .of_service(snapshot, target, &session.core.series),
-        settings: &plan.settings,
-        filters: [Some(&found.rule.filters), Some(&plan.filters)],
+        settings,
+        filters: [Some(found.rule.filters()), Some(&*backend.filters)],
         prefix: found.prefix,
     })
 }

@@ -79,7 +79,7 @@ pub(super) fn redirect(
     record: &mut Record,
 ) -> Result<Option<Response<ReplyBody>>, Refusal> {
     let Some(found) = found else { return Ok(None) };
-    let filters = &found.rule.filters;
+    let filters = found.rule.filters();
     if let Some(reason) = &filters.unresolved {
         return Err(Refusal::Unresolved(reason.clone()));
     }

@@ -1,6 +1,6 @@
 //! From the resources as decoded to the snapshot that serves.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::config::traffic::{BudgetSettings, TrafficPolicy};
 use crate::upstream::budget::{Admission, Budget};
 use crate::upstream::limit::ConnectionLimit;
 
-use super::plan::{BackendPlan, RulePlan, Settings};
+use super::plan::{RulePlan, Settings};
 use super::table::HostTable;
 use super::{PortConfig, Ports, Routes};
 
@@ -31,7 +31,12 @@ struct Input<'a> {
     faults: &'a BTreeMap<String, Arc<FaultPolicy>>,
     carried: &'a mut Carried,
     used: Carried,
+    /// The last ones that differ: most rules have the same as their neighbours.
+    settings: VecDeque<Arc<Settings>>,
 }
+
+/// So many are looked at for ones that are the same.
+const SETTINGS: usize = 16;
 
 /// Builds a snapshot; counters come from `carried` where policy, service and limits are what they were.
 pub fn build(
@@ -46,6 +51,7 @@ pub fn build(
         faults,
         carried,
         used: Carried::default(),
+        settings: VecDeque::new(),
     };
     let mut ports: BTreeMap<Arc<str>, BTreeSet<u16>> = BTreeMap::new();
     for named in input.service_refs() {
@@ -91,12 +97,9 @@ impl Input<'_> {
         let table = (!attached.is_empty()).then(|| {
             let mut table = HostTable::default();
             for route in &attached {
-                let plans: Vec<_> = route
-                    .rules
-                    .iter()
-                    .map(|rule| self.rule(route, rule, &here))
-                    .collect();
-                table.add(route, &plans);
+                for (index, rule) in route.rules.iter().enumerate() {
+                    table.add(&self.rule(route, (index, rule), &here));
+                }
             }
             table.sort();
             table
@@ -110,7 +113,12 @@ impl Input<'_> {
         }
     }
 
-    fn rule(&mut self, route: &Route, rule: &Rule, parent: &ServiceRef) -> Arc<RulePlan> {
+    fn rule(
+        &mut self,
+        route: &Arc<Route>,
+        (index, rule): (usize, &Arc<Rule>),
+        parent: &ServiceRef,
+    ) -> Arc<RulePlan> {
         let of_route: Vec<_> = self
             .traffic
             .values()
@@ -118,7 +126,7 @@ impl Input<'_> {
             .cloned()
             .collect();
         let of_parent = self.traffic_of(parent);
-        let mut backends = Vec::with_capacity(rule.backends.len());
+        let mut all = Vec::with_capacity(rule.backends.len());
         for backend in &rule.backends {
             let mut policies = of_route.clone();
             let service = match &backend.target {
@@ -130,19 +138,26 @@ impl Input<'_> {
             };
             policies.extend(of_parent.iter().cloned());
             let settings = self.settings(&policies, service, Some((&route.name, rule)));
-            backends.push(BackendPlan {
-                target: backend.target.clone(),
-                weight: backend.weight,
-                filters: backend.filters.clone(),
-                settings,
-            });
+            all.push(self.shared(settings));
         }
         Arc::new(RulePlan {
-            route: Arc::clone(&route.name),
-            filters: rule.filters.clone(),
-            backends,
-            faults: self.faults_of(parent, Some(&route.name)),
+            route: Arc::clone(route),
+            rule: Arc::clone(rule),
+            index,
+            settings: all.into(),
+            faults: self.faults_of(parent, Some(&route.name)).into(),
         })
+    }
+
+    /// The same as lately made ones, if they are.
+    fn shared(&mut self, settings: Settings) -> Arc<Settings> {
+        if let Some(known) = self.settings.iter().find(|known| known.is(&settings)) {
+            return Arc::clone(known);
+        }
+        let settings = Arc::new(settings);
+        self.settings.truncate(SETTINGS - 1);
+        self.settings.push_front(Arc::clone(&settings));
+        settings
     }
 
     /// Policies of a service at a port, those that name the port first.
@@ -201,7 +216,7 @@ impl Input<'_> {
                 policy.backend_timeout
             }),
             budget: asked.map(|(asker, _)| self.budget(policies, asker, service)),
-            retry: Arc::new(asked.map_or_else(Retry::connect_failures, |(_, retry)| retry.clone())),
+            retry: asked.map_or_else(Retry::connect_failures, |(_, retry)| Arc::clone(retry)),
             balancer: policies
                 .iter()
                 .find_map(|policy| policy.balancer)

@@ -6,38 +6,60 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::ServiceRef;
 use crate::config::fault::FaultPolicy;
 use crate::config::filter::Filters;
 use crate::config::retry::Retry;
+use crate::config::route::{Backend, Route, Rule};
 use crate::config::traffic::Balancer;
 use crate::upstream::budget::{Admission, Budget};
 use crate::upstream::limit::ConnectionLimit;
 
-/// A rule, ready to serve.
+/// A rule, ready to serve. What the user wrote is shared with the route that it comes from.
 #[derive(Debug)]
 pub struct RulePlan {
-    /// `NAMESPACE/NAME` of the route.
-    pub route: Arc<str>,
-    /// What is done to each request.
-    pub filters: Filters,
-    /// Where requests go.
-    pub backends: Vec<BackendPlan>,
-    /// Faults of the route, then of the service.
-    pub faults: Vec<Arc<FaultPolicy>>,
+    pub(super) route: Arc<Route>,
+    pub(super) rule: Arc<Rule>,
+    /// The rule's place inside the route.
+    pub(super) index: usize,
+    /// Of the rule's backends, in their order.
+    pub(super) settings: Box<[Arc<Settings>]>,
+    pub(super) faults: Box<[Arc<FaultPolicy>]>,
 }
 
 /// One backend of a rule.
-#[derive(Debug)]
-pub struct BackendPlan {
-    /// The service, or why there is none.
-    pub target: Result<ServiceRef, String>,
-    /// Its share among the rule's backends.
-    pub weight: u32,
-    /// What is done to requests that fall to it.
-    pub filters: Filters,
-    /// How they are sent.
-    pub settings: Settings,
+#[derive(Debug, Clone, Copy)]
+pub struct BackendPlan<'a> {
+    /// As the user wrote it.
+    pub backend: &'a Backend,
+    /// How requests are sent to it.
+    pub settings: &'a Settings,
+}
+
+impl RulePlan {
+    /// `NAMESPACE/NAME` of the route.
+    pub fn route(&self) -> &Arc<str> {
+        &self.route.name
+    }
+
+    /// What is done to each request.
+    pub fn filters(&self) -> &Filters {
+        &self.rule.filters
+    }
+
+    /// Where requests go.
+    pub fn backends(&self) -> impl Iterator<Item = BackendPlan<'_>> + Clone {
+        let settings = self.settings.iter();
+        self.rule
+            .backends
+            .iter()
+            .zip(settings)
+            .map(|(backend, settings)| BackendPlan { backend, settings })
+    }
+
+    /// Faults of the route, then of the service.
+    pub fn faults(&self) -> &[Arc<FaultPolicy>] {
+        &self.faults
+    }
 }
 
 /// How requests are sent.
@@ -64,11 +86,27 @@ impl Default for Settings {
         Self {
             request_timeout: None,
             backend_timeout: None,
-            retry: Arc::new(Retry::connect_failures()),
+            retry: Retry::connect_failures(),
             budget: None,
             balancer: Balancer::default(),
             admission: None,
             connections: None,
         }
+    }
+}
+
+impl Settings {
+    /// Whether these are the same, with the same counters.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        fn one<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+            a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
+        }
+        self.request_timeout == other.request_timeout
+            && self.backend_timeout == other.backend_timeout
+            && self.retry == other.retry
+            && self.balancer == other.balancer
+            && one(self.budget.as_ref(), other.budget.as_ref())
+            && one(self.admission.as_ref(), other.admission.as_ref())
+            && one(self.connections.as_ref(), other.connections.as_ref())
     }
 }

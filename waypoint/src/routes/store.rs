@@ -33,9 +33,9 @@ pub struct RouteStore {
 
 #[derive(Debug, Default)]
 struct Raw {
-    routes: BTreeMap<String, pb::HttpRoute>,
-    traffic: BTreeMap<String, pb::TrafficPolicy>,
-    faults: BTreeMap<String, pb::FaultPolicy>,
+    routes: BTreeMap<String, Box<[u8]>>,
+    traffic: BTreeMap<String, Box<[u8]>>,
+    faults: BTreeMap<String, Box<[u8]>>,
 }
 
 /// A resource that was not taken as it is.
@@ -71,31 +71,31 @@ impl RouteStore {
     /// Takes one resource; the snapshot changes with the next [`RouteStore::publish`].
     pub fn set(&mut self, type_url: &str, name: &str, body: &[u8]) -> Result<(), ResourceError> {
         match type_url {
-            type_url::HTTP_ROUTE => self.set_route(name, pb::HttpRoute::decode(body)?),
+            type_url::HTTP_ROUTE => self.set_route(name, body),
             type_url::TRAFFIC_POLICY => {
                 let raw = pb::TrafficPolicy::decode(body)?;
                 self.traffic
                     .insert(name.to_owned(), Arc::new(TrafficPolicy::decode(&raw)?));
-                self.raw.traffic.insert(name.to_owned(), raw);
+                self.raw.traffic.insert(name.to_owned(), body.into());
                 Ok(())
             }
             type_url::FAULT_POLICY => {
                 let raw = pb::FaultPolicy::decode(body)?;
                 self.faults
                     .insert(name.to_owned(), Arc::new(FaultPolicy::decode(&raw)?));
-                self.raw.faults.insert(name.to_owned(), raw);
+                self.raw.faults.insert(name.to_owned(), body.into());
                 Ok(())
             }
             other => Err(ResourceError::UnknownType(other.to_owned())),
         }
     }
 
-    fn set_route(&mut self, name: &str, raw: pb::HttpRoute) -> Result<(), ResourceError> {
-        let Decoded { route, errors } = Route::decode(&raw)?;
+    fn set_route(&mut self, name: &str, body: &[u8]) -> Result<(), ResourceError> {
+        let Decoded { route, errors } = Route::decode(&pb::HttpRoute::decode(body)?)?;
         let error = errors.into_iter().next();
         if error.is_none() || !self.routes.contains_key(name) {
             self.routes.insert(name.to_owned(), Arc::new(route));
-            self.raw.routes.insert(name.to_owned(), raw);
+            self.raw.routes.insert(name.to_owned(), body.into());
         }
         error.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -126,19 +126,26 @@ impl RouteStore {
     }
 
     /// The routes that serve, as they came.
-    pub fn raw_routes(&self) -> impl Iterator<Item = &pb::HttpRoute> {
-        self.raw.routes.values()
+    pub fn raw_routes(&self) -> impl Iterator<Item = pb::HttpRoute> {
+        decoded(&self.raw.routes)
     }
 
     /// The traffic policies that serve, as they came.
-    pub fn raw_traffic(&self) -> impl Iterator<Item = &pb::TrafficPolicy> {
-        self.raw.traffic.values()
+    pub fn raw_traffic(&self) -> impl Iterator<Item = pb::TrafficPolicy> {
+        decoded(&self.raw.traffic)
     }
 
     /// The fault policies that serve, as they came.
-    pub fn raw_faults(&self) -> impl Iterator<Item = &pb::FaultPolicy> {
-        self.raw.faults.values()
+    pub fn raw_faults(&self) -> impl Iterator<Item = pb::FaultPolicy> {
+        decoded(&self.raw.faults)
     }
+}
+
+/// What is kept was decoded before.
+fn decoded<T: prost::Message + Default>(
+    raw: &BTreeMap<String, Box<[u8]>>,
+) -> impl Iterator<Item = T> {
+    raw.values().filter_map(|body| T::decode(&**body).ok())
 }
 
 #[cfg(test)]

@@ -8,79 +8,53 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::matcher::{Head, Match, Specificity};
-use crate::config::route::{Hostname, Route};
+use crate::config::matcher::Head;
+use crate::config::route::Hostname;
 
 use super::plan::RulePlan;
+
+mod paths;
+
+use paths::{Entry, Paths};
 
 /// The rules of one port of a service, by host.
 #[derive(Debug, Default)]
 pub struct HostTable {
-    exact: HashMap<Box<str>, Vec<Entry>>,
+    exact: HashMap<Box<str>, Paths>,
     /// Longest first.
-    wildcards: Vec<(Box<str>, Vec<Entry>)>,
-    any: Vec<Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    condition: Match,
-    rule: Arc<RulePlan>,
-    rank: Rank,
-}
-
-/// Sorts ascending: the smallest rank wins.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    specificity: Reverse<Specificity>,
-    created: Arc<str>,
-    route: Arc<str>,
-    rule: usize,
+    wildcards: Vec<(Box<str>, Paths)>,
+    any: Paths,
 }
 
 /// A rule that matched.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
     /// The rule.
-    pub rule: &'a Arc<RulePlan>,
+    pub rule: &'a RulePlan,
     /// The path prefix that its match named, without trailing slash.
     pub prefix: &'a str,
 }
 
 impl HostTable {
-    /// Adds the rules of `route`; `plans` are theirs, in the same order.
-    pub(super) fn add(&mut self, route: &Route, plans: &[Arc<RulePlan>]) {
-        let created: Arc<str> = route.created.as_str().into();
-        for (index, (rule, plan)) in route.rules.iter().zip(plans).enumerate() {
-            for condition in &rule.matches {
-                let specificity = Reverse(condition.specificity());
-                let rank = Rank {
-                    specificity,
-                    created: Arc::clone(&created),
-                    route: Arc::clone(&route.name),
-                    rule: index,
-                };
-                let entry = || Entry {
-                    condition: condition.clone(),
-                    rule: Arc::clone(plan),
-                    rank: rank.clone(),
-                };
-                if route.hostnames.is_empty() {
-                    self.any.push(entry());
-                }
-                for hostname in &route.hostnames {
-                    match hostname {
-                        Hostname::Exact(name) => {
-                            self.exact.entry(name.clone()).or_default().push(entry())
-                        }
-                        Hostname::Wildcard(suffix) => self.wildcard(suffix).push(entry()),
+    /// Adds a rule.
+    pub(super) fn add(&mut self, plan: &Arc<RulePlan>) {
+        for condition in 0..plan.rule.matches.len() {
+            let entry = || Entry::new(Arc::clone(plan), condition);
+            if plan.route.hostnames.is_empty() {
+                self.any.add(entry());
+            }
+            for hostname in &plan.route.hostnames {
+                match hostname {
+                    Hostname::Exact(name) => {
+                        self.exact.entry(name.clone()).or_default().add(entry());
                     }
+                    Hostname::Wildcard(suffix) => self.wildcard(suffix).add(entry()),
                 }
             }
         }
     }
 
-    fn wildcard(&mut self, suffix: &str) -> &mut Vec<Entry> {
+    fn wildcard(&mut self, suffix: &str) -> &mut Paths {
         let index = match self
             .wildcards
             .iter()
@@ -88,24 +62,22 @@ impl HostTable {
         {
             Some(index) => index,
             None => {
-                self.wildcards.push((suffix.into(), Vec::new()));
+                self.wildcards.push((suffix.into(), Paths::default()));
                 self.wildcards.len() - 1
             }
         };
         &mut self.wildcards[index].1
     }
 
-    /// Puts everything in order; to be called once all routes were added.
+    /// Puts everything in order; to be called once all rules were added.
     pub(super) fn sort(&mut self) {
         self.wildcards
             .sort_by_key(|(suffix, _)| Reverse(suffix.len()));
-        let lists = self
-            .exact
+        self.exact
             .values_mut()
-            .chain(self.wildcards.iter_mut().map(|(_, list)| list));
-        for list in lists.chain([&mut self.any]) {
-            list.sort_by(|a, b| a.rank.cmp(&b.rank));
-        }
+            .chain(self.wildcards.iter_mut().map(|(_, paths)| paths))
+            .chain([&mut self.any])
+            .for_each(Paths::sort);
     }
 
     /// The rule for a request to `host` (canonical, without port).
@@ -117,14 +89,9 @@ impl HostTable {
         self.exact
             .get(host)
             .into_iter()
-            .chain(wildcards.map(|(_, list)| list))
+            .chain(wildcards.map(|(_, paths)| paths))
             .chain([&self.any])
-            .flatten()
-            .find(|entry| entry.condition.matches(head))
-            .map(|entry| Found {
-                rule: &entry.rule,
-                prefix: entry.condition.prefix().unwrap_or(""),
-            })
+            .find_map(|paths| paths.find(head))
     }
 }
 

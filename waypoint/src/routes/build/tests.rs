@@ -81,9 +81,8 @@ fn settings(routes: &Routes) -> Settings {
         headers: &headers,
     };
     let table = routes.port("d/web", 80).unwrap().table.as_ref().unwrap();
-    table.find("web", &head).unwrap().rule.backends[0]
-        .settings
-        .clone()
+    let found = table.find("web", &head).unwrap();
+    found.rule.backends().next().unwrap().settings.clone()
 }
 
 #[test]

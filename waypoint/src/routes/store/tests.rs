@@ -35,7 +35,7 @@ fn unresolved(store: &RouteStore, path: &str) -> Option<Option<String>> {
     let table = routes.port("d/web", 80)?.table.as_ref()?;
     table
         .find("web", &head)
-        .map(|found| found.rule.filters.unresolved.clone())
+        .map(|found| found.rule.filters().unresolved.clone())
 }
 
 #[test]

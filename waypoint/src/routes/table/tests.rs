@@ -4,9 +4,9 @@ use http::{HeaderMap, Method};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::filter::Filters;
-use crate::config::matcher::{HeaderMatch, PathMatch, ValueMatch};
-use crate::config::route::Rule;
+use crate::config::matcher::{HeaderMatch, Match, PathMatch, ValueMatch};
+use crate::config::pattern::Pattern;
+use crate::config::route::{Route, Rule};
 
 fn prefix(path: &str) -> Match {
     Match {
@@ -22,40 +22,49 @@ fn exact(path: &str) -> Match {
     }
 }
 
-fn route(name: &str, created: &str, hostnames: Vec<Hostname>, rules: Vec<Vec<Match>>) -> Route {
+fn route(
+    name: &str,
+    created: &str,
+    hostnames: Vec<Hostname>,
+    rules: Vec<Vec<Match>>,
+) -> Arc<Route> {
     let rules = rules
         .into_iter()
         .map(|matches| Rule {
             matches,
             ..Rule::default()
         })
+        .map(Arc::new)
         .collect();
-    Route {
+    Arc::new(Route {
         name: name.into(),
         created: created.into(),
         parents: Vec::new(),
         hostnames,
         rules,
-    }
+    })
 }
 
 /// A table whose rules are called `ROUTE#INDEX`.
-fn table(routes: &[Route]) -> HostTable {
+fn table(routes: &[Arc<Route>]) -> HostTable {
     let mut table = HostTable::default();
     for route in routes {
-        let plan = |index| RulePlan {
-            route: format!("{}#{index}", route.name).into(),
-            filters: Filters::default(),
-            backends: Vec::new(),
-            faults: Vec::new(),
-        };
-        let plans: Vec<_> = (0..route.rules.len())
-            .map(|index| Arc::new(plan(index)))
-            .collect();
-        table.add(route, &plans);
+        for (index, rule) in route.rules.iter().enumerate() {
+            table.add(&Arc::new(RulePlan {
+                route: Arc::clone(route),
+                rule: Arc::clone(rule),
+                index,
+                settings: Box::default(),
+                faults: Box::default(),
+            }));
+        }
     }
     table.sort();
     table
+}
+
+fn name(found: Found<'_>) -> String {
+    format!("{}#{}", found.rule.route(), found.rule.index)
 }
 
 fn found(table: &HostTable, host: &str, path: &str) -> Option<String> {
@@ -66,9 +75,7 @@ fn found(table: &HostTable, host: &str, path: &str) -> Option<String> {
         query: None,
         headers: &headers,
     };
-    table
-        .find(host, &head)
-        .map(|found| found.rule.route.to_string())
+    table.find(host, &head).map(name)
 }
 
 fn exactly(name: &str) -> Hostname {
@@ -174,6 +181,7 @@ fn any_match() -> impl Strategy<Value = Match> {
         Just(None),
         "(/[ab]){1,2}".prop_map(|path| Some(PathMatch::Exact(path.into()))),
         "(/[ab]){0,2}".prop_map(|path| Some(PathMatch::Prefix(path.into()))),
+        "(/[ab.]){1,2}".prop_map(|path| Some(PathMatch::Regex(Pattern::new(&path).unwrap()))),
     ];
     let header = HeaderMatch {
         name: "x-a".parse().unwrap(),
@@ -187,7 +195,7 @@ fn any_match() -> impl Strategy<Value = Match> {
     })
 }
 
-fn any_route() -> impl Strategy<Value = Route> {
+fn any_route() -> impl Strategy<Value = Arc<Route>> {
     let host = prop_oneof![
         Just(exactly("a.b.c")),
         Just(exactly("b.c")),
@@ -205,7 +213,7 @@ fn any_route() -> impl Strategy<Value = Route> {
 }
 
 /// Every matching entry with all that decides, best first: written without any index.
-fn reference(routes: &[Route], host: &str, head: &Head<'_>) -> Option<String> {
+fn reference(routes: &[Arc<Route>], host: &str, head: &Head<'_>) -> Option<String> {
     let mut candidates = Vec::new();
     for route in routes {
         let hosts: Vec<(bool, usize)> = if route.hostnames.is_empty() {
@@ -255,7 +263,7 @@ proptest! {
             headers.insert("x-a", http::HeaderValue::from_static("1"));
         }
         let head = Head { method: &method, path: &path, query: None, headers: &headers };
-        let found = table(&routes).find(host, &head).map(|found| found.rule.route.to_string());
+        let found = table(&routes).find(host, &head).map(name);
         prop_assert_eq!(found, reference(&routes, host, &head));
     }
 }
