@@ -10,7 +10,6 @@
 
 mod wire;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use culvert_proto::ads::{self, DeltaDiscoveryRequest};
 use culvert_proto::type_url;
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use prost::Message as _;
 
 use self::wire::Response;

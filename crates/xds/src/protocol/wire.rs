@@ -2,10 +2,10 @@
 //!
 //! Invariant: a response that cannot be read as a whole changes nothing.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::{HashSet, HashSetExt as _};
 use prost::{DecodeError, Message};
 
 use super::{MAX_RESOURCE_BYTES, truncated};

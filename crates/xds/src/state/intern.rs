@@ -2,9 +2,10 @@
 //! accounts and nodes, and the pods of one Deployment share nearly everything.
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
+
+use foldhash::{HashSet, HashSetExt as _};
 
 use super::workload::{Place, Template};
 
