@@ -13,6 +13,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 /// Where the controller listens on its node, `n1`.
@@ -67,6 +68,8 @@ pub struct Mesh<'lab> {
     agents: BTreeMap<String, Process>,
     ztunnels: BTreeMap<String, Process>,
     waypoints: BTreeMap<String, Process>,
+    /// Files of the tokens that were issued, by what they are for.
+    tokens: Mutex<BTreeMap<String, PathBuf>>,
 }
 
 impl<'lab> Mesh<'lab> {
@@ -80,6 +83,7 @@ impl<'lab> Mesh<'lab> {
             agents: BTreeMap::new(),
             ztunnels: BTreeMap::new(),
             waypoints: BTreeMap::new(),
+            tokens: Mutex::default(),
             options,
         };
         mesh.put_config(&mesh.options.same_node)?;
@@ -309,17 +313,22 @@ impl<'lab> Mesh<'lab> {
         ))
     }
 
-    /// A join token, in a file. KIND is `node` or `waypoint`.
+    /// A join token, in a file; issued once. KIND is `node` or `waypoint`.
     pub fn token(&self, kind: &str, name: &str) -> Result<PathBuf> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = format!("{kind}-{}.token", name.replace('/', "-"));
+        if let Some(path) = tokens.get(&file) {
+            return Ok(path.clone());
+        }
         let controller = programs::own("culvert-controller")?.display().to_string();
         let config = self.config.display().to_string();
         let token = process::run(&controller, &["token", "--config", &config, kind, name])?;
-        let name = name.replace('/', "-");
-        let [path, new] =
-            ["token", "token.new"].map(|end| self.lab.dir().join(format!("{name}.{end}")));
-        // Whoever was started with the last one may be reading it.
+        let path = self.lab.dir().join(&file);
+        // Whoever was started with one of an earlier mesh may be reading it.
+        let new = path.with_extension("new");
         fs::write(&new, token.trim())?;
         fs::rename(&new, &path)?;
+        tokens.insert(file, path.clone());
         Ok(path)
     }
 

@@ -96,11 +96,30 @@ impl Lab {
         for node in &nodes {
             node.join(family)?;
         }
-        Ok(Self {
+        let lab = Self {
             family,
             nodes,
             used: RefCell::default(),
-        })
+        };
+        lab.lead_over(None)?;
+        Ok(lab)
+    }
+
+    /// Leads what goes from a node to the other one's pods over the device of this name, which both nodes have; with
+    /// none over [`LINK`].
+    pub fn lead_over(&self, device: Option<&str>) -> Result<()> {
+        let [one, two] = &self.nodes;
+        for (node, peer) in [(one, two), (two, one)] {
+            for (range, gateway) in peer.ranges(self.family) {
+                let way = match device {
+                    Some(device) => format!("dev {device}"),
+                    None => format!("via {gateway}"),
+                };
+                node.net
+                    .script(&format!("ip route replace {range} {way}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// The directory of this world's files, gone with it.
@@ -224,23 +243,32 @@ impl Node {
         Ok(node)
     }
 
-    /// Addresses and routes of the link to the other node.
+    /// Addresses of the link to the other node.
     fn join(&self, family: Family) -> Result<()> {
-        let (me, peer) = (self.number, 3 - self.number);
+        let me = self.number;
         let v4 = match family {
-            Family::Dual => format!(
-                "ip addr add 10.10.0.{me}/24 dev {LINK}
-                 ip route add 10.1{peer}.0.0/24 via 10.10.0.{peer}"
-            ),
+            Family::Dual => format!("ip addr add 10.10.0.{me}/24 dev {LINK}"),
             Family::V6 => String::new(),
         };
         self.net.script(&format!(
             "ip link set {LINK} up
              {v4}
-             ip addr add fd10:10::{me}/64 dev {LINK} nodad
-             ip route add fd10:1{peer}::/64 via fd10:10::{peer}"
+             ip addr add fd10:10::{me}/64 dev {LINK} nodad"
         ))?;
         Ok(())
+    }
+
+    /// Of its pods' addresses, each with the node's own on the link.
+    pub fn ranges(&self, family: Family) -> Vec<(String, IpAddr)> {
+        let number = self.number;
+        let v6 = (format!("fd10:1{number}::/64"), self.address(Family::V6));
+        match family {
+            Family::Dual => vec![
+                (format!("10.1{number}.0.0/24"), self.address(Family::Dual)),
+                v6,
+            ],
+            Family::V6 => vec![v6],
+        }
     }
 
     fn attach(&self, pod: &Pod, host: u8) -> Result<()> {
