@@ -35,8 +35,9 @@ need iperf3 iperf3
 need wrk wrk
 need setpriv util-linux
 
-# To measure: system calls, and the wheel that has Envoy.
+# To measure: system calls, WireGuard's keys, and the wheel that has Envoy.
 need strace strace
+need wg wireguard-tools
 need pip3 python3-pip
 
 # For a Kubernetes on this machine (tests/cluster): what a node runs, and what kube-proxy calls.

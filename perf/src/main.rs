@@ -10,6 +10,7 @@ mod latency;
 mod load;
 mod machine;
 mod memory;
+mod profile;
 mod report;
 mod results;
 mod run;
@@ -21,6 +22,8 @@ mod subject;
 mod summary;
 mod table;
 mod targets;
+mod wire;
+mod wireguard;
 mod work;
 
 use clap::{Parser, Subcommand};

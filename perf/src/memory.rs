@@ -7,7 +7,9 @@ use std::{fs, thread, time::Duration};
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Readings that differ by less than this are the same.
 const NOISE: u64 = 64 * 1024;
-const READINGS: usize = 20;
+const READINGS: usize = 24;
+/// So many in a row must be the same: allocators give back in steps.
+const STILL: usize = 3;
 
 /// Of all the processes together, in bytes.
 pub(crate) fn share(pids: &[u32]) -> Result<u64> {
@@ -22,14 +24,19 @@ pub(crate) fn share(pids: &[u32]) -> Result<u64> {
 
 /// The same, once it has stopped changing.
 pub(crate) fn settled(pids: &[u32]) -> Result<u64> {
-    let mut last = share(pids)?;
+    let (mut last, mut same) = (share(pids)?, 0);
     for _ in 0..READINGS {
         thread::sleep(INTERVAL);
         let now = share(pids)?;
-        if now.abs_diff(last) < NOISE {
-            return Ok(now);
-        }
+        same = if now.abs_diff(last) < NOISE {
+            same + 1
+        } else {
+            0
+        };
         last = now;
+        if same == STILL {
+            break;
+        }
     }
     Ok(last)
 }

@@ -1,6 +1,7 @@
 //! Where work is done: a client on one node; a server on the other node, one on the client's own, and one outside of the
 //! mesh; and a crowd of further clients. Every server is nginx and iperf3.
 
+use crate::wire::{Way, Wire};
 use anyhow::{Context, Result, ensure};
 use culvert_lab::{Lab, Pod, Process, programs};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use std::{
     fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
 /// Port of nginx.
@@ -22,6 +24,10 @@ pub(crate) const NAMESPACE: &str = "bench";
 
 /// Of a range for documentation: in no mesh's ranges, so that it is outside of this one.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// Of a packet and its answer between zones of a region that lie far from each other.
+const ROUND_TRIP: Duration = Duration::from_millis(5);
+/// Packets of a million that a bad network loses.
+const LOST: u32 = 1000;
 const TUNNEL_PORT: u16 = 15008;
 /// The kernel's name for a connection that is established, in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
@@ -36,6 +42,10 @@ pub(crate) enum Place {
     SameNode,
     /// Behind the other node, in no mesh.
     Outside,
+    /// On the other node, [`ROUND_TRIP`] away.
+    Distant,
+    /// There too, where [`LOST`] of a million packets are lost either way.
+    Lossy,
 }
 
 impl fmt::Display for Place {
@@ -44,6 +54,23 @@ impl fmt::Display for Place {
             Self::TwoNodes => "two nodes",
             Self::SameNode => "same node",
             Self::Outside => "outside",
+            Self::Distant => "5 ms away",
+            Self::Lossy => "5ms lossy",
+        })
+    }
+}
+
+impl Place {
+    /// Unless it is as near as the nodes' link.
+    pub(crate) fn way(self) -> Option<Way> {
+        let lost_of_million = match self {
+            Self::TwoNodes | Self::SameNode | Self::Outside => return None,
+            Self::Distant => 0,
+            Self::Lossy => LOST,
+        };
+        Some(Way {
+            delay: ROUND_TRIP / 2,
+            lost_of_million,
         })
     }
 }
@@ -83,6 +110,7 @@ pub(crate) struct Stage {
     near: Pod,
     hop: Pod,
     crowd: Vec<Pod>,
+    wire: Option<Wire>,
     _servers: Vec<Process>,
 }
 
@@ -114,8 +142,35 @@ impl Stage {
             near,
             hop,
             crowd,
+            wire: None,
             _servers: servers,
         })
+    }
+
+    /// Lays a longer way between the nodes, for places that need one.
+    pub(crate) fn lay_wire(&mut self, lab: &Lab) -> Result<()> {
+        self.wire = Some(Wire::open(lab)?);
+        Ok(())
+    }
+
+    /// Whether work can be done at this place.
+    pub(crate) fn has(&self, place: Place) -> bool {
+        place.way().is_none() || self.wire.is_some()
+    }
+
+    /// Makes the way to the server as long as this place says.
+    pub(crate) fn travel(&self, lab: &Lab, place: Place) -> Result<()> {
+        let Some(wire) = &self.wire else {
+            return Ok(());
+        };
+        if !wire.lead(lab, place.way())? {
+            return Ok(());
+        }
+        // What connections of the last place found out about their way is no help at this one.
+        for pod in [&self.client, &self.far].into_iter().chain(&self.crowd) {
+            pod.net.script("ip tcp_metrics flush")?;
+        }
+        Ok(())
     }
 
     /// Where work is started.
@@ -148,7 +203,7 @@ impl Stage {
     /// A server's address.
     pub(crate) fn server(&self, place: Place, port: u16) -> SocketAddr {
         let ip = match place {
-            Place::TwoNodes => self.far.ip(),
+            Place::TwoNodes | Place::Distant | Place::Lossy => self.far.ip(),
             Place::SameNode => self.near.ip(),
             Place::Outside => IpAddr::V4(OUTSIDE),
         };

@@ -1,4 +1,4 @@
-//! What is measured: direct traffic, Culvert, or a stock ztunnel under our controller and agents.
+//! What is measured: direct traffic, Culvert, a stock ztunnel under our controller and agents, or WireGuard and no mesh.
 //!
 //! Invariant: when a subject has started, a request has gone through it, and for a mesh through a tunnel; when it has
 //! stopped, the pods are as without a mesh.
@@ -6,6 +6,7 @@
 use crate::{
     stage::{NAMESPACE, Place, Stage},
     stock,
+    wireguard::WireGuard,
 };
 use anyhow::Result;
 use culvert_lab::{Lab, Mesh, MeshOptions, Process, objects, until, wait::PATIENCE};
@@ -22,6 +23,8 @@ pub(crate) enum Subject {
     OneCore,
     /// The stock ztunnel at this path.
     Stock(PathBuf),
+    /// With no mesh, through the kernel's WireGuard between the nodes.
+    WireGuard,
 }
 
 /// Names of subjects, as tables and files have them.
@@ -34,6 +37,8 @@ pub(crate) const ONE_CORE: &str = "culvert, 1 core";
 pub(crate) const ENVOY: &str = "envoy";
 /// The peer.
 pub(crate) const STOCK: &str = "stock";
+/// Encryption between nodes, by the kernel.
+pub(crate) const WIREGUARD: &str = "wireguard";
 
 impl Subject {
     /// As tables and files name it.
@@ -43,6 +48,7 @@ impl Subject {
             Self::Culvert => CULVERT,
             Self::OneCore => ONE_CORE,
             Self::Stock(_) => STOCK,
+            Self::WireGuard => WIREGUARD,
         }
     }
 }
@@ -52,6 +58,7 @@ pub(crate) struct Running<'lab> {
     mesh: Option<Mesh<'lab>>,
     /// Held so that they run; they end with this.
     _stock: Vec<Process>,
+    _wireguard: Option<WireGuard<'lab>>,
     proxies: Vec<u32>,
 }
 
@@ -59,8 +66,12 @@ impl<'lab> Running<'lab> {
     /// Starts it and waits until traffic goes its way.
     pub(crate) fn start(subject: &Subject, lab: &'lab Lab, stage: &Stage) -> Result<Self> {
         let mut stock = Vec::new();
+        let wireguard = match subject {
+            Subject::WireGuard => Some(WireGuard::up(lab)?),
+            _ => None,
+        };
         let (mesh, proxies) = match subject {
-            Subject::Direct => (None, Vec::new()),
+            Subject::Direct | Subject::WireGuard => (None, Vec::new()),
             Subject::Culvert => culvert(lab, ours())?,
             Subject::OneCore => {
                 let options = MeshOptions {
@@ -96,6 +107,7 @@ impl<'lab> Running<'lab> {
         Ok(Self {
             mesh,
             _stock: stock,
+            _wireguard: wireguard,
             proxies,
         })
     }

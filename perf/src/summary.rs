@@ -5,12 +5,12 @@ use crate::{
     results::Run,
     stage::Place,
     stats::{self, Estimate, Spread},
-    subject::{CULVERT, DIRECT, ENVOY, ONE_CORE, STOCK},
+    subject::{CULVERT, DIRECT, ENVOY, ONE_CORE, STOCK, WIREGUARD},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Subjects in the order in which tables show them.
-pub(crate) const SUBJECTS: [&str; 5] = [DIRECT, CULVERT, STOCK, ENVOY, ONE_CORE];
+pub(crate) const SUBJECTS: [&str; 6] = [DIRECT, CULVERT, STOCK, ENVOY, ONE_CORE, WIREGUARD];
 
 /// One figure of one kind of work.
 #[derive(Debug)]

@@ -212,7 +212,7 @@ fn all_rows(run: &Run) -> String {
     for subject in SUBJECTS {
         let _ = write!(text, " {subject} |");
     }
-    text.push_str(" culvert/peer |\n|---|---|---|---|---|---|---|---|---|\n");
+    text.push_str(" culvert/peer |\n|---|---|---|---|---|---|---|---|---|---|\n");
     for row in summary::rows(run) {
         let _ = write!(text, "| {} | {} | {} |", row.place, row.work, row.figure);
         for subject in SUBJECTS {

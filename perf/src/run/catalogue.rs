@@ -1,25 +1,33 @@
-//! Meshes of many workloads: how much a ztunnel that knows all of them weighs, and how long after its start the first
-//! connection works.
+//! Meshes of many workloads: how much a ztunnel that knows all of them weighs, how long after its start the first
+//! connection works, and, while pods come and go, what each that does costs a ztunnel and how soon a new service can be
+//! used.
 //!
 //! Ours and the peer take turns under the same controller, agents and captured pods, which know everything before the
 //! clock starts: what is timed is a ztunnel's start, its join, and that it has learnt enough to carry a connection.
 
-use super::objects;
+use super::{churn::Churn, objects};
 use crate::{
-    figures::Figures,
+    cpu,
+    figures::{Figures, number},
     memory,
     results::Sample,
-    stage::{HTTP, Place, Stage},
-    stock,
+    stage::{HTTP, NAMESPACE, Place, Stage},
+    stats, stock,
     subject::{self, CULVERT, STOCK},
     work::names,
 };
 use anyhow::{Context, Result, ensure};
-use culvert_lab::{Lab, Mesh, MeshOptions, Process, until, wait::PATIENCE};
+use culvert_lab::{
+    Lab, Mesh, MeshOptions, Process,
+    objects::{Port, service},
+    until,
+    wait::PATIENCE,
+};
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,9 +37,16 @@ const LONG: Duration = Duration::from_secs(180);
 /// How long the first answer may take.
 const FIRST: Duration = Duration::from_secs(60);
 /// The same when agents have to change over to another kind of ztunnel, and how often that is tried.
-const CHANGE: Duration = Duration::from_secs(6);
+const CHANGE: Duration = Duration::from_secs(20);
 const CHANGES: usize = 5;
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long the cost of churn is counted.
+const CHURN: Duration = Duration::from_secs(4);
+/// Between two new services.
+const APART: Duration = Duration::from_millis(700);
+/// New services of one measurement, whose median counts, and where they are.
+const FRESH: u8 = 3;
+const FRESH_FROM: [u8; 3] = [10, 96, 99];
 
 /// All sizes that are wanted.
 pub(super) fn run(
@@ -88,7 +103,7 @@ pub(super) fn run(
     }
     start_ours(&mut mesh, lab)?;
     objects::remove(&mesh, known)?;
-    mesh.put_namespace(crate::stage::NAMESPACE, &[])?;
+    mesh.put_namespace(NAMESPACE, &[])?;
     stage.pods().try_for_each(|pod| mesh.wait_released(pod))?;
     Ok(())
 }
@@ -155,11 +170,47 @@ fn once(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> 
     if pids.is_empty() {
         pids = vec![mesh.ztunnel("n1")?.pid(), mesh.ztunnel("n2")?.pid()];
     }
+    let churn = Churn::start(mesh);
+    let before = churn.changes();
+    let ((), cpu) = cpu::spent(&pids, || {
+        thread::sleep(CHURN);
+        Ok(())
+    })?;
+    let changes = number(churn.changes() - before).max(1.0);
+    let fresh = fresh(mesh, stage)?;
+    churn.end()?;
     let memory = memory::settled(&pids)?;
     Ok(Figures::from([
         (names::FIRST_USE.into(), first_use),
         (names::CATALOGUE_MB.into(), memory::megabytes(memory) / 2.0),
+        (names::CHANGE.into(), cpu.proxies * 1e3 / 2.0 / changes),
+        (names::FRESH.into(), fresh),
     ]))
+}
+
+/// Seconds from the moment at which a service of the far server is written down to the first answer at its address.
+fn fresh(mesh: &Mesh<'_>, stage: &Stage) -> Result<f64> {
+    let port = Port::same(HTTP);
+    let mut seconds = Vec::new();
+    for index in 0..FRESH {
+        let name = format!("fresh-{index}");
+        let [a, b, c] = FRESH_FROM;
+        let vip = IpAddr::V4(Ipv4Addr::new(a, b, c, index));
+        let service = service(NAMESPACE, &name, &stage.far().name, &[vip], &[port], &[]);
+        let server = SocketAddr::new(vip, HTTP);
+        let early = stage.client().net.enter(|| ask(server))?;
+        ensure!(early.is_err(), "{server} answers before there is a service");
+        let begin = Instant::now();
+        mesh.put(&name, &service)?;
+        until("an answer of a new service", FIRST, || {
+            stage.client().net.enter(|| ask(server))?.map(Some)
+        })?;
+        seconds.push(begin.elapsed().as_secs_f64());
+        mesh.remove(&name)?;
+        // The next one must not find it in the batch of this one's end.
+        thread::sleep(APART);
+    }
+    Ok(stats::median(&seconds))
 }
 
 /// What our ztunnel of the first node knows.

@@ -9,6 +9,8 @@ const PODS: usize = 500;
 const SERVICES: usize = 50;
 /// Of the second half of 10.0.0.0/8, where no pod of a laboratory is.
 const PODS_FROM: u32 = 0x0a80_0000;
+/// Below them: of the pods that come and go.
+const REPLACED_FROM: u32 = 0x0a7f_0000;
 /// Behind the services of a laboratory.
 const SERVICES_FROM: u32 = 0x0a60_8000;
 
@@ -40,17 +42,30 @@ fn namespace(number: usize) -> String {
              - name: http\n    port: 80\n    targetPort: 8080\n    protocol: TCP\n"
         );
     }
-    for pod in 0..PODS {
-        let ip = address(PODS_FROM, number * PODS + pod);
-        let (app, account, node) = (pod % SERVICES, pod % 5, pod % 100);
-        let _ = write!(
-            text,
-            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: app-{app}-{pod:05}\n  namespace: {name}\n  labels:\n    \
-             app: app-{app}\nspec:\n  nodeName: other-{node}\n  serviceAccountName: account-{account}\n\
-             status:\n  phase: Running\n  podIP: {ip}\n  podIPs: [{{ip: {ip}}}]\n"
-        );
+    for index in 0..PODS {
+        let ip = address(PODS_FROM, number * PODS + index);
+        let app = index % SERVICES;
+        let pod = pod(&name, &format!("app-{app}-{index:05}"), app, ip);
+        let _ = write!(text, "---\n{pod}");
     }
     text
+}
+
+/// A pod of the first service of the first namespace, in its `generation`: under a new name, at another address than the
+/// one before.
+pub(super) fn replaced(number: usize, generation: usize) -> String {
+    let ip = address(REPLACED_FROM, 2 * number + generation % 2);
+    pod("many-0", &format!("replaced-{number}-{generation}"), 0, ip)
+}
+
+fn pod(namespace: &str, name: &str, app: usize, ip: Ipv4Addr) -> String {
+    let number = u32::from(ip);
+    let (account, node) = (number % 5, number % 100);
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  labels:\n    \
+         app: app-{app}\nspec:\n  nodeName: other-{node}\n  serviceAccountName: account-{account}\n\
+         status:\n  phase: Running\n  podIP: {ip}\n  podIPs: [{{ip: {ip}}}]\n"
+    )
 }
 
 fn address(from: u32, number: usize) -> Ipv4Addr {

@@ -32,15 +32,30 @@ pub(crate) enum Whom {
     ProxiesOnce,
 }
 
+impl Item {
+    /// Whether this work is done with this subject in this round.
+    pub(crate) fn is_for(&self, subject: &Subject, round: usize) -> bool {
+        self.place.tells_apart(subject) && self.whom.has(subject, round)
+    }
+}
+
+impl Place {
+    /// WireGuard joins nodes: anywhere else the way is the direct one.
+    fn tells_apart(self, subject: &Subject) -> bool {
+        !matches!(subject, Subject::WireGuard) || self == Self::TwoNodes
+    }
+}
+
 impl Whom {
     /// Whether a subject is meant.
-    pub(crate) fn has(self, subject: &Subject, round: usize) -> bool {
+    fn has(self, subject: &Subject, round: usize) -> bool {
+        let bare = matches!(subject, Subject::Direct | Subject::WireGuard);
         match (self, subject) {
             (Self::OneCoreToo, _) => true,
             (_, Subject::OneCore) => false,
             (Self::All, _) => true,
-            (Self::Proxies, subject) => !matches!(subject, Subject::Direct),
-            (Self::ProxiesOnce, subject) => round == 1 && !matches!(subject, Subject::Direct),
+            (Self::Proxies, _) => !bare,
+            (Self::ProxiesOnce, _) => round == 1 && !bare,
         }
     }
 }
@@ -64,7 +79,7 @@ pub(crate) fn items(quick: bool, open_rate: f64, dir: &Path) -> Vec<Item> {
             Memory {
                 after: Duration::from_secs(60),
             },
-            Whom::Proxies,
+            Whom::ProxiesOnce,
         ),
         item(two, Bulk(1), Whom::OneCoreToo),
         item(two, Bulk(4), Whom::All),
@@ -89,6 +104,15 @@ pub(crate) fn items(quick: bool, open_rate: f64, dir: &Path) -> Vec<Item> {
         item(outside, Bulk(16), Whom::All),
         item(outside, http(64), Whom::All),
     ]);
+    for place in [Place::Distant, Place::Lossy] {
+        items.extend([
+            item(place, Bulk(1), Whom::All),
+            item(place, Bulk(16), Whom::All),
+            item(place, http(64), Whom::All),
+            item(place, Connect, Whom::All),
+            item(place, distant(), Whom::All),
+        ]);
+    }
     match programs::require(&[STRACE]) {
         Ok(()) => {
             let dir = dir.to_owned();
@@ -124,18 +148,30 @@ fn open(rate: f64, longer: f64) -> impl Iterator<Item = Item> {
         connections: 64,
         rate,
     };
-    let slow = Open {
-        name: names::OPEN_SLOW,
-        connections: 4,
-        rate: 1000.0,
-    };
     [
         item(Place::TwoNodes, half, Whom::All),
-        item(Place::TwoNodes, slow, Whom::All),
+        item(Place::TwoNodes, slow(), Whom::All),
         item(Place::TwoNodes, Elephant, Whom::All),
     ]
     .into_iter()
     .map(move |item| Item { longer, ..item })
+}
+
+fn slow() -> Open {
+    Open {
+        name: names::OPEN_SLOW,
+        connections: 4,
+        rate: 1000.0,
+    }
+}
+
+/// As slow, over as many connections as the longer way asks for.
+fn distant() -> Open {
+    Open {
+        name: names::OPEN_DISTANT,
+        connections: 32,
+        rate: 1000.0,
+    }
 }
 
 fn http(connections: usize) -> Http {

@@ -6,7 +6,7 @@ use crate::{
     figures::{Figures, RATE, Unit, add_cost},
     stage::BULK,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Over so many connections.
@@ -43,6 +43,9 @@ pub(super) fn command(setting: &Setting<'_>, streams: u32, seconds: f64) -> Vec<
 /// Bytes that the server received and in which time.
 pub(super) fn received(text: &str) -> Result<(f64, f64)> {
     let report: Value = serde_json::from_str(text).context("iperf3's report")?;
+    if let Some(error) = report.get("error") {
+        bail!("iperf3: {error}");
+    }
     let number = |path: &str| {
         report
             .pointer(path)

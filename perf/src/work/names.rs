@@ -21,6 +21,8 @@ pub(crate) const CONNECT: &str = "connect 16";
 pub(crate) const OPEN_HALF: &str = "open, half, 64";
 /// The open loop far below anyone's capacity.
 pub(crate) const OPEN_SLOW: &str = "open, 1000/s, 4";
+/// The same, over a longer way.
+pub(crate) const OPEN_DISTANT: &str = "open, 1000/s, 32";
 /// Small requests beside bulk.
 pub(crate) const ELEPHANT: &str = "1000/s beside bulk 1";
 /// Many pods to one.
@@ -40,6 +42,10 @@ pub(crate) const IDLE_BYTES: &str = "bytes/connection";
 pub(crate) const CATALOGUE_MB: &str = "MB a ztunnel";
 /// From the start of the ztunnels to the first answer.
 pub(crate) const FIRST_USE: &str = "s to first use";
+/// Processor time of one ztunnel for a pod that was replaced.
+pub(crate) const CHANGE: &str = "ms CPU/replaced pod";
+/// From when a service is written down to its first answer.
+pub(crate) const FRESH: &str = "s to a new service";
 
 /// Processor time of the L7 hop alone for a request.
 pub(crate) const HOP_REQUEST: &str = "hop us/request";
