@@ -93,9 +93,11 @@ fn program(path: &Path, question: &[&str]) -> Result<Program> {
     // nginx answers on its standard error.
     let output = Command::new(path).args(question).output()?;
     let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
+    let name = path.file_name().unwrap_or_default().display().to_string();
+    // Some say where they are.
+    let text = String::from_utf8_lossy(&text).replace(&path.display().to_string(), &name);
     Ok(Program {
-        name: path.file_name().unwrap_or_default().display().to_string(),
+        name,
         version: text
             .trim()
             .lines()
