@@ -14,7 +14,7 @@ use super::{ConfigError, ServiceRef, decode_all, duration};
 use crate::http::host::Host;
 
 /// A route with its rules in the user's order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Route {
     /// `NAMESPACE/NAME`.
     pub name: Arc<str>,
