@@ -22,6 +22,7 @@ mod subject;
 mod summary;
 mod table;
 mod targets;
+mod watcher;
 mod wire;
 mod wireguard;
 mod work;

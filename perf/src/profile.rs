@@ -1,6 +1,7 @@
 //! Where the whole machine's time goes during a piece of work, sampled by `perf`: for a person who wants to make it less.
 //! Being watched costs time too, so that a profiled run's figures are of no other use.
 
+use crate::watcher;
 use anyhow::{Context, Result};
 use culvert_lab::programs::{self, Program};
 use std::{
@@ -22,7 +23,7 @@ pub(crate) fn during<T>(dir: &Path, name: &str, work: impl FnOnce() -> Result<T>
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let file = |end: &str| dir.join(format!("{}.{end}", name.replace([' ', ','], "-")));
     let (data, text) = (file("data"), file("txt"));
-    let mut perf = Command::new("perf")
+    let perf = Command::new("perf")
         .args(["record", "-q", "-a", "-g", "-e", "cpu-clock", "-F", RATE])
         .arg("-o")
         .arg(&data)
@@ -31,11 +32,7 @@ pub(crate) fn during<T>(dir: &Path, name: &str, work: impl FnOnce() -> Result<T>
         .spawn()
         .context("perf")?;
     let outcome = work();
-    // It writes what it has when it is interrupted.
-    Command::new("kill")
-        .args(["-INT", &perf.id().to_string()])
-        .status()?;
-    perf.wait()?;
+    watcher::end(perf)?;
     let status = Command::new("perf")
         .args(["report", "--stdio", "--no-children", "-g", "none"])
         .args(["--sort", "comm,symbol", "--percent-limit", LEAST_PERCENT])

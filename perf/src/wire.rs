@@ -54,12 +54,12 @@ pub(crate) struct Way {
 pub(crate) struct Wire {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    way: Mutex<Option<Way>>,
 }
 
 struct Shared {
     ends: [OwnedFd; 2],
-    way: Mutex<Way>,
+    /// None while nothing is led over it.
+    way: Mutex<Option<Way>>,
     overflown: AtomicU64,
     over: AtomicBool,
 }
@@ -78,10 +78,7 @@ impl Wire {
         };
         let shared = Arc::new(Shared {
             ends: [end(one)?, end(two)?],
-            way: Mutex::new(Way {
-                delay: Duration::ZERO,
-                lost_of_million: 0,
-            }),
+            way: Mutex::new(None),
             overflown: AtomicU64::new(0),
             over: AtomicBool::new(false),
         });
@@ -96,11 +93,7 @@ impl Wire {
                 })
         };
         let threads = vec![direction(0)?, direction(1)?];
-        Ok(Self {
-            shared,
-            threads,
-            way: Mutex::new(None),
-        })
+        Ok(Self { shared, threads })
     }
 
     /// Leads everything between the nodes' pods over it, or with none over their link again. Whether that is a change.
@@ -110,8 +103,7 @@ impl Wire {
             overflown == 0,
             "the wire had no room for {overflown} packets"
         );
-        let mut now = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        if mem::replace(&mut *now, way) == way {
+        if mem::replace(&mut *self.shared.way(), way) == way {
             return Ok(false);
         }
         if let Some(way) = way {
@@ -119,7 +111,6 @@ impl Wire {
                 // Packets are lost one by one, as on a real wire, not 64 KiB at once.
                 sys::offload(end, way.lost_of_million == 0)?;
             }
-            *self.shared.way() = way;
         }
         lab.lead_over(way.map(|_| DEVICE))?;
         Ok(true)
@@ -136,7 +127,7 @@ impl Drop for Wire {
 }
 
 impl Shared {
-    fn way(&self) -> std::sync::MutexGuard<'_, Way> {
+    fn way(&self) -> std::sync::MutexGuard<'_, Option<Way>> {
         self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,7 +139,10 @@ impl Shared {
         };
         let mut line = Line::new(from as u64);
         while !self.over.load(Ordering::Relaxed) {
-            let way = *self.way();
+            let (delay, lost) = match *self.way() {
+                Some(way) => (way.delay, way.lost_of_million),
+                None => (Duration::ZERO, 0),
+            };
             for _ in 0..AT_ONCE {
                 let mut packet = line.room(LARGEST);
                 let Some(length) = read(source, &mut packet)? else {
@@ -156,7 +150,7 @@ impl Shared {
                     break;
                 };
                 packet.truncate(length);
-                let lost = line.take(packet, Instant::now() + way.delay, way.lost_of_million);
+                let lost = line.take(packet, Instant::now() + delay, lost);
                 if lost == Some(Lost::NoRoom) {
                     self.overflown.fetch_add(1, Ordering::Relaxed);
                 }

@@ -6,6 +6,7 @@ use crate::{
     figures::{Figures, number},
     load::{Child, Shape},
     stage::Body,
+    watcher,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -62,13 +63,10 @@ impl Syscalls {
         for pid in pids {
             command.args(["-p", &pid.to_string()]);
         }
-        let mut strace = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let strace = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
         thread::sleep(ATTACH);
         let result = work();
-        // It writes its table when it is interrupted, not when it is killed.
-        let pid = strace.id().to_string();
-        Command::new("kill").args(["-INT", &pid]).status()?;
-        strace.wait()?;
+        watcher::end(strace)?;
         let text = fs::read_to_string(&table).context("strace's table")?;
         let calls = total(&text).with_context(|| format!("strace's table: {text}"))?;
         ensure!(calls > 0.0, "strace saw nothing");
