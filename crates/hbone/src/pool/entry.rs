@@ -1,7 +1,8 @@
 //! The tunnels of one key.
 //!
 //! Invariants: a stream goes only into a tunnel that stands, has room, and whose server is one that the caller expects;
-//! of these to the one with the fewest streams, a crowded one last.
+//! of these to the fullest, so that what a peak opened runs empty and is released; a crowded one last, of several the
+//! emptiest.
 
 use super::dial::{self, Dialing, Waiting};
 use crate::client::Tunnel;
@@ -55,7 +56,7 @@ impl Entry {
             && fitting.all(|pooled| pooled.tunnel.is_crowded())
     }
 
-    /// The best tunnel, with a place in it.
+    /// The best tunnel, with a place in it. Streams that share one share its reads, records and writes, too.
     pub(super) fn pick(&mut self, expected: &[SpiffeId]) -> Option<(Pooled, Active)> {
         let fits = |pooled: &&mut Pooled| {
             pooled.tunnel.active_streams() < pooled.tunnel.max_streams()
@@ -65,7 +66,7 @@ impl Entry {
             .tunnels
             .iter_mut()
             .filter(fits)
-            .min_by_key(|p| (p.tunnel.is_crowded(), p.tunnel.active_streams()))?;
+            .min_by_key(|pooled| rank(&pooled.tunnel))?;
         pooled.idle_since = None;
         let active = pooled.tunnel.reserve();
         Some((pooled.clone(), active))
@@ -111,4 +112,10 @@ impl Entry {
             .map(|pooled| pooled.tunnel.active_streams())
             .sum()
     }
+}
+
+/// The lowest is taken.
+fn rank(tunnel: &Tunnel) -> (bool, usize) {
+    let (crowded, active) = (tunnel.is_crowded(), tunnel.active_streams());
+    (crowded, if crowded { active } else { usize::MAX - active })
 }

@@ -132,6 +132,40 @@ fn a_full_tunnel_is_joined_by_another_and_used_again_after_the_peak() {
 }
 
 #[test]
+fn after_a_peak_streams_are_packed_and_what_runs_empty_is_released() {
+    on_core(|| async {
+        let client = TunnelConfig {
+            client_streams: 4,
+            idle: Duration::from_millis(80),
+            ..TunnelConfig::default()
+        };
+        let mut fixture = fixture(client, TunnelConfig::default()).await;
+        let mut peak = Vec::new();
+        for _ in 0..12 {
+            peak.push(fixture.open("a").await.unwrap());
+        }
+        assert_eq!(fixture.connections(), 3);
+        // Of the first tunnel one is left, of the second two, of the third one.
+        let mut place = 0..;
+        peak.retain(|_| [0, 4, 5, 8].contains(&place.next().unwrap()));
+        let mut second = vec![
+            fixture.open("a").await.unwrap(),
+            fixture.open("a").await.unwrap(),
+        ];
+        second.extend(peak.drain(1..3));
+        drop(peak);
+        for _ in 0..2 {
+            fixture.server.ended.recv().await.unwrap().unwrap();
+        }
+        assert_eq!(fixture.pool.stats().tunnels, 1);
+        assert_eq!(fixture.pool.stats().streams, 4);
+        for stream in &mut second {
+            works(stream).await;
+        }
+    });
+}
+
+#[test]
 fn small_streams_keep_away_from_one_that_moves_much() {
     on_core(|| async {
         // So little that any machine moves it in time.
