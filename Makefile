@@ -27,12 +27,12 @@ lint: ## formatting, clippy, documentation, dependency audit
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --quiet
-	@$(CARGO) deny --version 2>/dev/null | grep -q ' $(CARGO_DENY)$$' || $(CARGO) install --locked --quiet cargo-deny@$(CARGO_DENY)
+	@$(CARGO) deny --version 2>/dev/null | grep -q ' $(CARGO_DENY)$$' || $(CARGO) install --debug --locked --quiet cargo-deny@$(CARGO_DENY)
 	$(CARGO) deny --log-level error check bans licenses sources
 	@tests/advisories.sh
 
 fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
-	@$(CARGO) fuzz --version 2>/dev/null | grep -q ' $(CARGO_FUZZ)$$' || $(CARGO) install --locked --quiet cargo-fuzz@$(CARGO_FUZZ)
+	@$(CARGO) fuzz --version 2>/dev/null | grep -q ' $(CARGO_FUZZ)$$' || $(CARGO) install --debug --locked --quiet cargo-fuzz@$(CARGO_FUZZ)
 	cd tests/fuzz && for t in $(FUZZ_TARGETS); do \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . $$t -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; done
 

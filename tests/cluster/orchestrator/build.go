@@ -27,7 +27,7 @@ func build(p places) error {
 		{"grpcurl", "-s -w", "github.com/fullstorydev/grpcurl/cmd/grpcurl"},
 	}
 	for _, s := range steps {
-		c := exec.Command("go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", s.flags, "-o", p.bin+"/", s.what)
+		c := exec.Command("go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags", s.flags, "-o", p.bin+"/", s.what)
 		c.Dir = filepath.Join(p.source, s.module)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 		c.Stderr = os.Stderr

@@ -160,7 +160,7 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silence_is_tcp_only_where_no_route_depends_on_it() {
         let (mut client, mut server) = duplex(100);
         assert_eq!(
@@ -168,7 +168,7 @@ mod tests {
             (Protocol::Tcp, Bytes::new())
         );
         let late = async {
-            tokio::time::sleep(Duration::from_secs(600)).await;
+            tokio::time::sleep(SILENCE * 4).await;
             client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         };
         let (seen, ()) = tokio::join!(sniff(&mut server, true), late);
@@ -178,26 +178,26 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn being_slow_or_odd_is_no_way_around_a_route() {
-        for (bytes, expected) in [
-            (&b"G"[..], Protocol::Http1),
+        let cases: [(&'static [u8], Protocol); 7] = [
+            (b"G", Protocol::Http1),
             (b"GET /", Protocol::Http1),
             (b"\r\nGET /admin HTTP/1.1\r\n", Protocol::Http1),
             (b"GET /admin\r\n", Protocol::Http1),
             (b"*1\r\n$4\r\nPING\r\n", Protocol::Tcp),
             (b"\x16\x03\x01", Protocol::Tls),
             (b"\x00\x01", Protocol::Tcp),
-        ] {
+        ];
+        // At once, since some of them are waited for in earnest.
+        let seen = tokio::task::JoinSet::from_iter(cases.map(async |(bytes, expected)| {
             let (mut client, mut server) = duplex(100);
             client.write_all(bytes).await.unwrap();
             let seen = sniff(&mut server, true).await.unwrap();
-            assert_eq!(
-                seen,
-                (expected, Bytes::from_static(bytes)),
-                "{:?}",
-                String::from_utf8_lossy(bytes)
-            );
+            (seen, (expected, Bytes::from_static(bytes)))
+        }));
+        for (seen, expected) in seen.join_all().await {
+            assert_eq!(seen, expected);
         }
     }
 

@@ -81,7 +81,7 @@ async fn a_unix_socket_is_private_and_replaces_a_dead_one() {
     assert!(reply.ends_with("hi"), "{reply}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 #[expect(
     clippy::disallowed_methods,
     reason = "a test's client on loopback needs no socket options"

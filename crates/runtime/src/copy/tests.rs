@@ -114,9 +114,9 @@ async fn a_reader_that_stops_holds_the_writer_and_loses_no_byte() {
     assert_eq!(copy.await.unwrap().a_to_b, expected.len() as u64);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn silence_ends_the_copy_and_traffic_puts_it_off() {
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_secs(2);
     let (mut client, a) = pair();
     let (mut server, b) = pair();
     let start = Instant::now();
@@ -124,7 +124,6 @@ async fn silence_ends_the_copy_and_traffic_puts_it_off() {
     let half = tokio::time::timeout(limit / 2, &mut copy).await;
     assert!(half.is_err(), "not idle yet");
     client.write_all(b"x").unwrap();
-    // The loopback delivers at once; the runtime looks at its sockets before it moves the clock.
     while tokio::time::timeout(Duration::from_millis(1), &mut copy)
         .await
         .is_err()
