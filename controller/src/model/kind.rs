@@ -98,6 +98,12 @@ impl Kind {
         }
     }
 
+    /// Whether a CustomResourceDefinition makes it; the others every API server has.
+    #[must_use]
+    pub fn is_custom(self) -> bool {
+        [GATEWAY, CULVERT].contains(&self.api_versions())
+    }
+
     /// Whether its objects belong to no namespace.
     #[must_use]
     pub fn is_cluster_scoped(self) -> bool {

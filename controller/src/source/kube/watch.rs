@@ -255,10 +255,10 @@ fn random() -> [u8; 1] {
 
 /// Whether the API server has a kind. Its own kinds it always has.
 pub(super) async fn exists(client: &Client, kind: Kind) -> Result<bool, kube::Error> {
-    let (group, version, plural) = resource(kind);
-    if group.is_empty() || group == "discovery.k8s.io" {
+    if !kind.is_custom() {
         return Ok(true);
     }
+    let (group, version, plural) = resource(kind);
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{group}");
     let request = Request::get(path)
         .body(Vec::new())
@@ -329,6 +329,33 @@ mod tests {
             async move { Ok::<_, Infallible>(response.unwrap()) }
         });
         Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn kubernetes_own_kinds_are_there_whatever_is_defined() {
+        let nothing = tower::service_fn(async |_: Request<Body>| {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
+            let body = Body::from(status.to_string().into_bytes());
+            Ok::<_, Infallible>(Response::builder().status(404).body(body).unwrap())
+        });
+        let client = Client::new(nothing, "default");
+        let mut there = Vec::new();
+        for kind in Kind::ALL {
+            if exists(&client, kind).await.unwrap() {
+                there.push(kind);
+            }
+        }
+        use Kind::*;
+        let own = [
+            Namespace,
+            Node,
+            Pod,
+            Service,
+            EndpointSlice,
+            ServiceAccount,
+            NetworkPolicy,
+        ];
+        assert_eq!(there, own);
     }
 
     #[tokio::test]

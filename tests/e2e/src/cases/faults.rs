@@ -117,6 +117,7 @@ pub(super) fn rolling_update(suite: &mut Suite) -> Result<Vec<String>> {
 pub(super) fn node_reboot(suite: &mut Suite) -> Result<Vec<String>> {
     suite.app()?;
     let k = suite.cluster.kubectl.clone();
+    gather_controllers(suite)?;
     suite.link.released(|_| true);
     let begin = Instant::now();
     suite.cluster.reboot("node2")?;
@@ -151,6 +152,26 @@ pub(super) fn node_reboot(suite: &mut Suite) -> Result<Vec<String>> {
         "all as before {:.0} s after the reboot began",
         begin.elapsed().as_secs_f64()
     )])
+}
+
+/// Both controllers run on node2 from now on, so that its reboot takes them along: what the other node's ztunnel asks of
+/// them afterwards, they have to read first.
+fn gather_controllers(suite: &Suite) -> Result<()> {
+    let k = &suite.cluster.kubectl;
+    k.run(&["cordon", "node1"])?;
+    let moved = k
+        .run(&[
+            "-n",
+            SYSTEM,
+            "delete",
+            "pods",
+            "-l",
+            "app.kubernetes.io/name=culvert-controller",
+            "--field-selector=spec.nodeName=node1",
+        ])
+        .and_then(|_| k.rolled_out(SYSTEM, "deployment/culvert-controller"));
+    k.run(&["uncordon", "node1"])?;
+    moved
 }
 
 /// Without a controller new pods start, captured, and what is known goes on.

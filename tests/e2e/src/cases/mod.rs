@@ -7,6 +7,7 @@ mod hostile;
 mod install;
 mod matrix;
 mod policy;
+mod same_node;
 mod skew;
 mod waypoint;
 
@@ -48,6 +49,10 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         name: "policy/strict",
         run: policy::strict,
+    },
+    Case {
+        name: "policy/same-node",
+        run: same_node::same_node,
     },
     Case {
         name: "policy/admission",
