@@ -98,6 +98,7 @@ pub struct Cache {
     pub gateway_classes: Table<()>,
     pub gateways: Table<Gateway>,
     pub routes: Table<api::HttpRouteSpec>,
+    pub grpc_routes: Table<api::HttpRouteSpec>,
     pub mesh_configs: Table<api::MeshConfigSpec>,
     pub peer_authentications: Table<api::PeerAuthenticationSpec>,
     pub authorization_policies: Table<api::AuthorizationPolicySpec>,
@@ -119,6 +120,7 @@ impl Cache {
             Object::GatewayClass(o) => self.gateway_classes.put(o).map(Object::GatewayClass),
             Object::Gateway(o) => self.gateways.put(o).map(Object::Gateway),
             Object::HttpRoute(o) => self.routes.put(o).map(Object::HttpRoute),
+            Object::GrpcRoute(o) => self.grpc_routes.put(o).map(Object::GrpcRoute),
             Object::MeshConfig(o) => self.mesh_configs.put(o).map(Object::MeshConfig),
             Object::PeerAuthentication(o) => {
                 let before = self.peer_authentications.put(o);
@@ -153,6 +155,7 @@ impl Cache {
             Kind::GatewayClass => self.gateway_classes.remove(name).map(Object::GatewayClass),
             Kind::Gateway => self.gateways.remove(name).map(Object::Gateway),
             Kind::HttpRoute => self.routes.remove(name).map(Object::HttpRoute),
+            Kind::GrpcRoute => self.grpc_routes.remove(name).map(Object::GrpcRoute),
             Kind::MeshConfig => self.mesh_configs.remove(name).map(Object::MeshConfig),
             Kind::PeerAuthentication => {
                 let removed = self.peer_authentications.remove(name);
@@ -194,6 +197,7 @@ impl Cache {
             }
             Kind::Gateway => self.gateways.get(name).cloned().map(Object::Gateway),
             Kind::HttpRoute => self.routes.get(name).cloned().map(Object::HttpRoute),
+            Kind::GrpcRoute => self.grpc_routes.get(name).cloned().map(Object::GrpcRoute),
             Kind::MeshConfig => self.mesh_configs.get(name).cloned().map(Object::MeshConfig),
             Kind::PeerAuthentication => {
                 let object = self.peer_authentications.get(name).cloned();
@@ -232,6 +236,7 @@ impl Cache {
             Kind::GatewayClass => all(&self.gateway_classes, Object::GatewayClass),
             Kind::Gateway => all(&self.gateways, Object::Gateway),
             Kind::HttpRoute => all(&self.routes, Object::HttpRoute),
+            Kind::GrpcRoute => all(&self.grpc_routes, Object::GrpcRoute),
             Kind::MeshConfig => all(&self.mesh_configs, Object::MeshConfig),
             Kind::PeerAuthentication => all(&self.peer_authentications, Object::PeerAuthentication),
             Kind::AuthorizationPolicy => {
@@ -244,7 +249,7 @@ impl Cache {
 
     /// How many of each kind.
     #[must_use]
-    pub fn counts(&self) -> [(Kind, usize); 15] {
+    pub fn counts(&self) -> [(Kind, usize); 16] {
         [
             (Kind::Namespace, self.namespaces.len()),
             (Kind::Node, self.nodes.len()),
@@ -256,12 +261,23 @@ impl Cache {
             (Kind::GatewayClass, self.gateway_classes.len()),
             (Kind::Gateway, self.gateways.len()),
             (Kind::HttpRoute, self.routes.len()),
+            (Kind::GrpcRoute, self.grpc_routes.len()),
             (Kind::MeshConfig, self.mesh_configs.len()),
             (Kind::PeerAuthentication, self.peer_authentications.len()),
             (Kind::AuthorizationPolicy, self.authorization_policies.len()),
             (Kind::TrafficPolicy, self.traffic_policies.len()),
             (Kind::FaultPolicy, self.fault_policies.len()),
         ]
+    }
+
+    /// The route of this key, of whichever kind.
+    #[must_use]
+    pub fn route(&self, key: &Key) -> Option<&Arc<Obj<api::HttpRouteSpec>>> {
+        match key.kind {
+            Kind::HttpRoute => self.routes.get(&key.name),
+            Kind::GrpcRoute => self.grpc_routes.get(&key.name),
+            _ => None,
+        }
     }
 
     /// A label of a namespace, which need not be declared.

@@ -15,12 +15,16 @@ const MAX_WEIGHT: u32 = 1_000_000;
 
 pub(super) fn check(_meta: &Meta, spec: &HttpRouteSpec, issues: &mut Issues) {
     let at = FieldPath::of("spec");
-    for (i, host) in spec.hostnames.iter().enumerate() {
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        issues.take(&at.key("hostnames").index(i), dns_subdomain(name));
-    }
+    check_hostnames(&spec.hostnames, &at.key("hostnames"), issues);
     for (i, rule) in spec.rules.iter().enumerate() {
         check_rule(rule, &at.key("rules").index(i), issues);
+    }
+}
+
+pub(super) fn check_hostnames(hostnames: &[String], at: &FieldPath, issues: &mut Issues) {
+    for (i, host) in hostnames.iter().enumerate() {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        issues.take(&at.index(i), dns_subdomain(name));
     }
 }
 
@@ -81,7 +85,7 @@ fn check_match(m: &RouteMatch, at: &FieldPath, issues: &mut Issues) {
     }
 }
 
-fn check_path(path: &PathMatch) -> Result<(), String> {
+pub(super) fn check_path(path: &PathMatch) -> Result<(), String> {
     let value = &path.value;
     if path.kind == PathMatchType::RegularExpression {
         return check_regex(value);

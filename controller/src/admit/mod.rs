@@ -6,6 +6,7 @@
 mod authorization;
 mod endpoint_slice;
 mod gateway;
+mod grpc_route;
 mod http_filter;
 mod http_route;
 mod mesh_config;
@@ -150,6 +151,11 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
             Object::Gateway(made(meta, spec, issues)?)
         }
         Kind::HttpRoute => Object::HttpRoute(custom(kind, value, http_route::check)?),
+        Kind::GrpcRoute => {
+            let route = custom(kind, value, grpc_route::check)?;
+            let (meta, spec) = (route.meta.clone(), route.spec.as_http());
+            Object::GrpcRoute(Arc::new(Obj { meta, spec }))
+        }
         Kind::MeshConfig => Object::MeshConfig(custom(kind, value, mesh_config::check)?),
         Kind::PeerAuthentication => {
             Object::PeerAuthentication(custom(kind, value, peer_authentication::check)?)

@@ -287,3 +287,33 @@ fn gateways_of_other_classes_may_say_what_they_like() {
     };
     assert_eq!(ours.spec.waypoint.as_ref().unwrap().port, 15008);
 }
+
+#[test]
+fn routes_of_grpc_name_services_and_methods_and_have_fewer_filters() {
+    let mut value = route(json!({
+        "matches": [{"method": {}}, {"method": {"service": "a/b"}}, {"method": {"method": "a.b"}},
+                    {"method": {"type": "RegularExpression", "service": "("}}, {"path": {"value": "/"}}],
+        "filters": [{"type": "URLRewrite", "urlRewrite": {"hostname": "a"}}],
+        "timeouts": {"request": "1s"}}));
+    value["kind"] = "GRPCRoute".into();
+    let found = issues(&value).join("\n");
+    for field in [
+        "spec.rules[0].matches[4].path: unknown field",
+        "spec.rules[0].timeouts: unknown field",
+    ] {
+        assert!(found.contains(field), "{field} not in\n{found}");
+    }
+    let rule = &mut value["spec"]["rules"][0];
+    rule["matches"].as_array_mut().unwrap().pop();
+    rule.as_object_mut().unwrap().remove("timeouts");
+    let found = issues(&value).join("\n");
+    for field in [
+        "spec.rules[0].matches[0].method: names neither",
+        "spec.rules[0].matches[1].method: \"a/b\" is no name",
+        "spec.rules[0].matches[2].method: \"a.b\" is no name",
+        "spec.rules[0].matches[3].method: \"/(?:()/(?:[^/]+)\" is no regular expression",
+        "spec.rules[0].filters[0].type: UrlRewrite is no filter of a GRPCRoute",
+    ] {
+        assert!(found.contains(field), "{field} not in\n{found}");
+    }
+}

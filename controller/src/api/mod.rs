@@ -7,6 +7,7 @@
 
 mod authorization;
 mod gateway;
+mod grpc_route;
 mod http_route;
 mod mesh_config;
 mod peer_authentication;
@@ -20,6 +21,7 @@ pub use gateway::{
     Addresses, AllowedRoutes, FromNamespaces, GatewayClassSpec, GatewayShape, Listener,
     RouteNamespaces,
 };
+pub use grpc_route::{GrpcMatch, GrpcRouteSpec, GrpcRule, MethodMatch};
 pub use http_route::{
     BackendRef, Filter, FilterType, Fraction, HeaderModifier, HeaderValue, HttpRouteSpec,
     MatchType, Mirror, ParentRef, PathMatch, PathMatchType, PathModifier, PathModifierType,

@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::target::Target;
+use crate::api::{HttpRouteSpec, ParentRef};
 use crate::keys;
-use crate::model::{Endpoint, EndpointSlice, Gateway, NsName, Obj, Object, Pod, Service};
+use crate::model::{
+    Endpoint, EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, Service,
+};
 use crate::world::{Consumer, World};
 
 /// Targets.
@@ -32,12 +35,9 @@ pub(super) fn everything(world: &World) -> Affected {
             .iter()
             .map(|o| Target::Gateway(o.meta.name.clone())),
     );
-    affected.extend(
-        cache
-            .routes
-            .iter()
-            .map(|o| Target::Route(o.meta.name.clone())),
-    );
+    for kind in [Kind::HttpRoute, Kind::GrpcRoute] {
+        affected.extend(cache.objects(kind).iter().map(|o| Target::Route(o.key())));
+    }
     let policies = cache.peer_authentications.iter();
     affected.extend(policies.map(|o| Target::PeerAuthentication(o.meta.name.clone())));
     let policies = cache.authorization_policies.iter();
@@ -78,8 +78,8 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
         Object::Service(service) => of_service(world, facts, service, &mut affected),
         Object::EndpointSlice(slice) => of_slice(world, slice, &mut affected),
         Object::Gateway(gateway) => of_gateway(world, facts, gateway, &mut affected),
-        Object::HttpRoute(_) => {
-            affected.insert(Target::Route(name.clone()));
+        Object::HttpRoute(_) | Object::GrpcRoute(_) => {
+            affected.insert(Target::Route(object.key()));
             affected.extend(traffic(world, &name.namespace));
         }
         Object::MeshConfig(_) => affected = everything(world),
@@ -328,12 +328,20 @@ fn services(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
         .map(|service| Target::Service(service.meta.name.clone()))
 }
 
+/// Routes of a namespace, and those of others that are about its services.
 fn routes(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
-    world
-        .cache
-        .routes
-        .of(namespace)
-        .map(|route| Target::Route(route.meta.name.clone()))
+    let concerns = move |route: &&Arc<Obj<HttpRouteSpec>>| {
+        let about = |parent: &ParentRef| parent.namespace.as_deref() == Some(namespace);
+        *route.meta.name.namespace == *namespace || route.spec.parent_refs.iter().any(about)
+    };
+    let target = |kind, name: &NsName| {
+        let name = name.clone();
+        Target::Route(Key { kind, name })
+    };
+    let http = world.cache.routes.iter().filter(concerns);
+    let grpc = world.cache.grpc_routes.iter().filter(concerns);
+    http.map(move |o| target(Kind::HttpRoute, &o.meta.name))
+        .chain(grpc.map(move |o| target(Kind::GrpcRoute, &o.meta.name)))
 }
 
 fn traffic(world: &World, namespace: &str) -> Vec<Target> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::NsName;
+use crate::model::{Key, NsName};
 use crate::world::Consumer;
 
 /// Who concerns whom.
@@ -23,9 +23,9 @@ pub(crate) struct Facts {
     /// Waypoints whose consumers changed.
     touched: BTreeSet<NsName>,
     /// Routes by the services that they are attached to.
-    pub(crate) routes: Links,
+    pub(crate) routes: Links<Key>,
     /// Services by the routes that lead to them.
-    pub(crate) backends: BTreeMap<NsName, Vec<NsName>>,
+    pub(crate) backends: BTreeMap<Key, Vec<NsName>>,
     /// TrafficPolicies by services, and by routes.
     pub(crate) traffic: (Links, Links),
     /// FaultPolicies by services, and by routes.
@@ -47,15 +47,24 @@ pub(crate) struct PodFacts {
 }
 
 /// Names by what they are linked to.
-#[derive(Debug, Default)]
-pub(crate) struct Links {
-    to: BTreeMap<NsName, BTreeSet<NsName>>,
-    of: BTreeMap<NsName, Vec<NsName>>,
+#[derive(Debug)]
+pub(crate) struct Links<N = NsName> {
+    to: BTreeMap<NsName, BTreeSet<N>>,
+    of: BTreeMap<N, Vec<NsName>>,
 }
 
-impl Links {
+impl<N> Default for Links<N> {
+    fn default() -> Self {
+        Self {
+            to: BTreeMap::new(),
+            of: BTreeMap::new(),
+        }
+    }
+}
+
+impl<N: Clone + Ord> Links<N> {
     /// Link `name` to these and no others.
-    pub(crate) fn set(&mut self, name: &NsName, linked: Vec<NsName>) {
+    pub(crate) fn set(&mut self, name: &N, linked: Vec<NsName>) {
         for old in self.of.remove(name).unwrap_or_default() {
             if let Some(names) = self.to.get_mut(&old) {
                 names.remove(name);
@@ -73,7 +82,7 @@ impl Links {
     }
 
     /// Names that are linked to this.
-    pub(crate) fn of(&self, linked: &NsName) -> impl Iterator<Item = &NsName> + use<'_> {
+    pub(crate) fn of(&self, linked: &NsName) -> impl Iterator<Item = &N> + use<'_, N> {
         self.to.get(linked).into_iter().flatten()
     }
 }

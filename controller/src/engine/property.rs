@@ -198,6 +198,21 @@ fn traffic() -> Candidates {
             json!({"parentRefs": target("Service", "web"), "rules": rules}),
         )
     };
+    let consumer = |service: &str| {
+        let parent =
+            json!([{"group": "", "kind": "Service", "name": service, "namespace": "demo"}]);
+        let backend =
+            json!([{"backendRefs": [{"name": service, "namespace": "demo", "port": 80}]}]);
+        route(
+            "other",
+            "c",
+            json!({"parentRefs": parent, "rules": backend}),
+        )
+    };
+    let mut grpc = [to("v2"), to("v3")];
+    for route in &mut grpc {
+        route["kind"] = "GRPCRoute".into();
+    }
     let policy =
         |target: Value| culvert("TrafficPolicy", "demo", "t", json!({"targetRefs": target}));
     let fault = json!({"targetRefs": target("HTTPRoute", "r"), "delay": {"fixedDelay": "1s"}});
@@ -207,6 +222,8 @@ fn traffic() -> Candidates {
             to("v3"),
             route("demo", "r", json!({"parentRefs": []})),
         ],
+        grpc.into(),
+        vec![consumer("web"), consumer("v2")],
         vec![
             policy(target("Service", "web")),
             policy(target("HTTPRoute", "r")),

@@ -7,7 +7,7 @@ use imbl::OrdSet;
 
 use super::facts::Facts;
 use super::snapshot::Resources;
-use crate::model::NsName;
+use crate::model::{Kind, NsName};
 use crate::translate::names;
 use crate::world::{Consumer, World};
 
@@ -33,7 +33,7 @@ pub struct Scope {
     pub authorizations: BTreeSet<Arc<str>>,
     /// Those of them that are about itself.
     pub waived: BTreeSet<Arc<str>>,
-    /// HTTPRoutes.
+    /// HTTPRoutes and GRPCRoutes.
     pub routes: BTreeSet<Arc<str>>,
     /// TrafficPolicies.
     pub traffic: BTreeSet<Arc<str>>,
@@ -84,9 +84,13 @@ impl Scope {
             .extend(facts.traffic.0.of(service).map(traffic));
         self.faults.extend(facts.faults.0.of(service).map(fault));
         for route in facts.routes.of(service) {
-            self.routes.insert(format!("HTTPRoute/{route}").into());
-            self.traffic.extend(facts.traffic.1.of(route).map(traffic));
-            self.faults.extend(facts.faults.1.of(route).map(fault));
+            self.routes.insert(names::route(route).into());
+            if route.kind == Kind::HttpRoute {
+                let policies = facts.traffic.1.of(&route.name);
+                self.traffic.extend(policies.map(traffic));
+                let policies = facts.faults.1.of(&route.name);
+                self.faults.extend(policies.map(fault));
+            }
             self.services
                 .extend(facts.backends.get(route).into_iter().flatten().cloned());
         }

@@ -194,7 +194,7 @@ impl Engine {
                     None => Default::default(),
                 }
             }
-            Target::Route(name) => self.translate_route(name),
+            Target::Route(key) => self.translate_route(key),
             Target::TrafficPolicy(name) => {
                 let object = self.world.cache.traffic_policies.get(name);
                 let made = object.map(|object| traffic::of(&self.world, object));
@@ -271,16 +271,16 @@ impl Engine {
         (made, findings)
     }
 
-    fn translate_route(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
-        let object = self.world.cache.routes.get(name);
+    fn translate_route(&mut self, key: &Key) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let object = self.world.cache.route(key);
         let made = object
-            .map(|object| route::of(&self.world, object))
+            .map(|object| route::of(&self.world, key.kind, object))
             .unwrap_or_default();
-        self.facts.routes.set(name, made.parents);
+        self.facts.routes.set(key, made.parents);
         if made.backends.is_empty() {
-            self.facts.backends.remove(name);
+            self.facts.backends.remove(key);
         } else {
-            self.facts.backends.insert(name.clone(), made.backends);
+            self.facts.backends.insert(key.clone(), made.backends);
         }
         (typed(made.resource), made.findings)
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::NsName;
+use crate::model::{Key, NsName};
 
 /// Something that becomes resources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,7 +17,8 @@ pub(crate) enum Target {
     Service(NsName),
     PeerAuthentication(NsName),
     AuthorizationPolicy(NsName),
-    Route(NsName),
+    /// Of any kind.
+    Route(Key),
     TrafficPolicy(NsName),
     FaultPolicy(NsName),
 }

@@ -18,6 +18,7 @@ pub enum Kind {
     GatewayClass,
     Gateway,
     HttpRoute,
+    GrpcRoute,
     MeshConfig,
     PeerAuthentication,
     AuthorizationPolicy,
@@ -36,7 +37,7 @@ const CULVERT: &[&str] = &["culvert.dev/v1alpha1"];
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -47,6 +48,7 @@ impl Kind {
         Self::GatewayClass,
         Self::Gateway,
         Self::HttpRoute,
+        Self::GrpcRoute,
         Self::MeshConfig,
         Self::PeerAuthentication,
         Self::AuthorizationPolicy,
@@ -74,6 +76,7 @@ impl Kind {
             Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::MeshConfig => "MeshConfig",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
@@ -89,7 +92,7 @@ impl Kind {
             Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::ServiceAccount => CORE,
             Self::EndpointSlice => DISCOVERY,
             Self::NetworkPolicy => NETWORKING,
-            Self::GatewayClass | Self::Gateway | Self::HttpRoute => GATEWAY,
+            Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => GATEWAY,
             Self::MeshConfig
             | Self::PeerAuthentication
             | Self::AuthorizationPolicy

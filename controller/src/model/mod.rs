@@ -46,6 +46,9 @@ pub enum Object {
     Gateway(Arc<Obj<Gateway>>),
     #[serde(rename = "HTTPRoute")]
     HttpRoute(Arc<Obj<api::HttpRouteSpec>>),
+    /// As the route of HTTP that it stands for.
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute(Arc<Obj<api::HttpRouteSpec>>),
     MeshConfig(Arc<Obj<api::MeshConfigSpec>>),
     PeerAuthentication(Arc<Obj<api::PeerAuthenticationSpec>>),
     AuthorizationPolicy(Arc<Obj<api::AuthorizationPolicySpec>>),
@@ -68,6 +71,7 @@ impl Object {
             Self::GatewayClass(_) => Kind::GatewayClass,
             Self::Gateway(_) => Kind::Gateway,
             Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
@@ -89,7 +93,7 @@ impl Object {
             Self::Service(o) => &o.meta,
             Self::EndpointSlice(o) => &o.meta,
             Self::Gateway(o) => &o.meta,
-            Self::HttpRoute(o) => &o.meta,
+            Self::HttpRoute(o) | Self::GrpcRoute(o) => &o.meta,
             Self::MeshConfig(o) => &o.meta,
             Self::PeerAuthentication(o) => &o.meta,
             Self::AuthorizationPolicy(o) => &o.meta,

@@ -333,7 +333,7 @@ fn conditions_of(kind: Kind) -> &'static [ConditionType] {
     use ConditionType::{Accepted, Enforced, Programmed, ResolvedRefs};
     match kind {
         Kind::Gateway => &[Accepted, Programmed],
-        Kind::HttpRoute => &[Accepted, ResolvedRefs, Programmed],
+        Kind::HttpRoute | Kind::GrpcRoute => &[Accepted, ResolvedRefs, Programmed],
         Kind::AuthorizationPolicy => &[Accepted, ResolvedRefs, Enforced],
         Kind::PeerAuthentication | Kind::MeshConfig => &[Accepted],
         Kind::TrafficPolicy | Kind::FaultPolicy => &[Accepted, ResolvedRefs],

@@ -7,7 +7,7 @@ use culvert_proto::istio::workload::{
     GatewayAddress, NamespacedHostname, NetworkAddress, gateway_address::Destination,
 };
 
-use crate::model::NsName;
+use crate::model::{Key, NsName};
 use crate::world::{Settings, World};
 
 /// The uid of a pod's workload.
@@ -62,6 +62,12 @@ pub fn hostname(settings: &Settings, service: &NsName) -> String {
 #[must_use]
 pub fn service(settings: &Settings, service: &NsName) -> String {
     format!("{}/{}", service.namespace, hostname(settings, service))
+}
+
+/// `KIND/NAMESPACE/NAME`.
+#[must_use]
+pub fn route(key: &Key) -> String {
+    format!("{}/{}", key.kind, key.name)
 }
 
 /// A SPIFFE name without its scheme.

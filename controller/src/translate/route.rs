@@ -1,4 +1,4 @@
-//! HTTPRoutes: what they are attached to and where they lead.
+//! HTTPRoutes and GRPCRoutes: what they are attached to and where they lead.
 
 use culvert_proto::waypoint::{
     HttpBackend, HttpMatch, HttpRoute, HttpRule, PathMatch, Retry, ServiceRef, ValueMatch,
@@ -32,27 +32,29 @@ pub struct Translated {
 
 /// One route.
 #[must_use]
-pub fn of(world: &World, route: &Obj<HttpRouteSpec>) -> Translated {
+pub fn of(world: &World, kind: Kind, route: &Obj<HttpRouteSpec>) -> Translated {
     let (name, spec) = (&route.meta.name, &route.spec);
+    let key = Key {
+        kind,
+        name: name.clone(),
+    };
     let mut context = Context {
         world,
         namespace: &name.namespace,
-        findings: Findings::new(Key {
-            kind: Kind::HttpRoute,
-            name: name.clone(),
-        }),
+        findings: Findings::new(key.clone()),
+        parents: Vec::new(),
         backends: Vec::new(),
     };
-    let mut parents = Vec::new();
-    let mut references = Vec::new();
+    let (mut references, mut consumed) = (Vec::new(), Vec::new());
     for (i, parent) in spec.parent_refs.iter().enumerate() {
         let at = FieldPath::of("spec.parentRefs").index(i);
         if let Some((service, reference)) = context.parent(parent, &at) {
-            parents.push(service);
-            references.push(reference);
+            let own = service.namespace == name.namespace;
+            if own { &mut references } else { &mut consumed }.push(reference);
+            context.parents.push(service);
         }
     }
-    if parents.is_empty() {
+    if context.parents.is_empty() {
         let (programmed, at) = (ConditionType::Programmed, FieldPath::of("spec.parentRefs"));
         let message = "the route is attached to no Service of the mesh";
         context.findings.note(programmed, "NoParent", at, message);
@@ -74,16 +76,18 @@ pub fn of(world: &World, route: &Obj<HttpRouteSpec>) -> Translated {
         rules: rules.collect(),
         parents: references,
         hostnames: spec.hostnames.clone(),
+        grpc: kind == Kind::GrpcRoute,
+        consumed,
     };
     let resource = Resource {
-        name: format!("HTTPRoute/{name}").into(),
+        name: names::route(&key).into(),
         aliases: Vec::new(),
         message: Message::HttpRoute(record),
     };
     Translated {
-        resource: (!parents.is_empty()).then_some(resource),
+        resource: (!context.parents.is_empty()).then_some(resource),
         findings: context.findings.into_vec(),
-        parents,
+        parents: context.parents,
         backends: context.backends,
     }
 }
@@ -93,6 +97,7 @@ pub(super) struct Context<'a> {
     world: &'a World,
     namespace: &'a str,
     findings: Findings,
+    parents: Vec<NsName>,
     backends: Vec<NsName>,
 }
 
@@ -117,13 +122,6 @@ impl Context<'_> {
                     .error(accepted, "InvalidParent", at.clone(), message);
             }
             // Another gateway's route is someone else's matter.
-            return None;
-        }
-        if namespace != self.namespace {
-            let message =
-                format!("Service {name} is in another namespace: the route has no effect on it");
-            self.findings
-                .error(accepted, "RefNotPermitted", at.key("namespace"), message);
             return None;
         }
         let Some(service) = refs::find(self.world, &name) else {
@@ -229,7 +227,8 @@ impl Context<'_> {
         }
         let namespace = backend.namespace.as_deref().unwrap_or(self.namespace);
         let name = NsName::new(namespace, backend.name.as_str());
-        if namespace != self.namespace {
+        // Clients that a consumer route is for may call the service that it is about without any route.
+        if namespace != self.namespace && !self.parents.contains(&name) {
             let message =
                 format!("Service {name} is in another namespace, which does not permit it");
             return Err(("namespace", "RefNotPermitted", message));

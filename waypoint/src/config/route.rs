@@ -16,10 +16,14 @@ use crate::http::host::Host;
 /// A route with its rules in the user's order.
 #[derive(Debug)]
 pub struct Route {
-    /// `NAMESPACE/NAME`.
+    /// `NAMESPACE/NAME`, of a GRPCRoute `GRPCRoute/NAMESPACE/NAME`.
     pub name: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
     /// RFC 3339 creation time in UTC, which sorts as text.
     pub created: String,
+    /// Services of other namespaces, where it holds for clients of its own.
+    pub consumed: Vec<ServiceRef>,
     /// Services that the route is attached to.
     pub parents: Vec<ServiceRef>,
     /// Empty means every host.
@@ -92,9 +96,13 @@ impl Route {
                 }))
             })
             .collect();
+        let kind = if raw.grpc { "GRPCRoute/" } else { "" };
+        let name = format!("{kind}{}/{}", raw.namespace, raw.name);
         let route = Self {
-            name: format!("{}/{}", raw.namespace, raw.name).into(),
+            name: name.into(),
+            namespace: raw.namespace.as_str().into(),
             created: raw.created.clone(),
+            consumed: decode_all("consumed", &raw.consumed, ServiceRef::decode)?,
             parents: decode_all("parents", &raw.parents, ServiceRef::decode)?,
             hostnames: decode_all("hostnames", &raw.hostnames, |name| Hostname::decode(name))?,
             rules,

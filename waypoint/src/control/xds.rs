@@ -173,7 +173,7 @@ mod tests {
                 .load()
                 .port("d/web", 80)
                 .unwrap()
-                .table
+                .table("d")
                 .is_some()
         );
         assert!(

@@ -8,13 +8,14 @@ use super::refusal::Refusal;
 use crate::config::matcher::Head;
 use crate::routes::{Found, PortConfig};
 
-/// The rule that matches, or none where no route is attached and the request goes straight to the service.
+/// The rule that matches for a client of this namespace, or none where no route is attached and the request goes straight to the service.
 pub(super) fn find<'a>(
     config: &'a PortConfig,
+    namespace: &str,
     decoded: &Decoded,
     target: Target<'_>,
 ) -> Result<Option<Found<'a>>, Refusal> {
-    let Some(table) = &config.table else {
+    let Some(table) = config.table(namespace) else {
         return Ok(None);
     };
     let head = Head {

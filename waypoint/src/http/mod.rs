@@ -100,7 +100,7 @@ impl Connection {
 
         let routes = world.routes.load_full();
         let config = session.config(&routes);
-        let found = matching::find(config, &decoded, target)?;
+        let found = matching::find(config, session.client.id.namespace(), &decoded, target)?;
         record.route = found.map(|found| Arc::clone(found.rule.route()));
         check_service(
             &world.store.snapshot(),

@@ -118,6 +118,8 @@ impl Refusal {
             Self::Fault(Abort {
                 grpc: Some(status), ..
             }) => *status,
+            // As the Gateway API has it for a backend that does not exist.
+            Self::Unresolved(_) => 14,
             _ => match self.status().as_u16() {
                 400 => 13,
                 401 => 16,

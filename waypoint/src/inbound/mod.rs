@@ -116,7 +116,7 @@ async fn look(session: Rc<Session>, mut stream: TunnelStream, only_http: bool) {
     let routed = only_http
         || session
             .config(&session.core.world.routes.load())
-            .table
+            .table(session.client.id.namespace())
             .is_some();
     let (protocol, first) = match sniff(&mut stream, routed).await {
         Ok(seen) => seen,

@@ -76,7 +76,8 @@ pub fn build(
 
 impl Input<'_> {
     fn service_refs(&self) -> impl Iterator<Item = &ServiceRef> {
-        let parents = self.routes.values().flat_map(|route| &route.parents);
+        let parents = self.routes.values();
+        let parents = parents.flat_map(|route| route.parents.iter().chain(&route.consumed));
         let traffic = self.traffic.values().flat_map(|policy| &policy.services);
         let faults = self.faults.values().flat_map(|policy| &policy.services);
         parents.chain(traffic).chain(faults)
@@ -88,29 +89,39 @@ impl Input<'_> {
             service: Arc::clone(service),
             port,
         };
-        let attached: Vec<_> = self
-            .routes
-            .values()
-            .filter(|route| covered(&route.parents, &here))
-            .cloned()
-            .collect();
-        let table = (!attached.is_empty()).then(|| {
-            let mut table = HostTable::default();
-            for route in &attached {
-                for (index, rule) in route.rules.iter().enumerate() {
-                    table.add(&self.rule(route, (index, rule), &here));
-                }
-            }
-            table.sort();
-            table
+        let routes = self.routes;
+        let attached = routes.values().filter(|r| covered(&r.parents, &here));
+        let attached: Vec<_> = attached.collect();
+        let table = (!attached.is_empty()).then(|| self.table(&attached, &here));
+        let mut consumers: BTreeMap<&Arc<str>, Vec<_>> = BTreeMap::new();
+        for route in routes.values().filter(|r| covered(&r.consumed, &here)) {
+            consumers.entry(&route.namespace).or_default().push(route);
+        }
+        let consumers = consumers.into_iter();
+        let consumers = consumers.map(|(namespace, routes)| {
+            let table = self.table(&routes, &here);
+            (Arc::clone(namespace), table)
         });
+        let consumers = consumers.collect();
         let policies = self.traffic_of(&here);
         let direct = self.settings(&policies, &here, None);
         PortConfig {
             table,
+            consumers,
             direct,
             faults: self.faults_of(&here, None),
         }
+    }
+
+    fn table(&mut self, attached: &[&Arc<Route>], here: &ServiceRef) -> HostTable {
+        let mut table = HostTable::default();
+        for route in attached {
+            for (index, rule) in route.rules.iter().enumerate() {
+                table.add(&self.rule(route, (index, rule), here));
+            }
+        }
+        table.sort();
+        table
     }
 
     fn rule(

@@ -34,11 +34,21 @@ struct Ports {
 #[derive(Debug, Default)]
 pub struct PortConfig {
     /// Routes; absent where none is attached.
-    pub table: Option<HostTable>,
+    table: Option<HostTable>,
+    /// Routes of other namespaces, which hold for clients of these instead.
+    consumers: Vec<(Arc<str>, HostTable)>,
     /// For requests without a route, and for connections that are not HTTP.
     pub direct: Settings,
     /// Faults of the service itself.
     pub faults: Vec<Arc<FaultPolicy>>,
+}
+
+impl PortConfig {
+    /// Routes that hold for clients of `namespace`; none where none is attached.
+    pub fn table(&self, namespace: &str) -> Option<&HostTable> {
+        let consumer = self.consumers.iter().find(|(of, _)| **of == *namespace);
+        consumer.map(|(_, table)| table).or(self.table.as_ref())
+    }
 }
 
 impl Routes {

@@ -52,7 +52,7 @@ impl Told {
                 told.spec = json!({"listeners": value["spec"]["listeners"], "addresses": value["spec"]["addresses"]});
                 told.status = value["status"].clone();
             }
-            Kind::HttpRoute => {
+            Kind::HttpRoute | Kind::GrpcRoute => {
                 told.spec = json!({"parentRefs": value["spec"]["parentRefs"]});
                 told.status = value["status"].clone();
             }

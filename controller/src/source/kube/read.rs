@@ -155,6 +155,7 @@ mod tests {
             (Kind::NetworkPolicy, "networking.k8s.io/v1/networkpolicies"),
             (Kind::EndpointSlice, "discovery.k8s.io/v1/endpointslices"),
             (Kind::HttpRoute, "gateway.networking.k8s.io/v1/httproutes"),
+            (Kind::GrpcRoute, "gateway.networking.k8s.io/v1/grpcroutes"),
             (
                 Kind::GatewayClass,
                 "gateway.networking.k8s.io/v1/gatewayclasses",

@@ -40,7 +40,7 @@ pub(super) fn trim(kind: Kind, mut value: Value) -> Option<Value> {
                 metadata["annotations"][keys::PROGRAMMED] = json!("true");
             }
         }
-        Kind::HttpRoute => {
+        Kind::HttpRoute | Kind::GrpcRoute => {
             let spec = value["spec"].take();
             let parents = spec["parentRefs"].as_array().into_iter().flatten();
             let of_service = |parent: &Value| parent["kind"] == "Service";

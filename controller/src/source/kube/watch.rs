@@ -291,7 +291,7 @@ mod tests {
 
     use super::*;
 
-    const MESH_CONFIG: usize = 10;
+    const MESH_CONFIG: usize = 11;
 
     /// An API server without streaming lists, whose MeshConfig may not be defined yet.
     fn server(defined: &Arc<AtomicBool>) -> Client {

@@ -46,7 +46,7 @@ pub(super) fn status(
         conditions(&words(here, found, rejected), told, before, now)
     };
     match kind {
-        Kind::HttpRoute => {
+        Kind::HttpRoute | Kind::GrpcRoute => {
             let all = told.status["parents"].as_array().into_iter().flatten();
             let others = all.clone().filter(|p| p["controllerName"] != CONTROLLER);
             let mut parents: Vec<Value> = others.cloned().collect();

@@ -20,7 +20,11 @@ fn made(rule: Value, more: &[Value]) -> (HttpRoute, Vec<(String, &'static str)>)
     ];
     objects.extend_from_slice(more);
     let world = world(&objects);
-    let translated = of(&world, world.cache.routes.iter().next().unwrap());
+    let translated = of(
+        &world,
+        Kind::HttpRoute,
+        world.cache.routes.iter().next().unwrap(),
+    );
     let Some(Message::HttpRoute(record)) = translated.resource.map(|r| r.message) else {
         panic!()
     };
@@ -135,10 +139,15 @@ fn a_parent_that_does_not_hold_is_left_out() {
         {"name": "some-gateway"}]);
     let objects = [
         service("demo", "web", "web", "10.96.0.1"),
+        service("other", "web", "web", "10.96.0.2"),
         route("demo", "r", json!({"parentRefs": parents})),
     ];
     let world = world(&objects);
-    let translated = of(&world, world.cache.routes.iter().next().unwrap());
+    let translated = of(
+        &world,
+        Kind::HttpRoute,
+        world.cache.routes.iter().next().unwrap(),
+    );
     let errors: Vec<_> = translated
         .findings
         .iter()
@@ -149,22 +158,57 @@ fn a_parent_that_does_not_hold_is_left_out() {
         errors,
         [
             ("spec.parentRefs[1].port".to_owned(), "NoMatchingParent"),
-            ("spec.parentRefs[2].name".to_owned(), "NoMatchingParent"),
-            ("spec.parentRefs[3].namespace".to_owned(), "RefNotPermitted")
+            ("spec.parentRefs[2].name".to_owned(), "NoMatchingParent")
         ]
     );
     let Some(Message::HttpRoute(record)) = translated.resource.map(|r| r.message) else {
         panic!()
     };
     assert_eq!(record.parents.len(), 1);
+    let consumed = ServiceRef {
+        service: "other/web.other.svc.cluster.local".into(),
+        port: 0,
+    };
+    assert_eq!(record.consumed, [consumed], "for clients of `demo`");
     let orphan = crate::testing::world(&[route(
         "demo",
         "r",
         json!({"parentRefs": [{"name": "some-gateway"}]}),
     )]);
     assert!(
-        of(&orphan, orphan.cache.routes.iter().next().unwrap())
-            .resource
-            .is_none()
+        of(
+            &orphan,
+            Kind::HttpRoute,
+            orphan.cache.routes.iter().next().unwrap()
+        )
+        .resource
+        .is_none()
     );
+}
+
+#[test]
+fn a_route_of_grpc_is_one_of_http_by_another_name() {
+    let mut written = route(
+        "demo",
+        "r",
+        json!({"parentRefs": [{"group": "", "kind": "Service", "name": "web"}], "rules": [{
+            "matches": [{"method": {"service": "shop.Cart", "method": "Add"}, "headers": [{"name": "X-A", "value": "1"}]}],
+            "backendRefs": [{"name": "web", "port": 80}]}]}),
+    );
+    written["kind"] = "GRPCRoute".into();
+    let world = world(&[service("demo", "web", "web", "10.96.0.1"), written]);
+    let object = world.cache.grpc_routes.iter().next().unwrap();
+    let made = of(&world, Kind::GrpcRoute, object).resource.unwrap();
+    assert_eq!(&*made.name, "GRPCRoute/demo/r");
+    let Message::HttpRoute(record) = made.message else {
+        panic!()
+    };
+    assert!(record.grpc);
+    let found = &record.rules[0].matches[0];
+    let path = found.path.as_ref().and_then(|path| path.kind.as_ref());
+    assert_eq!(
+        path,
+        Some(&path_match::Kind::Exact("/shop.Cart/Add".into()))
+    );
+    assert_eq!(found.headers.len(), 1);
 }

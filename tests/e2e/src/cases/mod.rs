@@ -3,6 +3,7 @@
 mod app;
 mod enrolment;
 mod faults;
+mod grpc_route;
 mod hostile;
 mod install;
 mod matrix;
@@ -65,6 +66,10 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         name: "waypoint/split",
         run: waypoint::split,
+    },
+    Case {
+        name: "waypoint/grpc-route",
+        run: grpc_route::split,
     },
     Case {
         name: "hostile/packet-mark",

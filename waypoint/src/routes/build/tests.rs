@@ -80,7 +80,7 @@ fn settings(routes: &Routes) -> Settings {
         query: None,
         headers: &headers,
     };
-    let table = routes.port("d/web", 80).unwrap().table.as_ref().unwrap();
+    let table = routes.port("d/web", 80).unwrap().table("d").unwrap();
     let found = table.find("web", &head).unwrap();
     found.rule.backends().next().unwrap().settings.clone()
 }
@@ -188,8 +188,8 @@ fn routes_of_one_port_leave_others_alone() {
     let mut world = World::default();
     world.route("r", 80, pb::HttpRule::default());
     let routes = world.build();
-    assert!(routes.port("d/web", 80).unwrap().table.is_some());
-    assert!(routes.port("d/web", 81).unwrap().table.is_none());
+    assert!(routes.port("d/web", 80).unwrap().table("d").is_some());
+    assert!(routes.port("d/web", 81).unwrap().table("d").is_none());
     assert!(routes.port("d/other", 80).is_none());
 }
 
@@ -230,14 +230,40 @@ fn faults_of_the_route_come_first_and_others_stay_away() {
         query: None,
         headers: &headers,
     };
-    let rule = port
-        .table
-        .as_ref()
-        .unwrap()
-        .find("web", &head)
-        .unwrap()
-        .rule;
+    let rule = port.table("d").unwrap().find("web", &head).unwrap().rule;
     assert_eq!(names(&rule.faults), ["n/b", "n/a"]);
+}
+
+#[test]
+fn a_route_of_another_namespace_holds_for_its_clients_alone() {
+    let mut world = World::default();
+    world.route("own", 0, pb::HttpRule::default());
+    let raw = pb::HttpRoute {
+        namespace: "consumer".into(),
+        name: "theirs".into(),
+        consumed: vec![service("d/web", 0)],
+        rules: vec![pb::HttpRule::default()],
+        ..Default::default()
+    };
+    let route = Arc::new(Route::decode(&raw).unwrap().route);
+    world.routes.insert("theirs".into(), route);
+    let routes = world.build();
+    let headers = http::HeaderMap::new();
+    let head = Head {
+        method: &http::Method::GET,
+        path: "/",
+        query: None,
+        headers: &headers,
+    };
+    let config = routes.port("d/web", 80).unwrap();
+    for (client, expected) in [
+        ("d", "n/own"),
+        ("n", "n/own"),
+        ("consumer", "consumer/theirs"),
+    ] {
+        let found = config.table(client).unwrap().find("web", &head).unwrap();
+        assert_eq!(&**found.rule.route(), expected, "clients of {client}");
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn unresolved(store: &RouteStore, path: &str) -> Option<Option<String>> {
         headers: &headers,
     };
     let routes = store.shared().load_full();
-    let table = routes.port("d/web", 80)?.table.as_ref()?;
+    let table = routes.port("d/web", 80)?.table("d")?;
     table
         .find("web", &head)
         .map(|found| found.rule.filters().unresolved.clone())

@@ -39,6 +39,8 @@ fn route(
     Arc::new(Route {
         name: name.into(),
         created: created.into(),
+        namespace: "n".into(),
+        consumed: Vec::new(),
         parents: Vec::new(),
         hostnames,
         rules,

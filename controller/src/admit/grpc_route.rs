@@ -1,0 +1,84 @@
+//! GRPCRoutes: what a rule matches and where it leads. What they have in common with HTTPRoutes is looked at there.
+
+use super::http_filter;
+use super::http_route::{check_backend, check_hostnames, check_path, check_values};
+use super::names::dns_subdomain;
+use crate::api::{Filter, FilterType, GrpcMatch, GrpcRouteSpec, GrpcRule, MatchType, MethodMatch};
+use crate::model::Meta;
+use crate::path::{FieldPath, Issues};
+
+pub(super) fn check(_meta: &Meta, spec: &GrpcRouteSpec, issues: &mut Issues) {
+    let at = FieldPath::of("spec");
+    check_hostnames(&spec.hostnames, &at.key("hostnames"), issues);
+    for (i, rule) in spec.rules.iter().enumerate() {
+        check_rule(rule, &at.key("rules").index(i), issues);
+    }
+}
+
+fn check_rule(rule: &GrpcRule, at: &FieldPath, issues: &mut Issues) {
+    if let Some(name) = &rule.name {
+        issues.take(&at.key("name"), dns_subdomain(name));
+    }
+    for (i, m) in rule.matches.iter().enumerate() {
+        check_match(m, &at.key("matches").index(i), issues);
+    }
+    check_filters(&rule.filters, &at.key("filters"), issues);
+    for (i, backend) in rule.backend_refs.iter().enumerate() {
+        let at = at.key("backendRefs").index(i);
+        check_backend(backend, &at, issues);
+        check_filters(&backend.filters, &at.key("filters"), issues);
+    }
+    if rule.session_persistence.is_some() {
+        issues.add(at.key("sessionPersistence"), "is not supported");
+    }
+}
+
+fn check_match(m: &GrpcMatch, at: &FieldPath, issues: &mut Issues) {
+    check_values(&m.headers, &at.key("headers"), true, issues);
+    let Some(method) = &m.method else {
+        return;
+    };
+    let at = at.key("method");
+    if method.service.is_none() && method.method.is_none() {
+        issues.add(at.clone(), "names neither a service nor a method");
+    }
+    issues.take(&at, check_method(method));
+}
+
+/// Names of protocol buffers, or expressions for them.
+fn check_method(method: &MethodMatch) -> Result<(), String> {
+    if method.kind == MatchType::RegularExpression {
+        return check_path(&method.path());
+    }
+    let names = [(&method.service, true), (&method.method, false)];
+    for (name, dots) in names
+        .into_iter()
+        .filter_map(|(name, dots)| Some((name.as_ref()?, dots)))
+    {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || (dots && c == '.');
+        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !begins || !name.chars().all(word) {
+            return Err(format!(
+                "{name:?} is no name of a service or method of gRPC"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_filters(filters: &[Filter], at: &FieldPath, issues: &mut Issues) {
+    http_filter::check(filters, at, None, issues);
+    for (i, filter) in filters.iter().enumerate() {
+        let known = matches!(
+            filter.kind,
+            FilterType::RequestHeaderModifier
+                | FilterType::ResponseHeaderModifier
+                | FilterType::RequestMirror
+                | FilterType::ExtensionRef
+        );
+        if !known {
+            let message = format!("{:?} is no filter of a GRPCRoute", filter.kind);
+            issues.add(at.index(i).key("type"), message);
+        }
+    }
+}
