@@ -13,13 +13,13 @@ const CALLS: usize = 60;
 /// Half of the calls of one method each, a method that has no backend, and one that no rule is for.
 pub(super) fn split(suite: &mut Suite) -> Result<Vec<String>> {
     suite.app()?;
-    deploy(suite)?;
     let k = suite.cluster.kubectl.clone();
     k.apply(OBJECTS)?;
     for pod in ["rpc1", "rpc2"] {
         k.wait_ready(APP, &format!("app={pod}"))?;
     }
     suite.settled(APP)?;
+    deploy(suite)?;
     let call = |method: &str| {
         format!(
             "grpcurl -plaintext -v -max-time 10 rpc:50051 grpc.testing.TestService/{method} 2>&1"
