@@ -1,5 +1,5 @@
 # What a person types. Every target works from a fresh clone; `make deps` first on a fresh machine.
-.PHONY: help deps cluster cluster-down build dist demo test lint fuzz perf perf-quick perf-scale images manifests e2e e2e-images clean
+.PHONY: help deps cluster cluster-down build dist demo test lint fuzz perf perf-quick perf-scale images manifests conformance e2e e2e-images clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 30
@@ -70,6 +70,11 @@ e2e: ## Culvert on a real Kubernetes, from `helm install` to its removal (as roo
 	tests/e2e/previous-images
 	tests/e2e/images/build
 	target/release/culvert-e2e $(E2E_ARGS)
+
+conformance: build ## the Gateway API's official suite for a mesh (as root; RUN=NAME for one test, KEEP=yes)
+	tests/cluster/cluster build
+	PROFILE=release manifests/images/build
+	tests/conformance/run
 
 perf-scale: build ## a large mesh under churn on a real API server (SCALE_ARGS="--pods 50000")
 	@test -x target/cluster/bin/kube-apiserver || tests/cluster/cluster build
