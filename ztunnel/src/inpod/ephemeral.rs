@@ -2,10 +2,9 @@
 //! source ports.
 //!
 //! The kernel chooses a port at connect time, from its ephemeral range, and passes over those that an earlier
-//! connection of the same addresses left in TIME_WAIT: after some 28,000 connections within a minute it has none left,
-//! and long before it looks at thousands of them for each connection, which takes it milliseconds. An explicitly bound
-//! port may be one in TIME_WAIT (the timestamps of TCP keep the two connections apart), so a pod that is dialled often is
-//! dialled from ports that we choose, from the whole range, for as long as the shortage can last.
+//! connection of the same addresses left in TIME_WAIT: after some 28,000 connections within a minute it has none left.
+//! An explicitly bound port may be one in TIME_WAIT (the timestamps of TCP keep the two connections apart), so then we
+//! choose ourselves, from the whole range, for as long as the shortage can last.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -25,22 +24,10 @@ const TIME_WAIT: Duration = Duration::from_secs(60);
 /// port of the pod fill the range.
 const TRIES: usize = 32;
 
-/// Dials within [`TIME_WAIT`] after which the kernel may have to search: a seventh of its range.
-const OFTEN: u32 = 4_000;
-
 /// Whether a pod's clients use up ports.
 #[derive(Debug, Default)]
 pub(crate) struct Ephemeral {
-    dialled: Mutex<Option<Dialled>>,
-}
-
-/// How often a pod was dialled lately, at least.
-#[derive(Debug, Clone, Copy)]
-struct Dialled {
-    since: Instant,
-    times: u32,
-    /// When it was last too often.
-    often: Option<Instant>,
+    exhausted: Mutex<Option<Instant>>,
 }
 
 impl Ephemeral {
@@ -53,7 +40,7 @@ impl Ephemeral {
         addr: SocketAddr,
         deadline: Duration,
     ) -> io::Result<TcpStream> {
-        if !self.is_often() {
+        if !self.is_exhausted() {
             let options = SocketOptions {
                 mark: Some(mark),
                 source: Some(client),
@@ -62,7 +49,7 @@ impl Ephemeral {
             // Without it, an explicitly bound socket could not share the port with this one.
             socket.set_reuse_address(true)?;
             match net::connect(socket, addr, deadline).await {
-                Err(error) if is_taken(&error) => self.note_often(),
+                Err(error) if is_taken(&error) => self.note_exhausted(),
                 other => return other,
             }
         }
@@ -92,34 +79,19 @@ impl Ephemeral {
         net::connect(socket, addr, deadline).await
     }
 
-    /// Counts a dial. Whether there were so many lately that the kernel is not to choose.
-    fn is_often(&self) -> bool {
-        self.with(|dialled, now| {
-            dialled.times += 1;
-            if dialled.times >= OFTEN {
-                dialled.often = Some(now);
-            }
-        })
+    fn is_exhausted(&self) -> bool {
+        let since = *self
+            .exhausted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() < TIME_WAIT)
     }
 
-    fn note_often(&self) {
-        self.with(|dialled, now| dialled.often = Some(now));
-    }
-
-    fn with(&self, change: impl FnOnce(&mut Dialled, Instant)) -> bool {
-        let now = Instant::now();
-        let mut dialled = self.dialled.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = |instant: &Instant| now - *instant < TIME_WAIT;
-        let often = dialled.and_then(|dialled| dialled.often);
-        let mut current = dialled.filter(|dialled| lately(&dialled.since));
-        let current = current.get_or_insert(Dialled {
-            since: now,
-            times: 0,
-            often,
-        });
-        change(current, now);
-        *dialled = Some(*current);
-        current.often.is_some_and(|often| lately(&often))
+    fn note_exhausted(&self) {
+        *self
+            .exhausted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 
@@ -188,24 +160,11 @@ mod tests {
                     drop(dial.await.unwrap());
                 }
                 assert!(
-                    ephemeral.with(|_, _| ()),
+                    ephemeral.is_exhausted(),
                     "the test has not used up the range"
                 );
                 server.join().unwrap();
             },
         );
-    }
-
-    #[test]
-    fn a_pod_that_is_dialled_often_is_not_left_to_the_kernel() {
-        let ephemeral = Ephemeral::default();
-        for dial in 1..OFTEN {
-            assert!(!ephemeral.is_often(), "dial {dial}");
-        }
-        assert!(ephemeral.is_often() && ephemeral.is_often());
-        let other = Ephemeral::default();
-        assert!(!other.is_often());
-        other.note_often();
-        assert!(other.is_often(), "the kernel said so itself");
     }
 }
