@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -64,21 +65,12 @@ func serve(args []string) error {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	web := &http.Server{Handler: http.HandlerFunc(echo), Protocols: protocols}
-	each(without(plain, secure), web.Serve)
+	plain = slices.DeleteFunc(plain, func(port int) bool { return slices.Contains(secure, port) })
+	each(plain, web.Serve)
 	each(secure, func(listener net.Listener) error { return web.ServeTLS(listener, *certificate, *key) })
 	each(rpc, rpcServer().Serve)
 	each(raw, sendBack)
 	return <-failed
-}
-
-func without(all, some ports) ports {
-	var left ports
-	for _, port := range all {
-		if !strings.Contains(some.String(), strconv.Itoa(port)) {
-			left = append(left, port)
-		}
-	}
-	return left
 }
 
 // echo says who answers and what was asked.

@@ -8,7 +8,8 @@ use super::refusal::Refusal;
 use crate::config::matcher::Head;
 use crate::routes::{Found, PortConfig};
 
-/// The rule that matches for a client of this namespace, or none where no route is attached and the request goes straight to the service.
+/// The rule that matches for a client of this namespace, or none where no route is attached and the request goes straight
+/// to the service.
 pub(super) fn find<'a>(
     config: &'a PortConfig,
     namespace: &str,
