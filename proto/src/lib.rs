@@ -50,6 +50,9 @@ pub mod type_url {
     pub const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
     pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
     pub const HTTP_ROUTE: &str = "type.googleapis.com/culvert.waypoint.v1.HttpRoute";
+    pub const STREAM_ROUTE: &str = "type.googleapis.com/culvert.waypoint.v1.StreamRoute";
+    pub const GATEWAY: &str = "type.googleapis.com/culvert.waypoint.v1.Gateway";
+    pub const CERTIFICATE: &str = "type.googleapis.com/culvert.waypoint.v1.Certificate";
     pub const TRAFFIC_POLICY: &str = "type.googleapis.com/culvert.waypoint.v1.TrafficPolicy";
     pub const FAULT_POLICY: &str = "type.googleapis.com/culvert.waypoint.v1.FaultPolicy";
     pub const POD: &str = "type.googleapis.com/culvert.node.v1.Pod";

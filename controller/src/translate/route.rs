@@ -78,6 +78,7 @@ pub fn of(world: &World, kind: Kind, route: &Obj<HttpRouteSpec>) -> Translated {
         hostnames: spec.hostnames.clone(),
         grpc: kind == Kind::GrpcRoute,
         consumed,
+        listeners: Vec::new(),
     };
     let resource = Resource {
         name: names::route(&key).into(),
