@@ -6,6 +6,7 @@ use culvert_runtime::metrics::{int_counter_vec, int_gauge_vec};
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 use crate::cache::Cache;
+use crate::model::Kind;
 
 /// Objects in force, by kind.
 static OBJECTS: LazyLock<IntGaugeVec> =
@@ -101,6 +102,15 @@ pub static UNREACHABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     )
 });
 
+/// Kinds of which what is served has not caught up with the API server.
+static BEHIND: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    int_gauge_vec(
+        "culvert_controller_behind",
+        "1 while clients that come from another replica wait for news of this kind.",
+        &["kind"],
+    )
+});
+
 /// Failed lists and watches, by kind.
 pub static WATCH_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     int_counter_vec(
@@ -109,6 +119,15 @@ pub static WATCH_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &["kind"],
     )
 });
+
+/// These kinds, and no others, have not caught up.
+pub(crate) fn observe_behind(behind: &[Kind]) {
+    for kind in Kind::ALL {
+        BEHIND
+            .with_label_values(&[kind.as_str()])
+            .set(behind.contains(&kind).into());
+    }
+}
 
 /// What is in the cache, and how much is wrong.
 pub(crate) fn observe(cache: &Cache, problems: usize) {

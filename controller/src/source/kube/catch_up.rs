@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::read::resource;
 use super::watch::exists;
+use crate::metrics;
 use crate::model::Kind;
 use crate::source::Seen;
 
@@ -88,10 +89,12 @@ async fn run(
                 Ok(false) => return,
                 Err(_elapsed) => {
                     let behind: Vec<_> = taken.borrow().behind(&wanted).collect();
+                    metrics::observe_behind(&behind);
                     tracing::warn!(?behind, "not caught up with the API server");
                 }
             }
         }
+        metrics::observe_behind(&[]);
         for asked in asked.drain(..) {
             // Who asked may have gone.
             let _ = asked.send(());
