@@ -14,6 +14,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use super::delta::{Delta, Deltas};
 use super::{NodeView, Scope};
 use crate::model::NsName;
+use crate::translate::listener::GatewayState;
 use crate::translate::{Message, Resource, Type, names};
 
 /// Resources of one type, by name.
@@ -143,6 +144,8 @@ pub struct Snapshot {
     pub nodes: OrdMap<Arc<str>, Arc<NodeView>>,
     /// What concerns each waypoint.
     pub waypoints: OrdMap<NsName, Arc<Scope>>,
+    /// What became of the listeners of each Gateway that serves some.
+    pub gateways: OrdMap<NsName, Arc<GatewayState>>,
     /// The longest lifetime of a certificate.
     pub certificate_ttl: Duration,
 }

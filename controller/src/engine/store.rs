@@ -163,6 +163,7 @@ impl Store {
             endpoints: self.endpoints.clone(),
             nodes: self.views.nodes.clone(),
             waypoints: self.views.waypoints.clone(),
+            gateways: OrdMap::new(),
             certificate_ttl: settings.certificate_ttl(),
         }
     }

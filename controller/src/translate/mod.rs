@@ -9,6 +9,7 @@ pub mod fault;
 mod finding;
 pub mod gateway;
 pub mod guard;
+pub mod listener;
 pub mod names;
 pub mod peer_authentication;
 pub mod pod;
