@@ -18,6 +18,10 @@ pub const PROGRAMMED: &str = "culvert.dev/programmed";
 pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Annotation of Gateway: how many instances of the waypoint there are; left out, one, or as whoever scales it says.
 pub const WAYPOINT_REPLICAS: &str = "culvert.dev/waypoint-replicas";
+/// Annotation of Gateway: the same for one that takes traffic from outside the mesh.
+pub const GATEWAY_REPLICAS: &str = "culvert.dev/gateway-replicas";
+/// Annotation of Gateway: the type of the Service that is made for it: `ClusterIP`, `NodePort` or `LoadBalancer`.
+pub const SERVICE_TYPE: &str = "culvert.dev/service-type";
 
 /// Annotation of Pod: path of its network namespace.
 pub const NETNS: &str = "culvert.dev/netns";

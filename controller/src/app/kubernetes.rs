@@ -67,6 +67,10 @@ impl App {
             changes: engine.events(),
             ledger,
             wishes: engine.wishes(),
+            heard: deploy::Heard {
+                snapshots: engine.snapshots(),
+                seen: engine.seen(),
+            },
         };
         let snapshots = engine.snapshots();
         let reviewer = Reviewer::new(client.clone(), namespace.clone());
@@ -107,6 +111,7 @@ struct Writers {
     changes: watch::Receiver<u64>,
     ledger: Ledger,
     wishes: watch::Receiver<Wishes>,
+    heard: deploy::Heard,
 }
 
 impl Writers {
@@ -120,6 +125,7 @@ impl Writers {
             changes,
             ledger,
             wishes,
+            heard,
         } = self;
         let identity = identity(kubernetes);
         let namespace = kubernetes.namespace.clone();
@@ -147,7 +153,7 @@ impl Writers {
                 service: SERVICE.0.into(),
                 port: SERVICE.1,
             };
-            let deployer = deploy::Deployer::new(client, settings);
+            let deployer = deploy::Deployer::new(client, settings, heard);
             task::spawn("deploy", deployer.run(leadership, drain.clone()));
         }
         task::spawn("leader", candidate.run(drain.clone()))

@@ -11,7 +11,7 @@ use crate::source::{Effect, Rejection};
 use crate::status::document::Condition;
 
 /// Who we are among the controllers that write a route's status.
-pub(super) const CONTROLLER: &str = "culvert.dev/controller";
+pub const CONTROLLER: &str = "culvert.dev/controller";
 /// Of an object that is not good in itself.
 const INVALID: &str = "Invalid";
 /// As the API has it.

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use capture::{Captures, Reported};
+pub use conditions::CONTROLLER;
 pub use ledger::{Ledger, LedgerError, Stored};
 
 use super::Verdicts;
