@@ -11,15 +11,21 @@ import (
 	"strings"
 
 	conformance "sigs.k8s.io/gateway-api/conformance/apis/v1"
+	"sigs.k8s.io/gateway-api/conformance/tests"
 	"sigs.k8s.io/gateway-api/pkg/features"
 	"sigs.k8s.io/yaml"
 )
 
-// meshTests is how many tests of a mesh the suite has.
-const meshTests = 22
+// least is how many tests are run at least of what options may name, by a feature that all of them ask for.
+var least = map[features.FeatureName]int{features.SupportMesh: 22, features.SupportGateway: GATEWAYTESTS}
+
+type options struct {
+	Profiles []string               `json:"conformanceProfiles"`
+	Features []features.FeatureName `json:"supportedFeatures"`
+}
 
 func main() {
-	wrong, err := verdict(os.Args[1], os.Args[2], os.Args[3])
+	said, wrong, err := verdict(os.Args[1], os.Args[2], os.Args[3])
 	if err != nil {
 		wrong = append(wrong, err.Error())
 	}
@@ -27,28 +33,25 @@ func main() {
 		fmt.Fprintln(os.Stderr, "conformance: "+strings.Join(wrong, "\nconformance: "))
 		os.Exit(1)
 	}
-	fmt.Printf("conformance: core of both profiles, %d extended features of a mesh, %d tests of a mesh passed, none skipped\n",
-		features.MeshExtendedFeatures.Len(), meshTests)
+	fmt.Println("conformance: " + said)
 }
 
-func verdict(optionsFile, reportFile, logFile string) ([]string, error) {
-	var options struct {
-		Profiles []string `json:"conformanceProfiles"`
-	}
+func verdict(optionsFile, reportFile, logFile string) (string, []string, error) {
+	var options options
 	var report conformance.ConformanceReport
 	if err := read(optionsFile, &options); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if err := read(reportFile, &report); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	log, err := os.ReadFile(logFile)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	var wrong []string
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	var supported []string
+	supported := map[string]bool{}
 	for _, name := range options.Profiles {
 		at := slices.IndexFunc(report.ProfileReports, func(p conformance.ProfileReport) bool { return p.Name == name })
 		if at < 0 {
@@ -59,7 +62,9 @@ func verdict(optionsFile, reportFile, logFile string) ([]string, error) {
 		statuses := map[string]conformance.Status{"core": profile.Core}
 		if profile.Extended != nil {
 			statuses["extended"] = profile.Extended.Status
-			supported = append(supported, profile.Extended.SupportedFeatures...)
+			for _, feature := range profile.Extended.SupportedFeatures {
+				supported[feature] = true
+			}
 		}
 		for part, status := range statuses {
 			if status.Result != conformance.Success || len(status.SkippedTests) > 0 {
@@ -67,19 +72,43 @@ func verdict(optionsFile, reportFile, logFile string) ([]string, error) {
 			}
 		}
 	}
-	for feature := range features.MeshExtendedFeatures {
-		if !slices.Contains(supported, string(feature.Name)) {
-			say("%s is not supported", feature.Name)
+	if slices.Contains(options.Features, features.SupportMesh) {
+		for feature := range features.MeshExtendedFeatures {
+			if !supported[string(feature.Name)] {
+				say("%s is not supported", feature.Name)
+			}
 		}
 	}
 	passed := map[string]bool{}
-	for _, match := range regexp.MustCompile(`(?m)^    --- PASS: TestConformance/(Mesh\w+) `).FindAllSubmatch(log, -1) {
+	for _, match := range regexp.MustCompile(`(?m)^    --- PASS: TestConformance/(\w+) `).FindAllSubmatch(log, -1) {
 		passed[string(match[1])] = true
 	}
-	if len(passed) != meshTests {
-		say("%d of %d tests of a mesh passed", len(passed), meshTests)
+	count := 0
+	for _, test := range asked(options.Features) {
+		if !passed[test] {
+			say("%s has not passed", test)
+		}
+		count++
 	}
-	return wrong, nil
+	for feature, least := range least {
+		if slices.Contains(options.Features, feature) && count < least {
+			say("%d tests of %s were asked for, there are %d", count, feature, least)
+		}
+	}
+	return fmt.Sprintf("core of %s, %d extended features, %d tests passed, none skipped", strings.Join(options.Profiles, ", "),
+		len(supported), count), wrong, nil
+}
+
+// asked are the tests that ask for nothing but these features.
+func asked(supported []features.FeatureName) []string {
+	var names []string
+	for _, test := range tests.ConformanceTests {
+		lacks := func(feature features.FeatureName) bool { return !slices.Contains(supported, feature) }
+		if !slices.ContainsFunc(test.Features, lacks) {
+			names = append(names, test.ShortName)
+		}
+	}
+	return names
 }
 
 func read(file string, into any) error {
