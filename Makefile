@@ -71,7 +71,7 @@ e2e: ## Culvert on a real Kubernetes, from `helm install` to its removal (as roo
 	tests/e2e/images/build
 	target/release/culvert-e2e $(E2E_ARGS)
 
-conformance: build ## the Gateway API's official suite for a mesh (as root; RUN=NAME for one test, KEEP=yes)
+conformance: build ## the Gateway API's official suite (as root; PART=mesh or gateway, RUN=NAME for one test, KEEP=yes)
 	tests/cluster/cluster build
 	PROFILE=release manifests/images/build
 	tests/conformance/run

@@ -126,8 +126,10 @@ pub(crate) fn install(options: &Install) -> Result<ExitCode> {
     let choices = options.settings.choices();
     let objects = manifest::objects(&choices)?;
     if options.dry_run {
-        let extra = [manifest::mesh_config(&choices), manifest::gateway_class()];
-        for object in objects.all().into_iter().chain(&extra) {
+        let config = manifest::mesh_config(&choices);
+        let classes = manifest::gateway_classes();
+        let extra = std::iter::once(&config).chain(&classes);
+        for object in objects.all().into_iter().chain(extra) {
             print!("---\n{}", yaml::of(object));
         }
         return Ok(ExitCode::SUCCESS);
@@ -257,10 +259,12 @@ async fn settings(
         .knows("gateway.networking.k8s.io/v1", "GatewayClass")
         .await?
     {
-        tally.apply(cluster, &manifest::gateway_class()).await?;
+        for class in manifest::gateway_classes() {
+            tally.apply(cluster, &class).await?;
+        }
     } else {
         println!(
-            "the Gateway API is not installed: no waypoints until it is, and `culvert install` was run again"
+            "the Gateway API is not installed: no waypoints or gateways until it is, and `culvert install` was run again"
         );
     }
     Ok(())

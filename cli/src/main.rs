@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod demo;
+mod gateway;
 mod install;
 mod output;
 mod reach;
@@ -35,6 +36,8 @@ enum Command {
     Check(check::Options),
     /// Waypoints on Kubernetes: apply, list, status, delete
     Waypoint(waypoint::Options),
+    /// Gateways for traffic from outside the mesh, on Kubernetes: list, status
+    Gateway(gateway::Options),
     /// Put the mesh into a Kubernetes cluster; twice changes nothing
     Install(install::Install),
     /// Bring an installed mesh to this version: controller, agents, ztunnels
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Ztunnel(options) => ztunnel::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Waypoint(options) => waypoint::run(&options),
+        Command::Gateway(options) => gateway::run(&options),
         Command::Install(options) => install::install(&options),
         Command::Upgrade(options) => install::upgrade(&options),
         Command::Uninstall(options) => install::uninstall(&options),

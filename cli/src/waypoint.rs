@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use api::Cluster;
+pub(crate) use api::Cluster;
 use clap::{Args, Subcommand, ValueEnum};
-use object::{Choices, Seen};
+use object::Choices;
+pub(crate) use object::Seen;
 use serde_json::Value;
 
 use crate::output::{self, Format};
@@ -202,7 +203,7 @@ async fn apply(cluster: &Cluster, options: &Apply) -> Result<ExitCode> {
 }
 
 async fn list(cluster: &Cluster, options: &List) -> Result<ExitCode> {
-    let gateways = cluster.gateways(options.all_namespaces).await?;
+    let gateways = cluster.waypoints(options.all_namespaces).await?;
     let list = Value::from_iter(gateways.iter().map(|gateway| Seen::of(gateway).summary()));
     output::print(options.output, &list, || {
         if gateways.is_empty() {
@@ -241,7 +242,7 @@ async fn status(cluster: &Cluster, options: &Status) -> Result<ExitCode> {
 async fn delete(cluster: &Cluster, options: &Delete) -> Result<ExitCode> {
     let namespace = cluster.namespace();
     let names = if options.all {
-        let gateways = cluster.gateways(false).await?;
+        let gateways = cluster.waypoints(false).await?;
         let names = gateways
             .iter()
             .map(|gateway| Seen::of(gateway).name().to_owned());

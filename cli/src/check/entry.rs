@@ -1,4 +1,4 @@
-//! What leads traffic from outside to services: Ingresses, and routes of gateways that are no waypoints.
+//! What leads traffic from outside to services and is not in the mesh: Ingresses, and routes of others' gateways.
 
 use culvert_enrolment::WAYPOINT_CLASS;
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::facts::Facts;
+
+/// Gateways of these classes reach pods by mutual TLS.
+const IN_MESH: [&str; 2] = [WAYPOINT_CLASS, "culvert"];
 
 /// One way in.
 #[derive(Debug)]
@@ -108,7 +111,7 @@ fn routes(facts: &Facts, kind: &str, route: &Value) -> Vec<Entry> {
         };
         let refs = items(&route["spec"]["rules"]).flat_map(|it| items(&it["backendRefs"]));
         let refs = refs.filter(|it| it["kind"].as_str().unwrap_or("Service") == "Service");
-        (found["spec"]["gatewayClassName"] != WAYPOINT_CLASS).then(|| Entry {
+        (!IN_MESH.contains(&word(&found["spec"]["gatewayClassName"]))).then(|| Entry {
             object: object.clone(),
             gateway: Some((place, gateway)),
             backends: refs.map(backend).collect(),

@@ -110,7 +110,7 @@ fn an_ingress_controller_outside_is_refused() {
 }
 
 #[test]
-fn so_is_a_gateway_but_no_waypoint() {
+fn so_is_a_gateway_but_none_of_ours() {
     let route = json!({"metadata": {"namespace": "meshed", "name": "r"}, "spec": {
         "parentRefs": [{"name": "g", "namespace": "plain"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]}});
     let gateway = |class: &str| json!({"metadata": {"namespace": "plain", "name": "g"}, "spec": {"gatewayClassName": class}});
@@ -118,10 +118,10 @@ fn so_is_a_gateway_but_no_waypoint() {
     facts.services = vec![object(service("ClusterIP"))];
     facts.others.insert("HTTPRoute", vec![route]);
     assert_eq!(found(&facts, None, check), NONE, "no such gateway");
-    facts
-        .others
-        .insert("Gateway", vec![gateway("culvert-waypoint")]);
-    assert_eq!(found(&facts, None, check), NONE);
+    for ours in ["culvert-waypoint", "culvert"] {
+        facts.others.insert("Gateway", vec![gateway(ours)]);
+        assert_eq!(found(&facts, None, check), NONE);
+    }
     facts.others.insert("Gateway", vec![gateway("eg")]);
     assert_eq!(
         found(&facts, None, check),

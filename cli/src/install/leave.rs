@@ -142,15 +142,10 @@ pub(crate) async fn objects(
 ) -> Result<usize> {
     let kept = |object: &&Value| object["kind"] != "Namespace";
     let settings = objects.settings.iter().rev().filter(kept);
-    let class = manifest::gateway_class();
-    let all = [
-        &objects.ztunnel,
-        &objects.agent,
-        &objects.controller,
-        &class,
-    ];
+    let classes = manifest::gateway_classes();
+    let workloads = [&objects.ztunnel, &objects.agent, &objects.controller];
     let mut count = 0;
-    for object in all.into_iter().chain(settings) {
+    for object in workloads.into_iter().chain(&classes).chain(settings) {
         if cluster.delete(object).await? {
             println!("{} deleted", title(object));
             count += 1;

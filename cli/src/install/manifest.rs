@@ -112,17 +112,28 @@ pub(crate) fn mesh_config(choices: &Choices) -> Value {
     })
 }
 
-/// The class of Gateways that are waypoints.
-pub(crate) fn gateway_class() -> Value {
-    json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "GatewayClass",
-        "metadata": { "name": "culvert-waypoint", "labels": { "app.kubernetes.io/part-of": "culvert" } },
-        "spec": {
-            "controllerName": "culvert.dev/waypoint",
-            "description": "A waypoint, deployed by Culvert in the Gateway's namespace",
-        },
-    })
+/// The classes of Gateways that the controller deploys.
+pub(crate) fn gateway_classes() -> [Value; 2] {
+    let class = |name: &str, controller: &str, description: &str| {
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "GatewayClass",
+            "metadata": { "name": name, "labels": { "app.kubernetes.io/part-of": "culvert" } },
+            "spec": { "controllerName": controller, "description": description },
+        })
+    };
+    [
+        class(
+            "culvert-waypoint",
+            "culvert.dev/waypoint",
+            "A waypoint, deployed by Culvert in the Gateway's namespace",
+        ),
+        class(
+            "culvert",
+            "culvert.dev/controller",
+            "A gateway for traffic from outside the mesh, deployed by Culvert in the Gateway's namespace",
+        ),
+    ]
 }
 
 #[cfg(test)]
@@ -147,6 +158,25 @@ mod tests {
             assert_eq!(*image, json!(format!("localhost/culvert/{name}:{VERSION}")));
             let label = &workload["metadata"]["labels"]["app.kubernetes.io/version"];
             assert_eq!(*label, json!(VERSION), "the version of {name}");
+        }
+    }
+
+    #[test]
+    fn the_classes_are_those_of_the_chart() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../manifests/chart/templates/mesh.yaml"
+        );
+        let chart = std::fs::read_to_string(file).unwrap();
+        for class in gateway_classes() {
+            let text = |pointer: &str| class.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+            let (name, controller) = (text("/metadata/name"), text("/spec/controllerName"));
+            let rest = chart.split_once(&format!("\n  name: {name}\n")).unwrap().1;
+            let spec = rest.split_once("\nspec:\n").unwrap().1;
+            let description = text("/spec/description");
+            let expected =
+                format!("  controllerName: {controller}\n  description: {description}\n");
+            assert!(spec.starts_with(&expected), "{name}: {spec}");
         }
     }
 

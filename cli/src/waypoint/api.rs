@@ -17,7 +17,7 @@ use super::object::{CLASS, USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
 const MANAGER: &str = "culvert";
 
 /// A cluster, and a namespace of it.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     client: Client,
     namespace: String,
 }
@@ -47,7 +47,7 @@ impl fmt::Display for User {
 }
 
 impl Cluster {
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         kubeconfig: Option<&Path>,
         namespace: Option<&str>,
     ) -> Result<Self> {
@@ -59,7 +59,7 @@ impl Cluster {
         Ok(Self { client, namespace })
     }
 
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
 
@@ -74,23 +74,43 @@ impl Cluster {
     }
 
     /// A Gateway of any class.
-    pub(super) async fn gateway(&self, name: &str) -> Result<Option<Value>> {
+    pub(crate) async fn gateway(&self, name: &str) -> Result<Option<Value>> {
         let found = self.gateways_of(false).get_opt(name).await;
         let found = found.with_context(|| format!("reading Gateway {}/{name}", self.namespace))?;
         Ok(found.map(serde_json::to_value).transpose()?)
     }
 
     /// All waypoints.
-    pub(super) async fn gateways(&self, all: bool) -> Result<Vec<Value>> {
+    pub(super) async fn waypoints(&self, all: bool) -> Result<Vec<Value>> {
+        self.of_classes(&[CLASS.to_owned()], all).await
+    }
+
+    /// All Gateways of these classes.
+    pub(crate) async fn of_classes(&self, classes: &[String], all: bool) -> Result<Vec<Value>> {
         let list = self.gateways_of(all).list(&ListParams::default()).await;
         let list = list.context("listing Gateways (are the Gateway API's CRDs installed?)")?;
         let mut found = Vec::new();
         for gateway in list.items {
-            if gateway.data.pointer("/spec/gatewayClassName") == Some(&CLASS.into()) {
+            let class = gateway.data.pointer("/spec/gatewayClassName");
+            let class = class.and_then(Value::as_str).unwrap_or_default();
+            if classes.iter().any(|name| name == class) {
                 found.push(serde_json::to_value(gateway)?);
             }
         }
         Ok(found)
+    }
+
+    /// The names of the classes that name this controller.
+    pub(crate) async fn classes(&self, controller: &str) -> Result<Vec<String>> {
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "GatewayClass");
+        let resource = ApiResource::from_gvk(&kind);
+        let classes: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let list = classes.list(&ListParams::default()).await;
+        let list =
+            list.context("listing GatewayClasses (are the Gateway API's CRDs installed?)")?;
+        let ours = |class: &&DynamicObject| class.data["spec"]["controllerName"] == controller;
+        let names = list.items.iter().filter(ours);
+        Ok(names.map(DynamicObject::name_any).collect())
     }
 
     pub(super) async fn apply(&self, name: &str, gateway: &Value) -> Result<()> {

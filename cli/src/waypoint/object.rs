@@ -43,10 +43,10 @@ pub(super) fn gateway(choices: &Choices) -> Value {
 
 /// A Gateway of the API server.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen<'a>(&'a Value);
+pub(crate) struct Seen<'a>(&'a Value);
 
 impl<'a> Seen<'a> {
-    pub(super) fn of(gateway: &'a Value) -> Self {
+    pub(crate) fn of(gateway: &'a Value) -> Self {
         Self(gateway)
     }
 
@@ -57,19 +57,19 @@ impl<'a> Seen<'a> {
             .unwrap_or_default()
     }
 
-    pub(super) fn name(self) -> &'a str {
+    pub(crate) fn name(self) -> &'a str {
         self.text("/metadata/name")
     }
 
-    pub(super) fn namespace(self) -> &'a str {
+    pub(crate) fn namespace(self) -> &'a str {
         self.text("/metadata/namespace")
     }
 
-    pub(super) fn created(self) -> &'a str {
+    pub(crate) fn created(self) -> &'a str {
         self.text("/metadata/creationTimestamp")
     }
 
-    pub(super) fn class(self) -> &'a str {
+    pub(crate) fn class(self) -> &'a str {
         self.text("/spec/gatewayClassName")
     }
 
@@ -84,7 +84,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    pub(super) fn addresses(self) -> Vec<&'a str> {
+    pub(crate) fn addresses(self) -> Vec<&'a str> {
         let addresses = self
             .0
             .pointer("/status/addresses")
@@ -95,7 +95,7 @@ impl<'a> Seen<'a> {
             .collect()
     }
 
-    pub(super) fn conditions(self) -> Value {
+    pub(crate) fn conditions(self) -> Value {
         self.0
             .pointer("/status/conditions")
             .cloned()
@@ -103,7 +103,7 @@ impl<'a> Seen<'a> {
     }
 
     /// Status, reason and message. What was said of an earlier version of the object does not count.
-    pub(super) fn condition(self, kind: &str) -> (&'a str, &'a str, &'a str) {
+    pub(crate) fn condition(self, kind: &str) -> (&'a str, &'a str, &'a str) {
         let conditions = self
             .0
             .pointer("/status/conditions")
@@ -126,7 +126,7 @@ impl<'a> Seen<'a> {
     }
 
     /// Accepted, and ready for traffic.
-    pub(super) fn is_ready(self) -> bool {
+    pub(crate) fn is_ready(self) -> bool {
         self.condition("Accepted").0 == "True" && self.condition("Programmed").0 == "True"
     }
 

@@ -2,7 +2,7 @@
 //! of them.
 
 /// In ascending order, as the status has to be.
-pub(super) const FEATURES: [&str; 33] = [
+pub(super) const FEATURES: [&str; 35] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
@@ -36,6 +36,8 @@ pub(super) const FEATURES: [&str; 33] = [
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
 ];
 
 #[cfg(test)]

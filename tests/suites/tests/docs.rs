@@ -55,3 +55,8 @@ fn the_configuration_page() {
 fn the_waypoint_page() {
     culvert_lab::test("the_waypoint_page", |lab| taken(lab, "waypoint.md", 1));
 }
+
+#[test]
+fn the_gateway_page() {
+    culvert_lab::test("the_gateway_page", |lab| taken(lab, "gateway.md", 2));
+}
