@@ -174,26 +174,4 @@ fn version(object: &DynamicObject) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_differs_between_two_snapshots() {
-        let name = |name: &str| NsName::new("demo", name);
-        let state = || Arc::new(GatewayState::default());
-        let before: States = [
-            (name("a"), state()),
-            (name("b"), state()),
-            (name("c"), state()),
-        ]
-        .into_iter()
-        .collect();
-        assert_eq!(changed(&before, &before.clone()), []);
-        let mut now = before.clone();
-        now.remove(&name("a"));
-        now.insert(name("b"), state());
-        now.insert(name("d"), state());
-        assert_eq!(changed(&before, &now), [name("a"), name("b"), name("d")]);
-        assert_eq!(changed(&States::new(), &before).len(), 3);
-    }
-}
+mod tests;
