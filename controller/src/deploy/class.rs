@@ -86,6 +86,7 @@ pub(super) fn ours(class: &DynamicObject) -> Option<Role> {
     let controller = class.data.pointer("/spec/controllerName");
     match controller.and_then(Value::as_str)? {
         WAYPOINT_CONTROLLER => Some(Role::Waypoint),
+        GATEWAY_CONTROLLER if class.name_any() == WAYPOINT_CLASS => Some(Role::Waypoint),
         GATEWAY_CONTROLLER => Some(Role::Gateway),
         _ => None,
     }
@@ -161,5 +162,8 @@ mod tests {
             ours(&class(WAYPOINT_CONTROLLER, &Value::Null)),
             Some(Role::Waypoint)
         );
+        let mut named = class(GATEWAY_CONTROLLER, &Value::Null);
+        named.metadata.name = Some(WAYPOINT_CLASS.into());
+        assert_eq!(ours(&named), Some(Role::Waypoint));
     }
 }
