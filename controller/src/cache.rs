@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api;
-use crate::model::{EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, Service};
+use crate::model::{
+    EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, Service, TlsSecret,
+};
 
 /// Objects of one kind.
 #[derive(Debug)]
@@ -104,6 +106,10 @@ pub struct Cache {
     pub authorization_policies: Table<api::AuthorizationPolicySpec>,
     pub traffic_policies: Table<api::TrafficPolicySpec>,
     pub fault_policies: Table<api::FaultPolicySpec>,
+    pub secrets: Table<TlsSecret>,
+    pub grants: Table<api::ReferenceGrantSpec>,
+    pub tls_routes: Table<api::StreamRouteSpec>,
+    pub tcp_routes: Table<api::StreamRouteSpec>,
 }
 
 impl Cache {
@@ -132,6 +138,10 @@ impl Cache {
             }
             Object::TrafficPolicy(o) => self.traffic_policies.put(o).map(Object::TrafficPolicy),
             Object::FaultPolicy(o) => self.fault_policies.put(o).map(Object::FaultPolicy),
+            Object::Secret(o) => self.secrets.put(o).map(Object::Secret),
+            Object::ReferenceGrant(o) => self.grants.put(o).map(Object::ReferenceGrant),
+            Object::TlsRoute(o) => self.tls_routes.put(o).map(Object::TlsRoute),
+            Object::TcpRoute(o) => self.tcp_routes.put(o).map(Object::TcpRoute),
         }
     }
 
@@ -170,6 +180,10 @@ impl Cache {
                 .remove(name)
                 .map(Object::TrafficPolicy),
             Kind::FaultPolicy => self.fault_policies.remove(name).map(Object::FaultPolicy),
+            Kind::Secret => self.secrets.remove(name).map(Object::Secret),
+            Kind::ReferenceGrant => self.grants.remove(name).map(Object::ReferenceGrant),
+            Kind::TlsRoute => self.tls_routes.remove(name).map(Object::TlsRoute),
+            Kind::TcpRoute => self.tcp_routes.remove(name).map(Object::TcpRoute),
         }
     }
 
@@ -216,6 +230,13 @@ impl Cache {
                 .get(name)
                 .cloned()
                 .map(Object::FaultPolicy),
+            Kind::Secret => self.secrets.get(name).cloned().map(Object::Secret),
+            Kind::ReferenceGrant => {
+                let object = self.grants.get(name).cloned();
+                object.map(Object::ReferenceGrant)
+            }
+            Kind::TlsRoute => self.tls_routes.get(name).cloned().map(Object::TlsRoute),
+            Kind::TcpRoute => self.tcp_routes.get(name).cloned().map(Object::TcpRoute),
         }
     }
 
@@ -244,12 +265,16 @@ impl Cache {
             }
             Kind::TrafficPolicy => all(&self.traffic_policies, Object::TrafficPolicy),
             Kind::FaultPolicy => all(&self.fault_policies, Object::FaultPolicy),
+            Kind::Secret => all(&self.secrets, Object::Secret),
+            Kind::ReferenceGrant => all(&self.grants, Object::ReferenceGrant),
+            Kind::TlsRoute => all(&self.tls_routes, Object::TlsRoute),
+            Kind::TcpRoute => all(&self.tcp_routes, Object::TcpRoute),
         }
     }
 
     /// How many of each kind.
     #[must_use]
-    pub fn counts(&self) -> [(Kind, usize); 16] {
+    pub fn counts(&self) -> [(Kind, usize); 20] {
         [
             (Kind::Namespace, self.namespaces.len()),
             (Kind::Node, self.nodes.len()),
@@ -267,15 +292,29 @@ impl Cache {
             (Kind::AuthorizationPolicy, self.authorization_policies.len()),
             (Kind::TrafficPolicy, self.traffic_policies.len()),
             (Kind::FaultPolicy, self.fault_policies.len()),
+            (Kind::Secret, self.secrets.len()),
+            (Kind::ReferenceGrant, self.grants.len()),
+            (Kind::TlsRoute, self.tls_routes.len()),
+            (Kind::TcpRoute, self.tcp_routes.len()),
         ]
     }
 
-    /// The route of this key, of whichever kind.
+    /// The route of HTTP of this key, of whichever kind.
     #[must_use]
     pub fn route(&self, key: &Key) -> Option<&Arc<Obj<api::HttpRouteSpec>>> {
         match key.kind {
             Kind::HttpRoute => self.routes.get(&key.name),
             Kind::GrpcRoute => self.grpc_routes.get(&key.name),
+            _ => None,
+        }
+    }
+
+    /// The route of connections of this key, of whichever kind.
+    #[must_use]
+    pub fn stream_route(&self, key: &Key) -> Option<&Arc<Obj<api::StreamRouteSpec>>> {
+        match key.kind {
+            Kind::TlsRoute => self.tls_routes.get(&key.name),
+            Kind::TcpRoute => self.tcp_routes.get(&key.name),
             _ => None,
         }
     }

@@ -6,8 +6,10 @@
 )]
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use culvert_identity::TrustDomain;
+use culvert_identity::ca::Root;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
@@ -56,6 +58,46 @@ pub(crate) fn waypoint(namespace: &str, name: &str, address: &str) -> Value {
            "metadata": {"name": name, "namespace": namespace, "labels": {}},
            "spec": {"gatewayClassName": "culvert-waypoint", "addresses": [{"value": address}],
                     "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}]}})
+}
+
+/// A gateway to the outside with these listeners.
+pub(crate) fn gateway(namespace: &str, name: &str, listeners: Value) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+           "metadata": {"name": name, "namespace": namespace, "labels": {}},
+           "spec": {"gatewayClassName": "culvert", "listeners": listeners}})
+}
+
+/// A Secret of this certificate and key.
+pub(crate) fn secret(namespace: &str, name: &str, pair: (&str, &str)) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+           "metadata": {"name": name, "namespace": namespace},
+           "stringData": {"tls.crt": pair.0, "tls.key": pair.1}})
+}
+
+/// Two certificates with their keys.
+pub(crate) fn pairs() -> &'static [(String, String); 2] {
+    static PAIRS: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
+        let domain = TrustDomain::new("test").unwrap();
+        [(); 2].map(|()| {
+            let made = Root::generate(&domain).unwrap();
+            (made.chain, made.key)
+        })
+    });
+    &PAIRS
+}
+
+/// Objects of `kind` in one namespace may refer to those of another kind in this one.
+pub(crate) fn grant(namespace: &str, (kind, from): (&str, &str), to: &str) -> Value {
+    let from = json!([{"group": "gateway.networking.k8s.io", "kind": kind, "namespace": from}]);
+    json!({"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+           "metadata": {"name": "grant", "namespace": namespace},
+           "spec": {"from": from, "to": [{"group": "", "kind": to}]}})
+}
+
+/// A route of this kind.
+pub(crate) fn of_kind(kind: &str, mut route: Value) -> Value {
+    route["kind"] = kind.into();
+    route
 }
 
 pub(crate) fn culvert(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {

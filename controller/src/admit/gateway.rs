@@ -1,5 +1,10 @@
 //! Gateways. Those of other classes are left alone, whatever they say.
 
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::listener;
 use super::names::address;
 use crate::api::{FromNamespaces, GatewayShape, Listener};
 use crate::keys;
@@ -7,14 +12,37 @@ use crate::model::{Allowed, Gateway, Meta, Purpose, Waypoint};
 use crate::path::{FieldPath, Issues};
 
 /// Gateways of this class are waypoints.
-const CLASS: &str = "culvert-waypoint";
+const WAYPOINT: &str = culvert_enrolment::WAYPOINT_CLASS;
+/// Gateways of this class take connections from outside the mesh.
+const GATEWAY: &str = culvert_enrolment::GATEWAY_CLASS;
+
+/// Whether Gateways of this class are ours.
+pub(crate) fn is_ours(class: &str) -> bool {
+    [WAYPOINT, GATEWAY].contains(&class)
+}
+
+/// Of a Gateway of another class nothing but the class, so that what it says cannot be wrong.
+pub(super) fn ours(value: &Value) -> Cow<'_, Value> {
+    let class = &value["spec"]["gatewayClassName"];
+    if class.as_str().is_none_or(is_ours) {
+        return Cow::Borrowed(value);
+    }
+    let mut pruned = value.clone();
+    pruned["spec"] = json!({ "gatewayClassName": class });
+    Cow::Owned(pruned)
+}
 
 pub(super) fn admit(meta: &Meta, shape: &GatewayShape, issues: &mut Issues) -> Gateway {
     let class = shape.gateway_class_name.clone();
-    let waypoint = (class == CLASS)
+    let waypoint = (class == WAYPOINT)
         .then(|| waypoint(meta, shape, issues))
         .flatten();
-    Gateway { class, waypoint }
+    let listeners = (class == GATEWAY).then(|| listener::admit(shape, issues));
+    Gateway {
+        class,
+        waypoint,
+        listeners,
+    }
 }
 
 fn waypoint(meta: &Meta, shape: &GatewayShape, issues: &mut Issues) -> Option<Waypoint> {
@@ -59,7 +87,7 @@ fn waypoint(meta: &Meta, shape: &GatewayShape, issues: &mut Issues) -> Option<Wa
     })
 }
 
-fn allowed(listener: &Listener, at: &FieldPath, issues: &mut Issues) -> Allowed {
+pub(super) fn allowed(listener: &Listener, at: &FieldPath, issues: &mut Issues) -> Allowed {
     let namespaces = &listener.allowed_routes.namespaces;
     match (namespaces.from, &namespaces.selector) {
         (FromNamespaces::Same, _) => Allowed::Same,

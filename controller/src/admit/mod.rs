@@ -9,13 +9,17 @@ mod gateway;
 mod grpc_route;
 mod http_filter;
 mod http_route;
+mod listener;
 mod mesh_config;
 mod meta;
 mod names;
 mod peer_authentication;
 mod pod;
 mod read;
+mod reference_grant;
+mod secret;
 mod service;
+mod stream_route;
 mod traffic;
 
 use std::sync::Arc;
@@ -28,8 +32,10 @@ use crate::model::{Key, Kind, NsName, Obj, Object};
 use crate::path::{FieldPath, Issue, Issues};
 
 pub(crate) use authorization::{blocks, needs_http};
+pub(crate) use gateway::is_ours;
 pub use names::{address, dns_label, dns_subdomain};
 pub use pod::{CAPTURE_LOST, CAPTURED};
+pub(crate) use secret::{ENTRIES as SECRET_ENTRIES, TYPE as SECRET_TYPE};
 pub(crate) use traffic::{per_ten_thousand, retry_on};
 
 /// Why something is no object of the mesh.
@@ -144,7 +150,7 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
             Object::GatewayClass(bare(kind, &o.metadata)?)
         }
         Kind::Gateway => {
-            let o: read::Custom<api::GatewayShape> = read::read(value)?;
+            let o: read::Custom<api::GatewayShape> = read::read(&gateway::ours(value))?;
             let mut issues = Issues::default();
             let meta = meta::admit(kind, &o.metadata, &mut issues);
             let spec = gateway::admit(&meta, &o.spec, &mut issues);
@@ -165,6 +171,12 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
         }
         Kind::TrafficPolicy => Object::TrafficPolicy(custom(kind, value, traffic::check_traffic)?),
         Kind::FaultPolicy => Object::FaultPolicy(custom(kind, value, traffic::check_fault)?),
+        Kind::Secret => Object::Secret(secret::admit(value)?),
+        Kind::ReferenceGrant => {
+            Object::ReferenceGrant(custom(kind, value, reference_grant::check)?)
+        }
+        Kind::TlsRoute => Object::TlsRoute(custom(kind, value, stream_route::check_tls)?),
+        Kind::TcpRoute => Object::TcpRoute(custom(kind, value, stream_route::check_tcp)?),
     })
 }
 

@@ -111,7 +111,12 @@ fn need_targets(targets: &[TargetRef], issues: &mut Issues) {
 pub(super) fn check_traffic(meta: &Meta, spec: &TrafficPolicySpec, issues: &mut Issues) {
     let at = FieldPath::of("spec");
     need_targets(&spec.target_refs, issues);
-    check_targets(meta, &spec.target_refs, &["Service", "HTTPRoute"], issues);
+    check_targets(
+        meta,
+        &spec.target_refs,
+        &["Service", "HTTPRoute", "GRPCRoute"],
+        issues,
+    );
     if let Some(timeouts) = &spec.timeouts {
         http_route::check_timeouts(timeouts, &at.key("timeouts"), issues);
     }
@@ -158,7 +163,12 @@ fn check_retries(retries: &Retries, at: &FieldPath, issues: &mut Issues) {
 pub(super) fn check_fault(meta: &Meta, spec: &FaultPolicySpec, issues: &mut Issues) {
     let at = FieldPath::of("spec");
     need_targets(&spec.target_refs, issues);
-    check_targets(meta, &spec.target_refs, &["Service", "HTTPRoute"], issues);
+    check_targets(
+        meta,
+        &spec.target_refs,
+        &["Service", "HTTPRoute", "GRPCRoute"],
+        issues,
+    );
     http_route::check_values(
         &spec.matches.headers,
         &at.key("match").key("headers"),

@@ -1,5 +1,4 @@
-//! `Gateway` and `GatewayClass` of the Gateway API, as far as a waypoint needs them. What only other classes of gateway
-//! use is accepted unread.
+//! `Gateway` and `GatewayClass` of the Gateway API, as far as Gateways of our classes need them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ pub struct GatewayClassSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayShape {
-    /// `culvert-waypoint` for a waypoint.
+    /// `culvert-waypoint` for a waypoint, `culvert` for a gateway to the outside.
     pub gateway_class_name: String,
     /// Where it runs.
     #[serde(default)]
@@ -41,12 +40,22 @@ pub struct GatewayShape {
     /// Not read.
     #[serde(default)]
     pub default_scope: Unused,
-    /// Not read.
+    /// For all listeners.
     #[serde(default)]
-    pub tls: Unused,
+    pub tls: Option<GatewayTls>,
     /// Not read.
     #[serde(default)]
     pub backend_tls: Unused,
+}
+
+/// TLS of a whole Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayTls {
+    /// Not read.
+    pub backend: Unused,
+    /// That clients have to prove who they are. Not done.
+    pub frontend: Option<Unused>,
 }
 
 /// One address.
@@ -68,17 +77,52 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub port: Port,
-    /// `HBONE` for a waypoint.
+    /// `HBONE` for a waypoint; `HTTP`, `HTTPS`, `TLS` or `TCP` for a gateway.
     pub protocol: String,
-    /// Not read.
+    /// Left out: every host.
     #[serde(default)]
-    pub hostname: Unused,
-    /// Not read.
+    pub hostname: Option<String>,
+    /// Of `HTTPS` and `TLS`.
     #[serde(default)]
-    pub tls: Unused,
+    pub tls: Option<ListenerTls>,
     /// Who may use it.
     #[serde(default)]
     pub allowed_routes: AllowedRoutes,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ListenerTls {
+    /// Where TLS ends.
+    pub mode: TlsMode,
+    /// What the listener proves itself with.
+    pub certificate_refs: Vec<ObjectRef>,
+    /// Not read.
+    pub options: Unused,
+}
+
+/// Where TLS ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsMode {
+    /// Here.
+    #[default]
+    Terminate,
+    /// At the backend.
+    Passthrough,
+}
+
+/// A reference to a Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Empty for a Secret, or left out.
+    pub group: Option<String>,
+    /// `Secret`, or left out.
+    pub kind: Option<String>,
+    /// Left out it is the Gateway's.
+    pub namespace: Option<String>,
+    /// Of the Secret.
+    pub name: String,
 }
 
 /// Who may use a listener.
@@ -87,8 +131,17 @@ pub struct Listener {
 pub struct AllowedRoutes {
     /// From which namespaces.
     pub namespaces: RouteNamespaces,
-    /// Not read.
-    pub kinds: Unused,
+    /// Of which kinds. Empty: all that the protocol has.
+    pub kinds: Vec<RouteKind>,
+}
+
+/// A kind of route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteKind {
+    /// Left out it is the Gateway API's.
+    pub group: Option<String>,
+    /// `HTTPRoute`, ...
+    pub kind: String,
 }
 
 /// From which namespaces.

@@ -11,6 +11,8 @@ mod grpc_route;
 mod http_route;
 mod mesh_config;
 mod peer_authentication;
+mod reference_grant;
+mod stream_route;
 mod traffic;
 mod values;
 
@@ -18,8 +20,8 @@ pub use authorization::{
     Action, AuthorizationPolicySpec, Condition, From, Operation, Rule, Source, To,
 };
 pub use gateway::{
-    Addresses, AllowedRoutes, FromNamespaces, GatewayClassSpec, GatewayShape, Listener,
-    RouteNamespaces,
+    Addresses, AllowedRoutes, FromNamespaces, GatewayClassSpec, GatewayShape, GatewayTls, Listener,
+    ListenerTls, ObjectRef, RouteKind, RouteNamespaces, TlsMode,
 };
 pub use grpc_route::{GrpcMatch, GrpcRouteSpec, GrpcRule, MethodMatch};
 pub use http_route::{
@@ -29,6 +31,8 @@ pub use http_route::{
 };
 pub use mesh_config::{CaptureExclusions, MeshConfigSpec, SameNode};
 pub use peer_authentication::{Mode, MutualTls, PeerAuthenticationSpec};
+pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrantSpec};
+pub use stream_route::{StreamRouteSpec, StreamRule};
 pub use traffic::{
     Abort, Budget, ConnectionPool, Delay, FaultMatch, FaultPolicySpec, GrpcStatus, HttpPool,
     LoadBalancer, LoadBalancerSimple, Percentage, Rate, Retries, RetryConstraint, TargetRef,

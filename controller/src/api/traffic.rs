@@ -33,7 +33,7 @@ pub struct TargetRef {
     /// Empty for a Service.
     #[serde(default)]
     pub group: String,
-    /// `Service`, `HTTPRoute`, `Gateway`.
+    /// `Service`, `HTTPRoute`, `GRPCRoute`, `Gateway`.
     pub kind: String,
     /// In the policy's own namespace.
     pub name: String,
@@ -47,7 +47,7 @@ pub struct TargetRef {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
-    /// Services and HTTPRoutes.
+    /// Services and routes of HTTP and gRPC.
     pub target_refs: Vec<TargetRef>,
     /// How an endpoint is picked.
     #[serde(default)]
@@ -161,7 +161,7 @@ pub struct Rate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultPolicySpec {
-    /// Services and HTTPRoutes.
+    /// Services and routes of HTTP and gRPC.
     pub target_refs: Vec<TargetRef>,
     /// Which requests; left out: all.
     #[serde(rename = "match", default)]

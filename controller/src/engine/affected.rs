@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::target::Target;
-use crate::api::{HttpRouteSpec, ParentRef};
+use crate::cache::Table;
 use crate::keys;
 use crate::model::{
     Endpoint, EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, Service,
@@ -35,7 +35,7 @@ pub(super) fn everything(world: &World) -> Affected {
             .iter()
             .map(|o| Target::Gateway(o.meta.name.clone())),
     );
-    for kind in [Kind::HttpRoute, Kind::GrpcRoute] {
+    for kind in Kind::ROUTES {
         affected.extend(cache.objects(kind).iter().map(|o| Target::Route(o.key())));
     }
     let policies = cache.peer_authentications.iter();
@@ -82,6 +82,16 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
             affected.insert(Target::Route(object.key()));
             affected.extend(traffic(world, &name.namespace));
         }
+        Object::TlsRoute(_) | Object::TcpRoute(_) => {
+            affected.insert(Target::Route(object.key()));
+        }
+        Object::Secret(_) => affected.extend(proven_by(world, |secret| secret == name)),
+        Object::ReferenceGrant(_) => {
+            let namespace = &name.namespace;
+            affected.extend(proven_by(world, |secret| secret.namespace == *namespace));
+            let routes = world.index.routes_about(namespace);
+            affected.extend(routes.cloned().map(Target::Route));
+        }
         Object::MeshConfig(_) => affected = everything(world),
         Object::PeerAuthentication(_) => {
             affected.insert(Target::PeerAuthentication(name.clone()));
@@ -108,6 +118,7 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
             {
                 let gateway = NsName::new(name.namespace.clone(), target.name.as_str());
                 guarded_by(world, facts, &gateway, &mut affected);
+                affected.insert(Target::Gateway(gateway));
             }
         }
         Object::TrafficPolicy(_) => drop(affected.insert(Target::TrafficPolicy(name.clone()))),
@@ -126,7 +137,7 @@ pub(super) fn of_waypoint(world: &World, facts: &Facts, waypoint: &NsName) -> Af
             Consumer::Pod(name) => drop(affected.insert(Target::Pod(name.clone()))),
             Consumer::Service(name) => {
                 affected.insert(Target::Service(name.clone()));
-                affected.extend(routes(world, &name.namespace));
+                affected.extend(naming(world, Kind::Service, name));
             }
         }
     }
@@ -155,7 +166,6 @@ fn of_service(world: &World, facts: &Facts, service: &Obj<Service>, affected: &m
     if let Some(gateway) = world.cache.gateways.get(name) {
         // It may be the Service of this waypoint.
         of_gateway(world, facts, gateway, affected);
-        affected.extend(routes(world, &name.namespace));
     }
     if !world.index.has_slices(name) {
         affected.extend(selected(world, service));
@@ -167,7 +177,7 @@ fn of_service(world: &World, facts: &Facts, service: &Obj<Service>, affected: &m
     {
         listed(world, slice, affected);
     }
-    affected.extend(routes(world, &name.namespace));
+    affected.extend(naming(world, Kind::Service, name));
     affected.extend(traffic(world, &name.namespace));
     affected.extend(targeting(world, Some(&name.namespace)));
     let consumer = Consumer::Service(name.clone());
@@ -207,6 +217,7 @@ fn of_gateway(world: &World, facts: &Facts, gateway: &Obj<Gateway>, affected: &m
     let name = &gateway.meta.name;
     affected.extend(of_waypoint(world, facts, name));
     guarded_by(world, facts, name, affected);
+    affected.extend(naming(world, Kind::Gateway, name));
     for address in gateway.spec.waypoint.iter().flat_map(|w| &w.addresses) {
         affected.extend(
             world
@@ -227,7 +238,7 @@ fn of_gateway(world: &World, facts: &Facts, gateway: &Obj<Gateway>, affected: &m
     let parts = services.filter(|s| s.meta.label(keys::GATEWAY_NAME) == Some(&*name.name));
     for service in parts {
         affected.insert(Target::Service(service.meta.name.clone()));
-        affected.extend(routes(world, &name.namespace));
+        affected.extend(naming(world, Kind::Service, &service.meta.name));
     }
     affected.extend(targeting(world, Some(&name.namespace)));
     for consumer in facts.wanted.get(name).into_iter().flatten() {
@@ -328,20 +339,45 @@ fn services(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
         .map(|service| Target::Service(service.meta.name.clone()))
 }
 
-/// Routes of a namespace, and those of others that are about its services.
+/// Routes of a namespace, and those of others that are about what it has.
 fn routes(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
-    let concerns = move |route: &&Arc<Obj<HttpRouteSpec>>| {
-        let about = |parent: &ParentRef| parent.namespace.as_deref() == Some(namespace);
-        *route.meta.name.namespace == *namespace || route.spec.parent_refs.iter().any(about)
-    };
-    let target = |kind, name: &NsName| {
-        let name = name.clone();
-        Target::Route(Key { kind, name })
-    };
-    let http = world.cache.routes.iter().filter(concerns);
-    let grpc = world.cache.grpc_routes.iter().filter(concerns);
-    http.map(move |o| target(Kind::HttpRoute, &o.meta.name))
-        .chain(grpc.map(move |o| target(Kind::GrpcRoute, &o.meta.name)))
+    fn own<T>(table: &Table<T>, kind: Kind, namespace: &str) -> Vec<Key> {
+        let key = |object: &Arc<Obj<T>>| Key {
+            kind,
+            name: object.meta.name.clone(),
+        };
+        table.of(namespace).map(key).collect()
+    }
+    let cache = &world.cache;
+    let mut all = own(&cache.routes, Kind::HttpRoute, namespace);
+    all.extend(own(&cache.grpc_routes, Kind::GrpcRoute, namespace));
+    all.extend(own(&cache.tls_routes, Kind::TlsRoute, namespace));
+    all.extend(own(&cache.tcp_routes, Kind::TcpRoute, namespace));
+    all.extend(world.index.routes_about(namespace).cloned());
+    all.into_iter().map(Target::Route)
+}
+
+/// Routes that name a Service or Gateway.
+fn naming(world: &World, kind: Kind, name: &NsName) -> impl Iterator<Item = Target> {
+    let name = name.clone();
+    let routes = world.index.routes_naming(&Key { kind, name });
+    routes.cloned().map(Target::Route)
+}
+
+/// Gateways with a listener that names such a Secret.
+fn proven_by(world: &World, such: impl Fn(&NsName) -> bool) -> Vec<Target> {
+    let gateways = world.cache.gateways.iter().filter(|gateway| {
+        let own = &gateway.meta.name.namespace;
+        let listeners = gateway.spec.listeners.iter().flatten();
+        let mut references = listeners.flat_map(|listener| &listener.certificates);
+        references.any(|reference| {
+            let namespace = reference.namespace.as_deref().unwrap_or(own);
+            such(&NsName::new(namespace, reference.name.as_str()))
+        })
+    });
+    gateways
+        .map(|gateway| Target::Gateway(gateway.meta.name.clone()))
+        .collect()
 }
 
 fn traffic(world: &World, namespace: &str) -> Vec<Target> {
@@ -355,11 +391,13 @@ fn traffic(world: &World, namespace: &str) -> Vec<Target> {
 
 /// AuthorizationPolicies with `targetRefs`, of one namespace or all.
 fn targeting(world: &World, namespace: Option<&str>) -> Vec<Target> {
-    let policies = world.cache.authorization_policies.iter();
-    let of =
-        |policy_namespace: &str| namespace.is_none_or(|namespace| namespace == policy_namespace);
+    let policies = &world.cache.authorization_policies;
+    let of_one = namespace.map(|namespace| policies.of(namespace));
+    let of_all = namespace.is_none().then(|| policies.iter());
+    let policies = of_one.into_iter().flatten();
     policies
-        .filter(|policy| !policy.spec.target_refs.is_empty() && of(&policy.meta.name.namespace))
+        .chain(of_all.into_iter().flatten())
+        .filter(|policy| !policy.spec.target_refs.is_empty())
         .map(|policy| Target::AuthorizationPolicy(policy.meta.name.clone()))
         .collect()
 }

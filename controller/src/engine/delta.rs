@@ -3,6 +3,7 @@
 //! Invariant: for one snapshot there is one [`Delta`] for each type and each moment that clients come from.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::snapshot::{Resources, Served};
 use crate::translate::Type;
 
 /// What differs between two moments.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Delta {
     /// New or different.
     pub resources: Vec<Arc<Served>>,
@@ -20,6 +21,15 @@ pub struct Delta {
     pub removed: Vec<String>,
     /// As it goes out, from the first who sends it on.
     pub encoded: OnceLock<Bytes>,
+}
+
+impl fmt::Debug for Delta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delta")
+            .field("resources", &self.resources)
+            .field("removed", &self.removed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Delta {

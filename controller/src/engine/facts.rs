@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::attached::{Attached, Listener};
 use crate::model::{Key, NsName};
 use crate::world::Consumer;
 
@@ -24,12 +25,14 @@ pub(crate) struct Facts {
     touched: BTreeSet<NsName>,
     /// Routes by the services that they are attached to.
     pub(crate) routes: Links<Key>,
+    /// Routes by the listeners that they are attached to.
+    pub(crate) attached: Attached,
     /// Services by the routes that lead to them.
     pub(crate) backends: BTreeMap<Key, Vec<NsName>>,
     /// TrafficPolicies by services, and by routes.
-    pub(crate) traffic: (Links, Links),
+    pub(crate) traffic: (Links, Links<NsName, Key>),
     /// FaultPolicies by services, and by routes.
-    pub(crate) faults: (Links, Links),
+    pub(crate) faults: (Links, Links<NsName, Key>),
 }
 
 /// What counts of a pod.
@@ -48,12 +51,12 @@ pub(crate) struct PodFacts {
 
 /// Names by what they are linked to.
 #[derive(Debug)]
-pub(crate) struct Links<N = NsName> {
-    to: BTreeMap<NsName, BTreeSet<N>>,
-    of: BTreeMap<N, Vec<NsName>>,
+pub(crate) struct Links<N = NsName, T = NsName> {
+    to: BTreeMap<T, BTreeSet<N>>,
+    of: BTreeMap<N, Vec<T>>,
 }
 
-impl<N> Default for Links<N> {
+impl<N, T> Default for Links<N, T> {
     fn default() -> Self {
         Self {
             to: BTreeMap::new(),
@@ -62,9 +65,9 @@ impl<N> Default for Links<N> {
     }
 }
 
-impl<N: Clone + Ord> Links<N> {
+impl<N: Clone + Ord, T: Clone + Ord> Links<N, T> {
     /// Link `name` to these and no others.
-    pub(crate) fn set(&mut self, name: &N, linked: Vec<NsName>) {
+    pub(crate) fn set(&mut self, name: &N, linked: Vec<T>) {
         for old in self.of.remove(name).unwrap_or_default() {
             if let Some(names) = self.to.get_mut(&old) {
                 names.remove(name);
@@ -82,8 +85,13 @@ impl<N: Clone + Ord> Links<N> {
     }
 
     /// Names that are linked to this.
-    pub(crate) fn of(&self, linked: &NsName) -> impl Iterator<Item = &N> + use<'_, N> {
+    pub(crate) fn of(&self, linked: &T) -> impl Iterator<Item = &N> + use<'_, N, T> {
         self.to.get(linked).into_iter().flatten()
+    }
+
+    /// What a name is linked to.
+    pub(crate) fn links(&self, name: &N) -> &[T] {
+        self.of.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -137,20 +145,55 @@ impl Facts {
         std::mem::take(&mut self.touched)
     }
 
-    /// A consumer asks for this waypoint or none, and may use this one or none.
+    /// A route is attached to these and leads to these. Whoever is told of it, if that differs, is touched.
+    pub(crate) fn set_route(
+        &mut self,
+        route: &Key,
+        parents: Vec<NsName>,
+        attached: Vec<Listener>,
+        backends: Vec<NsName>,
+    ) {
+        let before = self.backends.get(route).map(Vec::as_slice);
+        if self.routes.links(route) == parents
+            && self.attached.of(route) == attached
+            && before.unwrap_or_default() == backends
+        {
+            return;
+        }
+        self.touch_tellers(route);
+        self.routes.set(route, parents);
+        self.attached.set(route, attached);
+        if backends.is_empty() {
+            self.backends.remove(route);
+        } else {
+            self.backends.insert(route.clone(), backends);
+        }
+        self.touch_tellers(route);
+    }
+
+    fn touch_tellers(&mut self, route: &Key) {
+        let services = self.routes.links(route).iter();
+        let waypoints = services.filter_map(|s| self.used_by(&Consumer::Service(s.clone())));
+        let gateways = self.attached.of(route).iter().map(|(gateway, _)| gateway);
+        let touched: Vec<_> = waypoints.chain(gateways).cloned().collect();
+        self.touched.extend(touched);
+    }
+
+    /// A consumer asks for this waypoint or none, and may use this one or none. Whether it may use another one now.
     pub(crate) fn set_waypoint(
         &mut self,
         consumer: &Consumer,
         wanted: Option<NsName>,
         usable: Option<NsName>,
-    ) {
+    ) -> bool {
         let now = (wanted, usable);
         let before = match &now {
             (None, None) => self.asks.remove(consumer),
             _ => self.asks.insert(consumer.clone(), now.clone()),
         };
         let before = before.unwrap_or_default();
-        if before.1 != now.1 {
+        let other = before.1 != now.1;
+        if other {
             let changed = [before.1.as_ref(), now.1.as_ref()];
             self.touched.extend(changed.into_iter().flatten().cloned());
         }
@@ -173,5 +216,6 @@ impl Facts {
                 table.entry(now).or_default().insert(consumer.clone());
             }
         }
+        other
     }
 }

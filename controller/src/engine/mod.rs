@@ -5,6 +5,7 @@
 //! give, however it came about.
 
 mod affected;
+mod attached;
 mod delta;
 mod event;
 mod facts;
@@ -32,9 +33,10 @@ use crate::metrics;
 use crate::model::{Key, Kind, NsName, Object};
 use crate::source::{Batch, Change, Origin, Seen};
 use crate::status::{Components, Document, Journal, Memory};
-use crate::translate::{Finding, authorization, enrolment, fault, gateway, names};
+use crate::translate::{Finding, authorization, enrolment, fault, gateway, ingress, names};
 use crate::translate::{Resource, guard::Guard, waypoint, workload};
-use crate::translate::{peer_authentication, pod, route, service, settings, traffic};
+use crate::translate::{peer_authentication, pod, route, service, settings};
+use crate::translate::{stream_route, traffic};
 use crate::world::{Consumer, Wishes, World};
 use affected::Affected;
 use facts::Facts;
@@ -320,6 +322,8 @@ mod step;
 mod deployed;
 #[cfg(test)]
 mod durable;
+#[cfg(test)]
+mod gateways;
 #[cfg(test)]
 pub(crate) mod property;
 #[cfg(test)]

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::tests::{batch, captured, engine};
 use super::*;
-use crate::testing::{culvert, namespace, object, pod_value, route, service, waypoint};
+use crate::testing::{
+    culvert, gateway, grant, namespace, object, of_kind, pairs, pod_value, route, secret, service,
+    waypoint,
+};
 
 /// All that is served, as text.
 fn served(snapshot: &Snapshot) -> Vec<String> {
@@ -44,7 +47,16 @@ fn served(snapshot: &Snapshot) -> Vec<String> {
             .iter()
             .map(|(name, scope)| format!("waypoint {name} {scope:?}")),
     );
+    for (name, state) in &snapshot.gateways {
+        lines.push(format!("gateway {name} {state:?}"));
+    }
     lines
+}
+
+/// All that is said of objects, as text.
+fn said(engine: &Engine) -> Vec<String> {
+    let found = engine.findings.values().flatten();
+    found.map(|finding| format!("{finding:?}")).collect()
 }
 
 /// Each is there in one of several forms, or not.
@@ -52,7 +64,15 @@ pub(crate) type Candidates = Vec<Vec<Value>>;
 
 /// Objects that have much to do with each other.
 pub(crate) fn candidates() -> Candidates {
-    [workloads(), services(), policies(), traffic()].concat()
+    [
+        workloads(),
+        services(),
+        policies(),
+        traffic(),
+        gateways(),
+        of_gateways(),
+    ]
+    .concat()
 }
 
 /// The value with other content at a JSON pointer.
@@ -167,6 +187,7 @@ fn policies() -> Candidates {
             authorization("demo", app("a")),
             authorization("demo", json!({"targetRefs": target("Service", "web")})),
             authorization("demo", json!({"targetRefs": target("Gateway", "gate")})),
+            authorization("demo", json!({"targetRefs": target("Gateway", "edge")})),
         ],
         vec![
             authorization("culvert-system", json!({})),
@@ -227,8 +248,110 @@ fn traffic() -> Candidates {
         vec![
             policy(target("Service", "web")),
             policy(target("HTTPRoute", "r")),
+            policy(target("GRPCRoute", "r")),
         ],
         vec![culvert("FaultPolicy", "demo", "f", fault)],
+    ]
+}
+
+fn gateways() -> Candidates {
+    let listener = |protocol: &str, port: u16| json!({"name": protocol.to_lowercase(), "port": port, "protocol": protocol});
+    let tls = |namespace: &str| {
+        let mut listener = listener("HTTPS", 443);
+        listener["tls"] = json!({"certificateRefs": [{"name": "cert", "namespace": namespace}]});
+        listener
+    };
+    let passthrough = || {
+        with(
+            listener("TLS", 8443),
+            "/tls",
+            json!({"mode": "Passthrough"}),
+        )
+    };
+    let selector = json!({"namespaces": {"from": "Selector",
+        "selector": {"matchLabels": {"culvert.dev/dataplane-mode": "ambient"}}}});
+    let all = json!({"namespaces": {"from": "All"}});
+    let [good, other] = pairs();
+    let of =
+        |namespace: &str, pair: &(String, String)| secret(namespace, "cert", (&pair.0, &pair.1));
+    let edge = |listeners: Value| gateway("demo", "edge", listeners);
+    vec![
+        vec![
+            edge(json!([
+                listener("HTTP", 80),
+                tls("demo"),
+                listener("TCP", 9000),
+                passthrough()
+            ])),
+            edge(json!([
+                with(listener("HTTP", 80), "/allowedRoutes", all.clone()),
+                tls("far")
+            ])),
+            edge(json!([
+                with(listener("HTTP", 80), "/allowedRoutes", selector),
+                listener("TCP", 80)
+            ])),
+            edge(json!([
+                with(listener("HTTP", 80), "/hostname", json!("*.x.org")),
+                tls("gone")
+            ])),
+            waypoint("demo", "edge", "10.0.0.8"),
+        ],
+        vec![of("demo", good), of("demo", other)],
+        vec![of("far", good)],
+        vec![secret("far", "bad", ("x", "y"))],
+        vec![
+            grant("far", ("Gateway", "demo"), "Secret"),
+            grant("far", ("HTTPRoute", "demo"), "Service"),
+            grant("far", ("TCPRoute", "demo"), "Service"),
+        ],
+        vec![gateway(
+            "far",
+            "rim",
+            json!([with(tls("far"), "/allowedRoutes", all)]),
+        )],
+    ]
+}
+
+fn of_gateways() -> Candidates {
+    let to = |namespace: &str| json!([{"backendRefs": [{"name": "web", "namespace": namespace, "port": 80}]}]);
+    let edge =
+        |section: Value| json!([{"name": "edge", "namespace": "demo", "sectionName": section}]);
+    let both = json!([{"name": "edge"}, {"name": "rim", "namespace": "far"}, {"group": "", "kind": "Service", "name": "web"}]);
+    let stream = |kind: &str, parents: Value, rules: Value| {
+        of_kind(
+            kind,
+            route("demo", "s", json!({"parentRefs": parents, "rules": rules})),
+        )
+    };
+    let hosts = json!(["a.x.org", "b.y.org"]);
+    vec![
+        vec![
+            route("demo", "e", json!({"parentRefs": both, "rules": to("far")})),
+            route(
+                "demo",
+                "e",
+                json!({"parentRefs": edge(Value::Null), "hostnames": hosts, "rules": to("demo")}),
+            ),
+            route(
+                "demo",
+                "e",
+                json!({"parentRefs": edge(json!("https")), "rules": to("far")}),
+            ),
+        ],
+        vec![route(
+            "far",
+            "e",
+            json!({"parentRefs": edge(json!("http")), "rules": to("far")}),
+        )],
+        vec![
+            stream("TCPRoute", edge(Value::Null), to("demo")),
+            stream("TCPRoute", both, to("far")),
+        ],
+        vec![
+            stream("TLSRoute", edge(json!("tls")), to("demo")),
+            stream("TLSRoute", target("Service", "web"), to("demo")),
+        ],
     ]
 }
 
@@ -247,6 +370,7 @@ enum Op {
     Remove(prop::sample::Index),
     Captured(bool),
     Waypoint(u8),
+    Gateway(bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -255,6 +379,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<prop::sample::Index>().prop_map(Op::Remove),
         1 => any::<bool>().prop_map(Op::Captured),
         2 => (0..3u8).prop_map(Op::Waypoint),
+        1 => any::<bool>().prop_map(Op::Gateway),
     ]
 }
 
@@ -269,7 +394,8 @@ proptest! {
         let client = Client::Waypoint(gate.clone());
         let mut engine = engine(&[]);
         let mut present: BTreeMap<usize, Value> = BTreeMap::new();
-        let mut connected = 0;
+        let edge = NsName::new("demo", "edge");
+        let (mut connected, mut edge_connected) = (0, false);
         for op in ops {
             match op {
                 Op::Put(i, j) => {
@@ -286,6 +412,16 @@ proptest! {
                     }
                 }
                 Op::Captured(first) => engine.step(captured(if first { "a" } else { "b" })),
+                Op::Gateway(up) if up != edge_connected => {
+                    edge_connected = up;
+                    let (client, component) = (Client::Waypoint(edge.clone()), Component::Waypoint);
+                    engine.step(if up {
+                        Event::Connected(client, component)
+                    } else {
+                        Event::Disconnected(client, component)
+                    });
+                }
+                Op::Gateway(_) => {}
                 Op::Waypoint(0) => {
                     connected += 1;
                     engine.step(Event::Connected(client.clone(), Component::Waypoint));
@@ -303,11 +439,15 @@ proptest! {
             }
             let (_, mut waypoints) = Memory::of(&engine.world.capture, &engine.world.waypoints).recall();
             (0..connected).for_each(|_| waypoints.connect(&gate));
+            if edge_connected {
+                waypoints.connect(&edge);
+            }
             let capture = engine.world.capture.clone();
             let world = World { waypoints, capture, ..World::default() };
             let objects: Vec<_> = present.values().cloned().collect();
             let fresh = Engine::new(world, batch(&objects));
             prop_assert_eq!(served(&engine.current()), served(&fresh.current()));
+            prop_assert_eq!(said(&engine), said(&fresh));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What concerns one node, and what concerns one waypoint.
+//! What concerns one node, and what concerns one waypoint or gateway.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use imbl::OrdSet;
 
 use super::facts::Facts;
 use super::snapshot::Resources;
-use crate::model::{Kind, NsName};
-use crate::translate::names;
+use crate::model::{Key, Kind, Listener, NsName};
+use crate::translate::{ingress, names, waypoint};
 use crate::world::{Consumer, World};
 
 /// What concerns one node.
@@ -22,7 +22,7 @@ pub struct NodeView {
     pub identities: OrdSet<(Arc<str>, Arc<str>)>,
 }
 
-/// What concerns one waypoint: names of resources.
+/// What concerns one waypoint or gateway: names of resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Whom it is asked to serve.
@@ -35,6 +35,12 @@ pub struct Scope {
     pub waived: BTreeSet<Arc<str>>,
     /// HTTPRoutes and GRPCRoutes.
     pub routes: BTreeSet<Arc<str>>,
+    /// TLSRoutes and TCPRoutes.
+    pub streams: BTreeSet<Arc<str>>,
+    /// Itself, if it is a gateway.
+    pub gateways: BTreeSet<Arc<str>>,
+    /// What its listeners prove themselves with.
+    pub certificates: BTreeSet<Arc<str>>,
     /// TrafficPolicies.
     pub traffic: BTreeSet<Arc<str>>,
     /// FaultPolicies.
@@ -59,6 +65,10 @@ impl Scope {
                 Consumer::Pod(pod) => scope.add_pod(facts, pod, waypoint),
             }
         }
+        let object = world.cache.gateways.get(waypoint);
+        if let Some(listeners) = object.and_then(|object| object.spec.listeners.as_deref()) {
+            scope.add_gateway(world, facts, waypoint, listeners);
+        }
         for service in scope.services.clone() {
             scope
                 .addresses
@@ -78,22 +88,63 @@ impl Scope {
     fn add_served(&mut self, world: &World, facts: &Facts, service: &NsName) {
         self.services.insert(service.clone());
         self.add_targeting(world, service, "Service");
-        let traffic = |name: &NsName| format!("TrafficPolicy/{name}").into();
-        let fault = |name: &NsName| format!("FaultPolicy/{name}").into();
-        self.traffic
-            .extend(facts.traffic.0.of(service).map(traffic));
-        self.faults.extend(facts.faults.0.of(service).map(fault));
+        self.add_policies(facts.traffic.0.of(service), facts.faults.0.of(service));
         for route in facts.routes.of(service) {
-            self.routes.insert(names::route(route).into());
-            if route.kind == Kind::HttpRoute {
-                let policies = facts.traffic.1.of(&route.name);
-                self.traffic.extend(policies.map(traffic));
-                let policies = facts.faults.1.of(&route.name);
-                self.faults.extend(policies.map(fault));
-            }
-            self.services
-                .extend(facts.backends.get(route).into_iter().flatten().cloned());
+            self.add_route(facts, route);
         }
+    }
+
+    /// A gateway's listeners, and what the routes that are attached to them lead to.
+    fn add_gateway(
+        &mut self,
+        world: &World,
+        facts: &Facts,
+        gateway: &NsName,
+        listeners: &[Listener],
+    ) {
+        self.gateways.insert(names::gateway(gateway).into());
+        let secrets = ingress::secrets(world, gateway, listeners);
+        let secrets = secrets.iter().map(|name| names::certificate(name).into());
+        self.certificates.extend(secrets);
+        for route in facts.attached.routes(gateway) {
+            self.add_route(facts, route);
+        }
+        for service in self.services.clone() {
+            self.add_policies(facts.traffic.0.of(&service), facts.faults.0.of(&service));
+            // What a service's waypoint decides, it decides for the gateway's clients too.
+            let Some(through) = facts.used_by(&Consumer::Service(service)) else {
+                continue;
+            };
+            if waypoint::is_deployed(world, through) {
+                self.services.insert(through.clone());
+            } else {
+                let uid = names::gateway_uid(&world.settings, through);
+                self.addresses.insert(uid.into());
+            }
+        }
+    }
+
+    fn add_route(&mut self, facts: &Facts, route: &Key) {
+        let name = names::route(route).into();
+        if matches!(route.kind, Kind::HttpRoute | Kind::GrpcRoute) {
+            self.routes.insert(name);
+        } else {
+            self.streams.insert(name);
+        }
+        self.add_policies(facts.traffic.1.of(route), facts.faults.1.of(route));
+        self.services
+            .extend(facts.backends.get(route).into_iter().flatten().cloned());
+    }
+
+    fn add_policies<'a>(
+        &mut self,
+        traffic: impl Iterator<Item = &'a NsName>,
+        faults: impl Iterator<Item = &'a NsName>,
+    ) {
+        self.traffic
+            .extend(traffic.map(|name| format!("TrafficPolicy/{name}").into()));
+        self.faults
+            .extend(faults.map(|name| format!("FaultPolicy/{name}").into()));
     }
 
     fn add_pod(&mut self, facts: &Facts, pod: &NsName, waypoint: &NsName) {

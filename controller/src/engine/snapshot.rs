@@ -1,6 +1,7 @@
 //! What is served at one moment: immutable, shared with the moment before as far as nothing changed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,7 @@ use crate::translate::{Message, Resource, Type, names};
 /// Resources of one type, by name.
 pub type Resources = OrdMap<Arc<str>, Arc<Served>>;
 
-/// A resource as it goes out, encoded once for all clients.
-#[derive(Debug)]
+/// A resource as it goes out, encoded once for all clients. It may hold a key, so that nobody sees it as text.
 pub struct Served {
     /// Its name.
     pub name: Arc<str>,
@@ -39,6 +39,12 @@ pub struct Served {
 
 /// The number of `resources` in `DeltaDiscoveryResponse`.
 const RESOURCES: u32 = 2;
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
 
 impl PartialEq for Served {
     fn eq(&self, other: &Self) -> bool {

@@ -103,8 +103,14 @@ impl Engine {
         let Client::Waypoint(waypoint) = client else {
             return Affected::new();
         };
+        let before = self.world.waypoints.is_connected(waypoint);
         change(&mut self.world, waypoint);
-        affected::of_waypoint(&self.world, &self.facts, waypoint)
+        let mut affected = affected::of_waypoint(&self.world, &self.facts, waypoint);
+        if before != self.world.waypoints.is_connected(waypoint) {
+            let routes = self.facts.attached.routes(waypoint).cloned();
+            affected.extend(routes.map(Target::Route));
+        }
+        affected
     }
 
     pub(super) fn take_programmed(&mut self, waypoint: &NsName, scope: &Scope) -> Affected {
@@ -169,7 +175,14 @@ impl Engine {
                 (typed(resource), Vec::new())
             }
             Target::Gateway(name) => match self.world.cache.gateways.get(name) {
-                Some(object) => found(gateway::of(&self.world, object)),
+                Some(object) => match &object.spec.listeners {
+                    Some(listeners) => {
+                        let (made, findings) = ingress::of(&self.world, name, listeners);
+                        let made = made.into_iter();
+                        (made.flat_map(|made| typed(Some(made))).collect(), findings)
+                    }
+                    None => found(gateway::of(&self.world, object)),
+                },
                 None => Default::default(),
             },
             Target::Service(name) => {
@@ -200,7 +213,7 @@ impl Engine {
                 let made = object.map(|object| traffic::of(&self.world, object));
                 let (resource, findings, targets) = made.unwrap_or_default();
                 self.facts.traffic.0.set(name, targets.service_names);
-                self.facts.traffic.1.set(name, targets.route_names);
+                self.facts.traffic.1.set(name, targets.route_keys);
                 (typed(resource), findings)
             }
             Target::FaultPolicy(name) => {
@@ -208,7 +221,7 @@ impl Engine {
                 let made = object.map(|object| fault::of(&self.world, object));
                 let (resource, findings, targets) = made.unwrap_or_default();
                 self.facts.faults.0.set(name, targets.service_names);
-                self.facts.faults.1.set(name, targets.route_names);
+                self.facts.faults.1.set(name, targets.route_keys);
                 (typed(resource), findings)
             }
         };
@@ -272,16 +285,16 @@ impl Engine {
     }
 
     fn translate_route(&mut self, key: &Key) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
-        let object = self.world.cache.route(key);
-        let made = object
-            .map(|object| route::of(&self.world, key.kind, object))
-            .unwrap_or_default();
-        self.facts.routes.set(key, made.parents);
-        if made.backends.is_empty() {
-            self.facts.backends.remove(key);
+        let (world, kind) = (&self.world, key.kind);
+        let made = if let Some(object) = world.cache.route(key) {
+            route::of(world, kind, object)
+        } else if let Some(object) = world.cache.stream_route(key) {
+            stream_route::of(world, kind, object)
         } else {
-            self.facts.backends.insert(key.clone(), made.backends);
-        }
+            route::Translated::default()
+        };
+        let (parents, attached, backends) = (made.parents, made.attached, made.backends);
+        self.facts.set_route(key, parents, attached, backends);
         (typed(made.resource), made.findings)
     }
 
@@ -301,7 +314,12 @@ impl Engine {
         let wanted = wanted.map(|wanted| wanted.gateway);
         let usable = waypoint::usable_for(world, consumer);
         let idle = world.waypoints.keep_only(wanted.as_ref(), consumer);
-        self.facts.set_waypoint(consumer, wanted, usable);
+        if self.facts.set_waypoint(consumer, wanted, usable)
+            && let Consumer::Service(name) = consumer
+        {
+            // A gateway goes through it to the service.
+            self.store.views.moved(std::iter::once(name));
+        }
         if let (Use::Through(gateway, _) | Use::Refused(gateway, _), _) =
             waypoint::of(world, consumer)
             && world.waypoints.is_mandatory(&gateway, consumer)

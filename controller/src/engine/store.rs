@@ -163,7 +163,7 @@ impl Store {
             endpoints: self.endpoints.clone(),
             nodes: self.views.nodes.clone(),
             waypoints: self.views.waypoints.clone(),
-            gateways: OrdMap::new(),
+            gateways: self.views.gateways.clone(),
             certificate_ttl: settings.certificate_ttl(),
         }
     }

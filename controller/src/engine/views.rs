@@ -1,7 +1,7 @@
-//! What concerns each node and each waypoint, kept in step: only those views are made anew that a change has something to
+//! What concerns each node and each waypoint or gateway, kept in step: only those views are made anew that a change has something to
 //! do with.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use super::snapshot::Resources;
 use super::target::Target;
 use super::{NodeView, Scope};
 use crate::model::NsName;
+use crate::translate::ingress;
+use crate::translate::listener::GatewayState;
 use crate::world::{Consumer, World};
 
 /// What concerns each node and each waypoint.
@@ -20,6 +22,8 @@ pub(super) struct Views {
     on_nodes: HashMap<Arc<str>, OnNode>,
     pub(super) nodes: OrdMap<Arc<str>, Arc<NodeView>>,
     pub(super) waypoints: OrdMap<NsName, Arc<Scope>>,
+    /// What became of the listeners of gateways.
+    pub(super) gateways: OrdMap<NsName, Arc<GatewayState>>,
     /// Nodes whose view may differ.
     stale: BTreeSet<Arc<str>>,
     /// Services whose endpoints were made anew.
@@ -134,11 +138,11 @@ impl Views {
                     let consumer = Consumer::Pod(pod.clone());
                     touched.extend(facts.used_by(&consumer).cloned());
                 }
-                Target::Mesh | Target::Endpoint(..) | Target::Service(_) => {}
+                // Whom a route concerns, the facts say.
+                Target::Mesh | Target::Endpoint(..) | Target::Service(_) | Target::Route(_) => {}
                 Target::PeerAuthentication(_) => {}
                 Target::Gateway(_)
                 | Target::AuthorizationPolicy(_)
-                | Target::Route(_)
                 | Target::TrafficPolicy(_)
                 | Target::FaultPolicy(_) => all = true,
             }
@@ -149,6 +153,7 @@ impl Views {
             touched.extend(gateways.map(|gateway| gateway.meta.name.clone()));
         }
         for name in touched {
+            self.update_state(world, facts, &name);
             self.update_waypoint(world, facts, name);
         }
     }
@@ -183,10 +188,24 @@ impl Views {
         }
     }
 
+    fn update_state(&mut self, world: &World, facts: &Facts, name: &NsName) {
+        let gateway = world.cache.gateways.get(name);
+        let Some(listeners) = gateway.and_then(|gateway| gateway.spec.listeners.as_ref()) else {
+            self.gateways.remove(name);
+            return;
+        };
+        let none = BTreeMap::new();
+        let attached = facts.attached.counts(name).unwrap_or(&none);
+        let state = ingress::state(world, name, listeners, attached);
+        if self.gateways.get(name).map(|known| &**known) != Some(&state) {
+            self.gateways.insert(name.clone(), Arc::new(state));
+        }
+    }
+
     fn update_waypoint(&mut self, world: &World, facts: &Facts, name: NsName) {
         let gateway = world.cache.gateways.get(&name);
         let known = self.waypoints.get(&name).cloned();
-        if gateway.is_none_or(|gateway| gateway.spec.waypoint.is_none()) {
+        if gateway.is_none_or(|gateway| !gateway.spec.is_ours()) {
             self.waypoints.remove(&name);
             self.serve(&name, known.as_deref(), &Scope::default());
             return;

@@ -1,4 +1,4 @@
-//! A gateway, which may be a waypoint.
+//! A gateway, which may be a waypoint, or take connections from outside the mesh.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,13 +6,25 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 
+use super::Listener;
+
 /// What counts of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Gateway {
     /// Its class.
     pub class: String,
-    /// Set when it is ours.
+    /// Set when it is a waypoint of ours.
     pub waypoint: Option<Waypoint>,
+    /// Set when it is ours and takes connections from outside the mesh.
+    pub listeners: Option<Vec<Listener>>,
+}
+
+impl Gateway {
+    /// Whether instances of it are told anything.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.waypoint.is_some() || self.listeners.is_some()
+    }
 }
 
 /// A waypoint.

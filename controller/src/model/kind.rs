@@ -24,6 +24,10 @@ pub enum Kind {
     AuthorizationPolicy,
     TrafficPolicy,
     FaultPolicy,
+    Secret,
+    ReferenceGrant,
+    TlsRoute,
+    TcpRoute,
 }
 
 const CORE: &[&str] = &["v1"];
@@ -33,11 +37,25 @@ const GATEWAY: &[&str] = &[
     "gateway.networking.k8s.io/v1",
     "gateway.networking.k8s.io/v1beta1",
 ];
+/// The first is what every release of the Gateway API has that has the kind.
+const GRANT: &[&str] = &[
+    "gateway.networking.k8s.io/v1beta1",
+    "gateway.networking.k8s.io/v1",
+];
+const TLS_ROUTE: &[&str] = &[
+    "gateway.networking.k8s.io/v1",
+    "gateway.networking.k8s.io/v1alpha3",
+    "gateway.networking.k8s.io/v1alpha2",
+];
+const TCP_ROUTE: &[&str] = &[
+    "gateway.networking.k8s.io/v1",
+    "gateway.networking.k8s.io/v1alpha2",
+];
 const CULVERT: &[&str] = &["culvert.dev/v1alpha1"];
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -54,6 +72,18 @@ impl Kind {
         Self::AuthorizationPolicy,
         Self::TrafficPolicy,
         Self::FaultPolicy,
+        Self::Secret,
+        Self::ReferenceGrant,
+        Self::TlsRoute,
+        Self::TcpRoute,
+    ];
+
+    /// Those that say where traffic goes.
+    pub const ROUTES: [Self; 4] = [
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::TlsRoute,
+        Self::TcpRoute,
     ];
 
     /// The kind of this name, whatever its group.
@@ -82,6 +112,10 @@ impl Kind {
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::FaultPolicy => "FaultPolicy",
+            Self::Secret => "Secret",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::TlsRoute => "TLSRoute",
+            Self::TcpRoute => "TCPRoute",
         }
     }
 
@@ -89,10 +123,18 @@ impl Kind {
     #[must_use]
     pub fn api_versions(self) -> &'static [&'static str] {
         match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::ServiceAccount => CORE,
+            Self::Namespace
+            | Self::Node
+            | Self::Pod
+            | Self::Service
+            | Self::ServiceAccount
+            | Self::Secret => CORE,
             Self::EndpointSlice => DISCOVERY,
             Self::NetworkPolicy => NETWORKING,
             Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => GATEWAY,
+            Self::ReferenceGrant => GRANT,
+            Self::TlsRoute => TLS_ROUTE,
+            Self::TcpRoute => TCP_ROUTE,
             Self::MeshConfig
             | Self::PeerAuthentication
             | Self::AuthorizationPolicy
@@ -104,7 +146,7 @@ impl Kind {
     /// Whether a CustomResourceDefinition makes it; the others every API server has.
     #[must_use]
     pub fn is_custom(self) -> bool {
-        [GATEWAY, CULVERT].contains(&self.api_versions())
+        ![CORE, DISCOVERY, NETWORKING].contains(&self.api_versions())
     }
 
     /// Whether its objects belong to no namespace.

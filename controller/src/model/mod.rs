@@ -4,8 +4,10 @@
 mod endpoint_slice;
 mod gateway;
 mod kind;
+mod listener;
 mod meta;
 mod pod;
+mod secret;
 mod service;
 
 use std::sync::Arc;
@@ -17,8 +19,10 @@ use crate::api;
 pub use endpoint_slice::{Endpoint, EndpointSlice};
 pub use gateway::{Allowed, Gateway, Purpose, Waypoint};
 pub use kind::Kind;
+pub use listener::{CertificateRef, Listener, Protocol, Refused};
 pub use meta::{Key, Meta, NsName};
 pub use pod::{CaptureOptions, Owner, Pod};
+pub use secret::{KeyPair, TlsSecret};
 pub use service::{AppProtocol, Family, Preference, Service, ServicePort, TargetPort};
 
 /// An object of one kind.
@@ -54,6 +58,12 @@ pub enum Object {
     AuthorizationPolicy(Arc<Obj<api::AuthorizationPolicySpec>>),
     TrafficPolicy(Arc<Obj<api::TrafficPolicySpec>>),
     FaultPolicy(Arc<Obj<api::FaultPolicySpec>>),
+    Secret(Arc<Obj<TlsSecret>>),
+    ReferenceGrant(Arc<Obj<api::ReferenceGrantSpec>>),
+    #[serde(rename = "TLSRoute")]
+    TlsRoute(Arc<Obj<api::StreamRouteSpec>>),
+    #[serde(rename = "TCPRoute")]
+    TcpRoute(Arc<Obj<api::StreamRouteSpec>>),
 }
 
 impl Object {
@@ -77,6 +87,10 @@ impl Object {
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::FaultPolicy(_) => Kind::FaultPolicy,
+            Self::Secret(_) => Kind::Secret,
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::TlsRoute(_) => Kind::TlsRoute,
+            Self::TcpRoute(_) => Kind::TcpRoute,
         }
     }
 
@@ -99,6 +113,9 @@ impl Object {
             Self::AuthorizationPolicy(o) => &o.meta,
             Self::TrafficPolicy(o) => &o.meta,
             Self::FaultPolicy(o) => &o.meta,
+            Self::Secret(o) => &o.meta,
+            Self::ReferenceGrant(o) => &o.meta,
+            Self::TlsRoute(o) | Self::TcpRoute(o) => &o.meta,
         }
     }
 

@@ -18,6 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 
+#[cfg(test)]
+pub(crate) use ads::view_names;
 pub use auth::{AUDIENCE, Authenticator, Reviewer};
 
 use crate::engine::{Event, Snapshot};

@@ -151,6 +151,8 @@ pub struct Verdicts {
     pub(super) rejected: BTreeMap<String, Vec<crate::source::Rejection>>,
     /// Pods that have the condition of capture and are not in the mesh.
     pub(super) outsiders: Vec<NsName>,
+    /// Gateways whose routes we speak of.
+    pub(super) gateways: BTreeSet<NsName>,
 }
 
 /// What became of each object now.
@@ -167,10 +169,13 @@ pub fn verdicts(view: &View<'_>) -> Verdicts {
     let pods = view.world.cache.pods.iter();
     let outsiders =
         pods.filter(|pod| pod.spec.capture_told && !enrolment::is_enrolled(view.world, pod));
+    let gateways = view.world.cache.gateways.iter();
+    let gateways = gateways.filter(|gateway| gateway.spec.listeners.is_some());
     Verdicts {
         objects: objects(view),
         rejected,
         outsiders: outsiders.map(|pod| pod.meta.name.clone()).collect(),
+        gateways: gateways.map(|gateway| gateway.meta.name.clone()).collect(),
     }
 }
 
@@ -333,7 +338,9 @@ fn conditions_of(kind: Kind) -> &'static [ConditionType] {
     use ConditionType::{Accepted, Enforced, Programmed, ResolvedRefs};
     match kind {
         Kind::Gateway => &[Accepted, Programmed],
-        Kind::HttpRoute | Kind::GrpcRoute => &[Accepted, ResolvedRefs, Programmed],
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
+            &[Accepted, ResolvedRefs, Programmed]
+        }
         Kind::AuthorizationPolicy => &[Accepted, ResolvedRefs, Enforced],
         Kind::PeerAuthentication | Kind::MeshConfig => &[Accepted],
         Kind::TrafficPolicy | Kind::FaultPolicy => &[Accepted, ResolvedRefs],
@@ -359,9 +366,10 @@ fn objects(view: &View<'_>) -> Vec<Object> {
         .collect();
     let found = findings.keys().filter(|key| cache.get(key).is_some());
     shown.extend(found.map(|key| (*key).clone()));
-    let foreign = |key: &Key| {
-        let gateway = view.world.cache.gateways.get(&key.name);
-        key.kind == Kind::Gateway && gateway.is_some_and(|gateway| gateway.spec.waypoint.is_none())
+    let foreign = |key: &Key| match key.kind {
+        Kind::Gateway => is_foreign(view.world, &key.name),
+        kind if Kind::ROUTES.contains(&kind) => of_others(view.world, key),
+        _ => false,
     };
     let object = |key: &Key| {
         let origin = view.origins.get(key);
@@ -377,6 +385,26 @@ fn objects(view: &View<'_>) -> Vec<Object> {
     };
     let own = shown.iter().filter(|key| !foreign(key));
     own.map(object).collect()
+}
+
+/// Whether a Gateway is somebody else's.
+fn is_foreign(world: &World, gateway: &NsName) -> bool {
+    let gateway = world.cache.gateways.get(gateway);
+    gateway.is_some_and(|gateway| !gateway.spec.is_ours())
+}
+
+/// Whether a route is attached to nothing but Gateways of others.
+fn of_others(world: &World, route: &Key) -> bool {
+    let of_http = world.cache.route(route).map(|o| &o.spec.parent_refs);
+    let of_stream = world.cache.stream_route(route).map(|o| &o.spec.parent_refs);
+    let parents = of_http.or(of_stream).map(Vec::as_slice).unwrap_or_default();
+    let own = &route.name.namespace;
+    let others = parents.iter().all(|parent| {
+        let namespace = parent.namespace.as_deref().unwrap_or(own);
+        parent.kind.as_deref() != Some("Service")
+            && is_foreign(world, &NsName::new(namespace, parent.name.as_str()))
+    });
+    others && !parents.is_empty()
 }
 
 fn conditions(kind: Kind, findings: &[&Finding], origin: Option<&Origin>) -> Vec<Condition> {

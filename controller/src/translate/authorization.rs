@@ -155,13 +155,18 @@ fn targets(world: &World, policy: &Policy, findings: &mut Findings) -> Option<Ve
             .cache
             .gateways
             .get(&gateway)
-            .is_some_and(|g| g.spec.waypoint.is_some());
+            .is_some_and(|g| g.spec.is_ours());
         if exists {
             found = true;
             services.extend(services_of(world, &gateway));
         } else {
             let at = FieldPath::of("spec.targetRefs").index(i).key("name");
-            refs::not_found(&at, "Gateway of class culvert-waypoint", &gateway, findings);
+            refs::not_found(
+                &at,
+                "Gateway of class culvert or culvert-waypoint",
+                &gateway,
+                findings,
+            );
         }
     }
     found.then_some(services)

@@ -2,15 +2,21 @@
 //!
 //! Invariant: what cannot be made sense of makes the outcome stricter, and is said in a [`Finding`].
 
+mod attach;
 pub mod authorization;
+mod backend;
+mod certificate;
 pub mod endpoints;
 pub mod enrolment;
 pub mod fault;
 mod finding;
 pub mod gateway;
 pub mod guard;
+mod hosts;
+pub mod ingress;
 pub mod listener;
 pub mod names;
+mod parents;
 pub mod peer_authentication;
 pub mod pod;
 pub mod refs;
@@ -19,9 +25,11 @@ pub mod route;
 mod route_filter;
 pub mod service;
 pub mod settings;
+pub mod stream_route;
 pub mod traffic;
 pub mod waypoint;
 pub mod workload;
 
+pub use certificate::Certificate;
 pub use finding::{ConditionType, Finding, Findings};
 pub use resource::{Message, Resource, Type};

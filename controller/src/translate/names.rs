@@ -70,6 +70,18 @@ pub fn route(key: &Key) -> String {
     format!("{}/{}", key.kind, key.name)
 }
 
+/// `Gateway/NAMESPACE/NAME`.
+#[must_use]
+pub fn gateway(name: &NsName) -> String {
+    format!("Gateway/{name}")
+}
+
+/// `Secret/NAMESPACE/NAME`.
+#[must_use]
+pub fn certificate(secret: &NsName) -> String {
+    format!("Secret/{secret}")
+}
+
 /// A SPIFFE name without its scheme.
 #[must_use]
 pub fn principal(world: &World, namespace: &str, service_account: &str) -> String {

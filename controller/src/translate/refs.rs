@@ -5,7 +5,7 @@ use culvert_proto::waypoint::ServiceRef;
 use super::finding::{ConditionType, Findings};
 use super::names;
 use crate::api::TargetRef;
-use crate::model::{NsName, Obj, Service};
+use crate::model::{Key, Kind, NsName, Obj, Service};
 use crate::path::FieldPath;
 use crate::world::World;
 
@@ -16,10 +16,10 @@ pub struct Targets {
     pub services: Vec<ServiceRef>,
     /// Their names.
     pub service_names: Vec<NsName>,
-    /// `NAMESPACE/NAME`.
+    /// `NAMESPACE/NAME` of HTTPRoutes, `GRPCRoute/NAMESPACE/NAME` of others.
     pub routes: Vec<String>,
     /// Their names.
-    pub route_names: Vec<NsName>,
+    pub route_keys: Vec<Key>,
 }
 
 impl Targets {
@@ -48,11 +48,20 @@ pub fn targets(
                     targets.service_names.push(name);
                 }
             }
-            "HTTPRoute" if world.cache.routes.get(&name).is_some() => {
-                targets.routes.push(name.to_string());
-                targets.route_names.push(name);
+            "HTTPRoute" | "GRPCRoute" => {
+                let (kind, text) = if target.kind == "HTTPRoute" {
+                    (Kind::HttpRoute, name.to_string())
+                } else {
+                    (Kind::GrpcRoute, format!("GRPCRoute/{name}"))
+                };
+                let key = Key { kind, name };
+                if world.cache.route(&key).is_some() {
+                    targets.routes.push(text);
+                    targets.route_keys.push(key);
+                } else {
+                    not_found(&at.key("name"), &target.kind, &key.name, findings);
+                }
             }
-            "HTTPRoute" => not_found(&at.key("name"), "HTTPRoute", &name, findings),
             // A gateway is looked at by who may target one.
             _ => {}
         }
@@ -102,6 +111,23 @@ pub(super) fn not_found(at: &FieldPath, kind: &str, name: &NsName, findings: &mu
         at.clone(),
         message,
     );
+}
+
+/// Whether a reference of a route leads to a Gateway.
+pub(super) fn is_gateway(group: Option<&str>, kind: Option<&str>) -> bool {
+    matches!(group, None | Some("gateway.networking.k8s.io"))
+        && matches!(kind, None | Some("Gateway"))
+}
+
+/// Whether an object of a kind may refer to this one, which is in its own namespace or in one that permits it.
+#[must_use]
+pub fn permitted(world: &World, from: Kind, namespace: &str, to: Kind, name: &NsName) -> bool {
+    let mut grants = world.cache.grants.of(&name.namespace);
+    *namespace == *name.namespace
+        || grants.any(|grant| {
+            let (from, to) = (from.as_str(), to.as_str());
+            grant.spec.permits(from, namespace, to, &name.name)
+        })
 }
 
 /// A service of a namespace by name, if it can be a backend or parent.

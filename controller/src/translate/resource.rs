@@ -6,6 +6,8 @@ use std::sync::Arc;
 use culvert_proto::{istio, node, type_url, waypoint};
 use prost::Message as _;
 
+use super::Certificate;
+
 /// A type of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names of the messages")]
@@ -16,20 +18,26 @@ pub enum Type {
     Address,
     TrafficPolicy,
     FaultPolicy,
+    Certificate,
+    Gateway,
     HttpRoute,
+    StreamRoute,
     Pod,
 }
 
 impl Type {
     /// All of them, in the order in which they are sent: what is named by another comes before it.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::TrustBundle,
         Self::MeshSettings,
         Self::Authorization,
         Self::Address,
         Self::TrafficPolicy,
         Self::FaultPolicy,
+        Self::Certificate,
+        Self::Gateway,
         Self::HttpRoute,
+        Self::StreamRoute,
         Self::Pod,
     ];
 
@@ -43,7 +51,10 @@ impl Type {
             Self::Address => type_url::ADDRESS,
             Self::TrafficPolicy => type_url::TRAFFIC_POLICY,
             Self::FaultPolicy => type_url::FAULT_POLICY,
+            Self::Certificate => type_url::CERTIFICATE,
+            Self::Gateway => type_url::GATEWAY,
             Self::HttpRoute => type_url::HTTP_ROUTE,
+            Self::StreamRoute => type_url::STREAM_ROUTE,
             Self::Pod => type_url::POD,
         }
     }
@@ -84,7 +95,10 @@ pub enum Message {
     Service(Box<istio::workload::Service>),
     TrafficPolicy(waypoint::TrafficPolicy),
     FaultPolicy(waypoint::FaultPolicy),
+    Certificate(Certificate),
+    Gateway(waypoint::Gateway),
     HttpRoute(waypoint::HttpRoute),
+    StreamRoute(waypoint::StreamRoute),
     Pod(node::Pod),
 }
 
@@ -99,7 +113,10 @@ impl Message {
             Self::Workload(_) | Self::Service(_) => Type::Address,
             Self::TrafficPolicy(_) => Type::TrafficPolicy,
             Self::FaultPolicy(_) => Type::FaultPolicy,
+            Self::Certificate(_) => Type::Certificate,
+            Self::Gateway(_) => Type::Gateway,
             Self::HttpRoute(_) => Type::HttpRoute,
+            Self::StreamRoute(_) => Type::StreamRoute,
             Self::Pod(_) => Type::Pod,
         }
     }
@@ -122,7 +139,10 @@ impl Message {
             }
             Self::TrafficPolicy(message) => message.encode_to_vec(),
             Self::FaultPolicy(message) => message.encode_to_vec(),
+            Self::Certificate(message) => message.encode(),
+            Self::Gateway(message) => message.encode_to_vec(),
             Self::HttpRoute(message) => message.encode_to_vec(),
+            Self::StreamRoute(message) => message.encode_to_vec(),
             Self::Pod(message) => message.encode_to_vec(),
         }
     }

@@ -5,7 +5,7 @@ use culvert_proto::waypoint::{
     path_change,
 };
 
-use super::route::Context;
+use super::backend::Context;
 use crate::api::{self, Filter, HeaderModifier, HeaderValue, PathModifier};
 use crate::path::FieldPath;
 

@@ -97,13 +97,13 @@ pub fn is_deployed(world: &World, gateway: &NsName) -> bool {
     service.is_some_and(|service| service.meta.label(keys::GATEWAY_NAME) == Some(&*gateway.name))
 }
 
-/// The waypoint that a Service, or a pod, is itself a part of.
+/// The waypoint or gateway that a Service, or a pod, is itself a part of.
 #[must_use]
 pub fn part_of(world: &World, meta: &Meta) -> Option<NsName> {
     let name = meta.label(keys::GATEWAY_NAME)?;
     let gateway = NsName::new(meta.name.namespace.clone(), name);
     let object = world.cache.gateways.get(&gateway)?;
-    object.spec.waypoint.is_some().then_some(gateway)
+    object.spec.is_ours().then_some(gateway)
 }
 
 /// Whether a pod is an instance of a waypoint that the controller deployed. It takes HBONE by itself.
@@ -111,7 +111,10 @@ pub fn part_of(world: &World, meta: &Meta) -> Option<NsName> {
 pub fn is_instance(world: &World, pod: &Obj<Pod>) -> bool {
     let gateway = part_of(world, &pod.meta);
     gateway.is_some_and(|gateway| {
-        *pod.spec.service_account == *gateway.name && is_deployed(world, &gateway)
+        let object = world.cache.gateways.get(&gateway);
+        object.is_some_and(|object| object.spec.waypoint.is_some())
+            && *pod.spec.service_account == *gateway.name
+            && is_deployed(world, &gateway)
     })
 }
 

@@ -1,11 +1,13 @@
-//! What is found by other things than its name: pods and gateways by address, slices by service and endpoint.
+//! What is found by other things than its name: pods and gateways by address, slices by service and endpoint, routes by
+//! what they name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::{EndpointSlice, Gateway, NsName, Obj, Object, Pod};
+use super::routes::Routes;
+use crate::model::{EndpointSlice, Gateway, Key, NsName, Obj, Object, Pod};
 
 /// Names by what they are found by.
 #[derive(Debug, Default)]
@@ -20,6 +22,7 @@ pub struct Index {
     services: HashSet<NsName>,
     /// Services that no slice lists the endpoints of, by namespace.
     unlisted: BTreeMap<Arc<str>, BTreeSet<NsName>>,
+    routes: Routes,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,7 @@ impl Index {
     }
 
     fn set(&mut self, object: &Object, present: bool) {
+        self.routes.set(object, present);
         match object {
             Object::Pod(pod) => self.set_pod(pod, present),
             Object::EndpointSlice(slice) => self.set_slice(slice, present),
@@ -173,6 +177,16 @@ impl Index {
     ) -> impl Iterator<Item = &'a NsName> + use<'a> {
         self.slices_listing(address)
             .filter(move |slice| *slice.namespace == *namespace)
+    }
+
+    /// Routes that name a Service, as parent or backend, or a Gateway.
+    pub fn routes_naming(&self, named: &Key) -> impl Iterator<Item = &Key> + use<'_> {
+        self.routes.naming(named)
+    }
+
+    /// Routes that name anything of a namespace.
+    pub fn routes_about(&self, namespace: &str) -> impl Iterator<Item = &Key> + use<'_> {
+        self.routes.about(namespace)
     }
 
     /// Pods of a node.

@@ -3,6 +3,7 @@
 
 mod capture;
 mod index;
+mod routes;
 mod settings;
 mod waypoints;
 
@@ -12,10 +13,11 @@ pub use settings::Settings;
 pub use waypoints::{Consumer, Remembered, Waypoints, Wishes};
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::cache::Cache;
 use crate::keys;
-use crate::model::{Key, Kind, NsName, Object};
+use crate::model::{Key, Kind, NsName, Obj, Object, TlsSecret};
 
 /// All that the translation looks at.
 #[derive(Debug, Default)]
@@ -35,19 +37,39 @@ pub struct World {
 impl World {
     /// Add or replace an object; gives back the one before.
     pub fn put(&mut self, object: &Object) -> Option<Object> {
+        let kept = self.keep_pair(object);
+        let object = kept.as_ref().unwrap_or(object);
         let before = self.cache.put(object.clone());
         if let Some(before) = &before {
             self.index.remove(before);
         }
         self.index.add(object);
         if let Object::Gateway(gateway) = object {
-            let programmed = gateway.meta.annotations.contains_key(keys::PROGRAMMED);
+            let programmed = gateway.spec.listeners.is_none()
+                && gateway.meta.annotations.contains_key(keys::PROGRAMMED);
             self.waypoints.announce(&gateway.meta.name, programmed);
         }
         if object.kind() == Kind::MeshConfig {
             self.refresh_settings();
         }
         before
+    }
+
+    /// The Secret with the last good pair, where what it holds now is none.
+    fn keep_pair(&self, object: &Object) -> Option<Object> {
+        let Object::Secret(now) = object else {
+            return None;
+        };
+        let before = self.cache.secrets.get(&now.meta.name)?;
+        if now.spec.pair.is_some() {
+            return None;
+        }
+        let spec = TlsSecret {
+            pair: before.spec.pair.clone(),
+            problem: now.spec.problem.clone(),
+        };
+        let meta = now.meta.clone();
+        Some(Object::Secret(Arc::new(Obj { meta, spec })))
     }
 
     /// Remove an object; gives it back.

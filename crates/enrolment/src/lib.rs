@@ -18,6 +18,8 @@ pub use options::{CaptureOptions, Mistake, OWN_PORTS, options};
 pub const SYSTEM_NAMESPACE: &str = "culvert-system";
 /// The class of Gateways that are waypoints.
 pub const WAYPOINT_CLASS: &str = "culvert-waypoint";
+/// The class of Gateways that take connections from outside the mesh.
+pub const GATEWAY_CLASS: &str = "culvert";
 
 /// Labels or annotations.
 pub type Map = BTreeMap<String, String>;
@@ -50,6 +52,8 @@ pub enum Outside {
     System,
     /// It is a waypoint, to which traffic is sent.
     Waypoint,
+    /// It is a gateway, which speaks for itself.
+    Gateway,
     /// It shares its node's network.
     HostNetwork,
     /// It has ended.
@@ -64,6 +68,7 @@ pub fn decide(pod: &Pod<'_>) -> Result<(), Outside> {
         _ if pod.mode.or(pod.namespace_mode) != Some("ambient") => Err(Outside::NotAsked),
         _ if pod.namespace == SYSTEM_NAMESPACE => Err(Outside::System),
         _ if pod.gateway_class == Some(WAYPOINT_CLASS) => Err(Outside::Waypoint),
+        _ if pod.gateway_class == Some(GATEWAY_CLASS) => Err(Outside::Gateway),
         _ if pod.host_network => Err(Outside::HostNetwork),
         _ if pod.ended => Err(Outside::Ended),
         Some(mesh) => Err(Outside::Foreign(mesh)),
@@ -77,6 +82,7 @@ impl fmt::Display for Outside {
             Self::NotAsked => f.write_str("neither it nor its namespace asks for it"),
             Self::System => f.write_str("it is part of the mesh itself"),
             Self::Waypoint => f.write_str("it is a waypoint"),
+            Self::Gateway => f.write_str("it is a gateway"),
             Self::HostNetwork => f.write_str("it shares its node's network"),
             Self::Ended => f.write_str("it has ended"),
             Self::Foreign(mesh) => write!(f, "{mesh} has it"),
@@ -130,11 +136,15 @@ mod tests {
     #[test]
     fn some_never_are_whatever_they_ask() {
         type Change = fn(&mut Pod<'_>);
-        let changes: [(Change, Outside); 5] = [
+        let changes: [(Change, Outside); 6] = [
             (|pod| pod.namespace = SYSTEM_NAMESPACE, Outside::System),
             (
                 |pod| pod.gateway_class = Some(WAYPOINT_CLASS),
                 Outside::Waypoint,
+            ),
+            (
+                |pod| pod.gateway_class = Some(GATEWAY_CLASS),
+                Outside::Gateway,
             ),
             (|pod| pod.host_network = true, Outside::HostNetwork),
             (|pod| pod.ended = true, Outside::Ended),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Fields, LABEL, PathError, subdomain, targets};
 
 pub(in super::super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
-    targets::apply(fields, &["Service", "HTTPRoute"])?;
+    targets::apply(fields, &["Service", "HTTPRoute", "GRPCRoute"])?;
     targets::required(fields)?;
     super::headers(fields, "match.headers")?;
     fields.texts("match.principals", 64, 384)?;

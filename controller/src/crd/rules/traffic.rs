@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Fields, PathError, positive, targets};
 
 pub(in super::super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
-    targets::apply(fields, &["Service", "HTTPRoute"])?;
+    targets::apply(fields, &["Service", "HTTPRoute", "GRPCRoute"])?;
     targets::required(fields)?;
     fields.rule(
         "timeouts",

@@ -9,3 +9,5 @@ mod view;
 mod wire;
 
 pub(super) use service::Service;
+#[cfg(test)]
+pub(crate) use view::names as view_names;

@@ -1,6 +1,6 @@
 //! One stream's state, without I/O: what the client has, what it ought to have, what it has not answered yet.
 //!
-//! Invariants: a policy goes out before the addresses that name it and is removed after them; the next round of changes
+//! Invariants: a policy or certificate goes out before what names it and is removed after that; the next round of changes
 //! waits until the client has answered the last one, so that a slow client gets fewer and larger rounds; what was sent is
 //! sent again only if it changed.
 
@@ -104,12 +104,13 @@ impl Session {
     /// What differs between what the client has and what it ought to have by this snapshot, in the order of sending.
     pub(super) fn push(&mut self, snapshot: &Snapshot) -> Vec<Response> {
         let mut rounds = Vec::new();
-        let mut last = None;
+        let mut last = Vec::new();
         for (kind, subscription) in &mut self.subscriptions {
             let Some(delta) = subscription.push(snapshot) else {
                 continue;
             };
-            if *kind != Type::Authorization || delta.removed.is_empty() {
+            let named = matches!(kind, Type::Authorization | Type::Certificate);
+            if !named || delta.removed.is_empty() {
                 rounds.push((*kind, delta));
                 continue;
             }
@@ -117,7 +118,7 @@ impl Session {
             if !added.is_empty() {
                 rounds.push((*kind, Arc::new(Delta::new(added, Vec::new()))));
             }
-            last = Some((*kind, Arc::new(Delta::new(Vec::new(), removed))));
+            last.push((*kind, Arc::new(Delta::new(Vec::new(), removed))));
         }
         rounds.extend(last);
         let response = |(kind, delta)| self.response(kind, delta);

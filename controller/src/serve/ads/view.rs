@@ -78,7 +78,12 @@ fn of_node(snapshot: &Snapshot, name: &Arc<str>, kind: Type) -> Resources {
             snapshot.named(kind, policies)
         }
         Type::Pod => view.map(|view| view.pods.clone()).unwrap_or_default(),
-        Type::TrafficPolicy | Type::FaultPolicy | Type::HttpRoute => Resources::new(),
+        Type::TrafficPolicy
+        | Type::FaultPolicy
+        | Type::Certificate
+        | Type::Gateway
+        | Type::HttpRoute
+        | Type::StreamRoute => Resources::new(),
     }
 }
 
@@ -95,9 +100,19 @@ fn of_waypoint(snapshot: &Snapshot, scope: &Scope, kind: Type) -> Resources {
             }
             policies
         }
+        Type::Certificate => snapshot.named(kind, scope.certificates.iter()),
+        Type::Gateway => snapshot.named(kind, scope.gateways.iter()),
         Type::HttpRoute => snapshot.named(kind, scope.routes.iter()),
+        Type::StreamRoute => snapshot.named(kind, scope.streams.iter()),
         Type::TrafficPolicy => snapshot.named(kind, scope.traffic.iter()),
         Type::FaultPolicy => snapshot.named(kind, scope.faults.iter()),
         Type::Pod => Resources::new(),
     }
+}
+
+/// The names of all of a type that concerns a client.
+#[cfg(test)]
+pub(crate) fn names(snapshot: &Snapshot, client: &Client, kind: Type) -> Vec<String> {
+    let all = of(snapshot, client, kind);
+    all.keys().map(ToString::to_string).collect()
 }

@@ -1,7 +1,7 @@
 //! Service-account tokens, by the API server's word on them.
 //!
 //! Invariants: a token counts only for our audience; the node is the one that the API server says the token's pod runs on;
-//! a waypoint is whose pod carries its Gateway's name, and has the service account of that name, and no other.
+//! a waypoint or gateway is whose pod carries its Gateway's name, and has the service account of that name, and no other.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Denial;
 use super::cache::Cache;
+use crate::admit::is_ours;
 use crate::engine::Client;
 use crate::model::NsName;
 
@@ -28,7 +29,6 @@ const POD: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 /// Label on a waypoint's pods.
 const GATEWAY: &str = "gateway.networking.k8s.io/gateway-name";
-const CLASS: &str = "culvert-waypoint";
 /// Service accounts of the controller's namespace that act for their node.
 const NODE_ACCOUNTS: [&str; 2] = ["culvert-agent", "culvert-ztunnel"];
 /// No token is longer.
@@ -127,8 +127,8 @@ impl Reviewer {
         );
         let gateway = gateways.get_opt(&account.name).await.map_err(unknown)?;
         let class = gateway.map(|gateway| gateway.data["spec"]["gatewayClassName"].clone());
-        if class.as_ref().and_then(Value::as_str) != Some(CLASS) {
-            return Err(format!("there is no Gateway {account} of class {CLASS}").into());
+        if !class.as_ref().and_then(Value::as_str).is_some_and(is_ours) {
+            return Err(format!("there is no Gateway {account} of a class of ours").into());
         }
         Ok(Client::Waypoint(account))
     }

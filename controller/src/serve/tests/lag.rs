@@ -107,9 +107,12 @@ impl Cluster {
         let (path, query) = (uri.path(), uri.query().unwrap_or_default());
         let plural = path.rsplit('/').next().unwrap();
         if path.contains("customresourcedefinitions") {
-            let versions = ["v1", "v1alpha1"].map(|name| json!({"name": name, "served": true}));
+            let versions =
+                ["v1", "v1beta1", "v1alpha1"].map(|name| json!({"name": name, "served": true}));
             return (200, vec![json!({"spec": {"versions": versions}})]);
         }
+        let selected = query.contains("fieldSelector=type%3Dkubernetes.io%2Ftls");
+        assert_eq!(selected, plural == "secrets", "{path}?{query}");
         if query.contains("sendInitialEvents") {
             let state = self.0.lock().unwrap();
             let all = state.of(plural).into_iter();

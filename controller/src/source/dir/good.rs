@@ -15,7 +15,7 @@ use super::merge::{Held, Merged};
 use super::scan::Good;
 use crate::admit::admit;
 use crate::atomic;
-use crate::model::Key;
+use crate::model::{Key, Kind};
 use crate::source::Origin;
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +72,8 @@ pub(super) fn store(path: &Path, merged: &Merged) -> std::io::Result<()> {
     let entries: Vec<_> = merged
         .in_force
         .values()
+        // Nobody expects a key in a second place.
+        .filter(|held| held.good.object.kind() != Kind::Secret)
         .map(|held| Entry {
             file: file(&held.origin).unwrap_or_default(),
             line: held.origin.line,

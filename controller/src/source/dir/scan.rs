@@ -231,6 +231,11 @@ fn document(path: &Arc<Path>, value: Value, positions: Positions) -> Document {
     Document {
         origin,
         outcome: match outcome {
+            // What a Secret holds is kept nowhere else.
+            Ok(object @ Object::Secret(_)) => Ok(Arc::new(Good {
+                object,
+                value: Value::Null,
+            })),
             Ok(object) => Ok(Arc::new(Good { object, value })),
             Err(refusal) => Err(Refused(refusal)),
         },

@@ -289,3 +289,20 @@ async fn a_change_is_told_without_waiting_for_the_rescan() {
     trigger.start();
     running.await.unwrap();
 }
+
+#[test]
+fn a_key_is_written_nowhere_else() {
+    let mut world = World::new();
+    let (chain, key) = &crate::testing::pairs()[0];
+    world.put("a.yaml", NAMESPACE);
+    world.put(
+        "b.yaml",
+        &crate::testing::secret("demo", "cert", (chain, key)).to_string(),
+    );
+    world.open();
+    assert!(world.in_force().contains("Secret demo/cert"));
+    let kept = fs::read_to_string(world.root.join(".state/last-good.json")).unwrap();
+    assert!(kept.contains("Namespace") && !kept.contains("Secret") && !kept.contains("BEGIN"));
+    let shown = format!("{:?}", world.dir.as_ref().unwrap());
+    assert!(!shown.contains(key.lines().nth(1).unwrap()));
+}

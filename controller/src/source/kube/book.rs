@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use crate::admit::CAPTURED;
-use crate::model::{Key, Kind};
+use crate::model::{Key, Kind, NsName};
 
 /// The status of each object that has one of ours.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +29,51 @@ pub struct Told {
     pub spec: Value,
 }
 
+/// What a route refers to as its parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// A Service.
+    Service,
+    /// A Gateway.
+    Gateway(NsName),
+    /// Something else.
+    Other,
+}
+
+impl Parent {
+    /// Whether it is ours to speak of, given which Gateways are.
+    pub fn is_ours(&self, gateways: impl Fn(&NsName) -> bool) -> bool {
+        match self {
+            Self::Service => true,
+            Self::Gateway(name) => gateways(name),
+            Self::Other => false,
+        }
+    }
+}
+
 impl Told {
+    /// The parents of a route of this namespace, as they are written and as what.
+    pub fn parents<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Value, Parent)> + use<'a> {
+        let parents = self.spec["parentRefs"].as_array().into_iter().flatten();
+        parents.map(move |parent| {
+            let text = |field: &str| parent[field].as_str();
+            let kind = text("kind").unwrap_or("Gateway");
+            let group = text("group").unwrap_or("gateway.networking.k8s.io");
+            let seen = match (kind, group) {
+                ("Service", _) => Parent::Service,
+                ("Gateway", "gateway.networking.k8s.io") => {
+                    let namespace = text("namespace").unwrap_or(namespace);
+                    Parent::Gateway(NsName::new(namespace, text("name").unwrap_or_default()))
+                }
+                _ => Parent::Other,
+            };
+            (parent, seen)
+        })
+    }
+
     pub(super) fn of(kind: Kind, value: &Value) -> Option<Self> {
         let text = |pointer: &str| {
             let text = value.pointer(pointer).and_then(Value::as_str);
@@ -52,7 +96,7 @@ impl Told {
                 told.spec = json!({"listeners": value["spec"]["listeners"], "addresses": value["spec"]["addresses"]});
                 told.status = value["status"].clone();
             }
-            Kind::HttpRoute | Kind::GrpcRoute => {
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
                 told.spec = json!({"parentRefs": value["spec"]["parentRefs"]});
                 told.status = value["status"].clone();
             }

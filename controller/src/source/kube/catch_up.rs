@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::read::resource;
+use super::read::{resource, selector};
 use super::watch::exists;
 use crate::metrics;
 use crate::model::Kind;
@@ -122,7 +122,12 @@ async fn stands(client: &Client) -> Seen {
 async fn version(client: &Client, kind: Kind) -> Result<Option<(Kind, u64)>, CatchUpError> {
     let (group, version, plural) = resource(kind);
     let root = if group.is_empty() { "api" } else { "apis/" };
-    let request = Request::get(format!("/{root}{group}/{version}/{plural}?limit=1"));
+    let mut path = format!("/{root}{group}/{version}/{plural}?limit=1");
+    if let Some(selector) = selector(kind) {
+        let selector = selector.replace('=', "%3D").replace('/', "%2F");
+        path = format!("{path}&fieldSelector={selector}");
+    }
+    let request = Request::get(path);
     let request = request.body(Vec::new()).map_err(kube::Error::HttpError)?;
     let list = match client.request::<Value>(request).await {
         Ok(list) => list,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::book::Told;
 use super::trim::trim;
-use crate::admit::admit;
+use crate::admit::{SECRET_TYPE, admit};
 use crate::model::{Key, Kind, NsName, Object};
 use crate::path::Issue;
 
@@ -85,6 +85,11 @@ impl<'de, const KIND: usize> Deserialize<'de> for Read<KIND> {
     }
 }
 
+/// Which objects of a kind are asked for, where not all are: others never leave the API server.
+pub(super) fn selector(kind: Kind) -> Option<String> {
+    (kind == Kind::Secret).then(|| format!("type={SECRET_TYPE}"))
+}
+
 /// Group, version and plural of a kind, as its path in the API has them.
 pub(crate) fn resource(kind: Kind) -> (&'static str, &'static str, String) {
     let api_version = kind.api_versions()[0];
@@ -154,6 +159,13 @@ mod tests {
             (Kind::Pod, "/v1/pods"),
             (Kind::NetworkPolicy, "networking.k8s.io/v1/networkpolicies"),
             (Kind::EndpointSlice, "discovery.k8s.io/v1/endpointslices"),
+            (Kind::Secret, "/v1/secrets"),
+            (
+                Kind::ReferenceGrant,
+                "gateway.networking.k8s.io/v1beta1/referencegrants",
+            ),
+            (Kind::TlsRoute, "gateway.networking.k8s.io/v1/tlsroutes"),
+            (Kind::TcpRoute, "gateway.networking.k8s.io/v1/tcproutes"),
             (Kind::HttpRoute, "gateway.networking.k8s.io/v1/httproutes"),
             (Kind::GrpcRoute, "gateway.networking.k8s.io/v1/grpcroutes"),
             (

@@ -1,13 +1,14 @@
 //! What is in force, given what lists and watches told.
 //!
 //! Invariants: whatever was missed between two watches, the list that follows sets right: what it does not name is gone,
-//! and not before it is complete; an object that is not good does not displace the last good one.
+//! and not before it is complete; an object that is not good does not displace the last good one; what is wrong with a
+//! route that has to do with other controllers only is not told.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::book::Book;
+use super::book::{Book, Parent};
 use super::read::{Looked, Outcome};
-use crate::model::{Key, Kind, NsName};
+use crate::model::{Key, Kind, NsName, Object};
 use crate::source::{Batch, Change, Effect, Origin, Rejection, Seen};
 
 /// What a list or watch tells.
@@ -29,11 +30,20 @@ pub(super) enum News {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     kinds: BTreeMap<Kind, Table>,
-    rejections: BTreeMap<Key, Vec<Rejection>>,
+    rejections: BTreeMap<Key, Rejected>,
+    /// Gateways of our classes.
+    gateways: HashSet<NsName>,
     changes: Vec<Change>,
     dirty: bool,
     seen: Seen,
     book: Book,
+}
+
+#[derive(Debug)]
+struct Rejected {
+    list: Vec<Rejection>,
+    /// Of a route.
+    parents: Option<Vec<Parent>>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +96,9 @@ impl Tables {
             outcome,
             told,
         } = looked;
+        if let Outcome::Good(Object::Gateway(gateway)) = &outcome {
+            self.count(&key.name, gateway.spec.is_ours());
+        }
         let table = self.kinds.entry(key.kind).or_default();
         if let Some(listed) = &mut table.listed {
             listed.insert(key.name.clone());
@@ -94,6 +107,11 @@ impl Tables {
         if known.is_some_and(|known| known.version == version) {
             return;
         }
+        let is_route = Kind::ROUTES.contains(&key.kind);
+        let parents = told.as_ref().filter(|_| is_route).map(|told| {
+            let parents = told.parents(&key.name.namespace);
+            parents.map(|(_, parent)| parent).collect()
+        });
         self.book.set(&key, told);
         let was_in_force = known.is_some_and(|known| known.in_force);
         let mut entry = Entry {
@@ -126,7 +144,9 @@ impl Tables {
                     },
                 };
                 let rejected = issues.into_iter().map(rejection).collect();
-                self.rejections.insert(key.clone(), rejected);
+                let list = rejected;
+                self.rejections
+                    .insert(key.clone(), Rejected { list, parents });
                 self.dirty = true;
             }
         }
@@ -134,6 +154,9 @@ impl Tables {
     }
 
     fn gone(&mut self, key: &Key) {
+        if key.kind == Kind::Gateway {
+            self.count(&key.name, false);
+        }
         let table = self.kinds.entry(key.kind).or_default();
         if let Some(listed) = &mut table.listed {
             listed.remove(&key.name);
@@ -143,6 +166,22 @@ impl Tables {
         if table.known.remove(&key.name).is_some_and(|e| e.in_force) {
             self.changes.push(Change::Remove(key.clone()));
         }
+    }
+
+    /// Whether a Gateway is ours.
+    fn count(&mut self, gateway: &NsName, ours: bool) {
+        let differs = if ours {
+            self.gateways.insert(gateway.clone())
+        } else {
+            self.gateways.remove(gateway)
+        };
+        self.dirty |= differs && !self.rejections.is_empty();
+    }
+
+    fn concerns_us(&self, rejected: &Rejected) -> bool {
+        let ours = |parent: &Parent| parent.is_ours(|name| self.gateways.contains(name));
+        let parents = rejected.parents.as_ref();
+        parents.is_none_or(|parents| parents.is_empty() || parents.iter().any(ours))
     }
 
     /// Kinds of which no list was complete yet.
@@ -165,9 +204,11 @@ impl Tables {
             return None;
         }
         self.dirty = false;
+        let rejections = self.rejections.values().filter(|r| self.concerns_us(r));
+        let rejections = rejections.flat_map(|r| &r.list).cloned().collect();
         Some(Batch {
             changes: std::mem::take(&mut self.changes),
-            rejections: self.rejections.values().flatten().cloned().collect(),
+            rejections,
             seen: self.seen.clone(),
         })
     }

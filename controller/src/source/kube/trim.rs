@@ -5,12 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::admit::CAPTURED;
+use crate::admit::{CAPTURED, SECRET_ENTRIES, SECRET_TYPE, is_ours};
 use crate::keys;
 use crate::model::Kind;
 
-/// Only Gateways of this class are ours.
-const CLASS: &str = "culvert-waypoint";
 /// Why a waypoint that was programmed is not now.
 const NO_READY_INSTANCE: &str = "NoReadyInstance";
 /// Names the Service of a slice.
@@ -40,15 +38,19 @@ pub(super) fn trim(kind: Kind, mut value: Value) -> Option<Value> {
                 metadata["annotations"][keys::PROGRAMMED] = json!("true");
             }
         }
-        Kind::HttpRoute | Kind::GrpcRoute => {
-            let spec = value["spec"].take();
-            let parents = spec["parentRefs"].as_array().into_iter().flatten();
-            let of_service = |parent: &Value| parent["kind"] == "Service";
-            // Routes of gateways are other controllers' business, mistakes in them too.
-            parents.clone().find(|parent| of_service(parent))?;
-            object.insert("spec".into(), spec);
+        Kind::Secret => {
+            if value["type"] != SECRET_TYPE {
+                return None;
+            }
+            object.insert("type".into(), SECRET_TYPE.into());
+            object.insert("data".into(), pick(value["data"].take(), &SECRET_ENTRIES));
         }
-        Kind::GatewayClass
+        Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::TlsRoute
+        | Kind::TcpRoute
+        | Kind::ReferenceGrant
+        | Kind::GatewayClass
         | Kind::MeshConfig
         | Kind::PeerAuthentication
         | Kind::AuthorizationPolicy
@@ -202,7 +204,7 @@ fn slice(object: &mut Map<String, Value>, metadata: &Value, value: Value) -> Opt
 /// wrote it. Of other classes only the class counts.
 fn gateway(value: &mut Value) -> (Value, bool) {
     let (mut spec, status) = (value["spec"].take(), value["status"].take());
-    if spec["gatewayClassName"] != CLASS {
+    if !spec["gatewayClassName"].as_str().is_some_and(is_ours) {
         return (pick(spec, &["gatewayClassName"]), false);
     }
     let unset = spec["addresses"].as_array().is_none_or(Vec::is_empty);
@@ -270,9 +272,25 @@ mod tests {
         let foreign = json!({"metadata": {"name": "a", "namespace": "d"},
             "spec": {"gatewayClassName": "nginx", "listeners": [{"name": "x", "port": 80, "fieldOfTomorrow": 1}]}});
         admitted(Kind::Gateway, foreign);
-        let north_south = json!({"metadata": {"name": "a", "namespace": "d"},
-            "spec": {"parentRefs": [{"kind": "Gateway", "name": "g"}], "fieldOfTomorrow": 1}});
-        assert!(trim(Kind::HttpRoute, north_south).is_none());
+        let opaque =
+            json!({"metadata": {"name": "a"}, "type": "Opaque", "data": {"password": "eA=="}});
+        assert!(trim(Kind::Secret, opaque).is_none());
+    }
+
+    #[test]
+    fn of_a_secret_nothing_is_left_but_the_pair() {
+        let secret = json!({"metadata": {"name": "a", "namespace": "d", "annotations": {"kubectl.kubernetes.io/x": "eA=="}},
+            "type": "kubernetes.io/tls", "data": {"tls.crt": "eA==", "tls.key": "eQ==", "password": "eg=="}});
+        let left = trim(Kind::Secret, secret.clone()).unwrap();
+        assert_eq!(left["data"], json!({"tls.crt": "eA==", "tls.key": "eQ=="}));
+        let Object::Secret(admitted) = admitted(Kind::Secret, secret) else {
+            panic!()
+        };
+        assert!(admitted.meta.annotations.is_empty());
+        assert_eq!(
+            admitted.spec.problem.as_deref(),
+            Some("tls.crt holds no certificate in PEM")
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::read::{Read, resource};
+use super::read::{Read, resource, selector};
 use super::tables::News;
 use crate::metrics;
 use crate::model::{Key, Kind, NsName};
@@ -115,7 +115,10 @@ impl<const KIND: usize> Follower<KIND> {
     }
 
     async fn list(&mut self) -> Result<(), Stop> {
-        let mut params = ListParams::default().limit(PAGE);
+        let mut params = ListParams {
+            field_selector: selector(Self::KIND),
+            ..ListParams::default().limit(PAGE)
+        };
         self.tell(News::Begin(Self::KIND)).await?;
         loop {
             let page = self.api.list(&params).await?;
@@ -138,6 +141,7 @@ impl<const KIND: usize> Follower<KIND> {
         let params = WatchParams {
             timeout: Some(if brief { OPEN_BRIEFLY } else { OPEN }),
             send_initial_events: listing,
+            field_selector: selector(Self::KIND),
             ..WatchParams::default()
         };
         let dead = Duration::from_secs(params.timeout.unwrap_or(OPEN).into()) + DEAD;
@@ -354,6 +358,7 @@ mod tests {
             EndpointSlice,
             ServiceAccount,
             NetworkPolicy,
+            Secret,
         ];
         assert_eq!(there, own);
     }

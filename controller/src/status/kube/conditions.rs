@@ -3,9 +3,11 @@
 //! Invariants: what other controllers wrote into a status stays; the same verdict gives the same status, so that nothing
 //! is written twice.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
-use crate::model::Kind;
+use crate::model::{Kind, NsName};
 use crate::source::kube::Told;
 use crate::source::{Effect, Rejection};
 use crate::status::document::Condition;
@@ -27,13 +29,15 @@ struct Word {
     message: String,
 }
 
-/// The status that an object is to have; none of kinds whose status somebody else writes.
+/// The status that an object is to have; none of kinds whose status somebody else writes, nor of a route of others. Which
+/// Gateways are ours to speak of is told.
 pub(super) fn status(
     kind: Kind,
     namespace: &str,
     told: &Told,
     found: &[Condition],
     rejected: &[Rejection],
+    gateways: &BTreeSet<NsName>,
     now: &str,
 ) -> Option<Value> {
     let of = |list: &str, field: &str, index: usize, before: &Value| {
@@ -46,12 +50,13 @@ pub(super) fn status(
         conditions(&words(here, found, rejected), told, before, now)
     };
     match kind {
-        Kind::HttpRoute | Kind::GrpcRoute => {
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
             let all = told.status["parents"].as_array().into_iter().flatten();
             let others = all.clone().filter(|p| p["controllerName"] != CONTROLLER);
             let mut parents: Vec<Value> = others.cloned().collect();
-            for (i, parent) in list(&told.spec["parentRefs"]) {
-                if parent["kind"] != "Service" {
+            let before = all.clone().count();
+            for (i, (parent, seen)) in told.parents(namespace).enumerate().take(MOST) {
+                if !seen.is_ours(|name| gateways.contains(name)) {
                     continue;
                 }
                 let ours =
@@ -63,7 +68,8 @@ pub(super) fn status(
                     "conditions": of("spec.parentRefs", "parent", i, &before),
                 }));
             }
-            Some(json!({"parents": parents}))
+            // Of a route that was never ours nothing is said.
+            (before > 0 || !parents.is_empty()).then(|| json!({"parents": parents}))
         }
         Kind::MeshConfig
         | Kind::PeerAuthentication

@@ -111,6 +111,7 @@ impl Statuses {
             objects,
             rejected,
             outsiders,
+            gateways,
         } = verdicts;
         let of = |object: Object| {
             let name = NsName::new(object.namespace, object.name);
@@ -129,7 +130,8 @@ impl Statuses {
                 continue;
             }
             let namespace = &key.name.namespace;
-            let status = conditions::status(key.kind, namespace, &told, found, rejected, &now);
+            let status =
+                conditions::status(key.kind, namespace, &told, found, rejected, &gateways, &now);
             if let Some(status) = status.filter(|status| differs(&told.status, status)) {
                 self.write(&key, &told, &status).await;
                 tokio::time::sleep(PACE).await;

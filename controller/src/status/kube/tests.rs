@@ -68,6 +68,8 @@ impl Server {
             return failed(422);
         }
         let kind = path.rsplit('/').next().unwrap();
+        let selected = query.contains("fieldSelector=type%3Dkubernetes.io%2Ftls");
+        assert_eq!(selected, kind == "secrets", "{path}?{query}");
         if query.contains("watch=true") {
             return (200, self.next(kind, query).await);
         }

@@ -5,7 +5,9 @@
     reason = "values are written where they are used"
 )]
 
-use culvert_proto::waypoint::{http_filter, path_change};
+use culvert_proto::waypoint::{
+    HttpBackend, ServiceRef, http_backend::Target, http_filter, path_change,
+};
 use serde_json::{Value, json};
 
 use super::*;

@@ -86,13 +86,15 @@ async fn those_who_are_let_in() {
         let client = verify(vec![review(account, &on_node())]).await;
         assert_eq!(client, Ok(Client::Node("n1".into())));
     }
-    let objects = vec![
-        review("demo:gate", &on_node()),
-        pod("u1", "gate"),
-        gateway("culvert-waypoint"),
-    ];
-    let waypoint = NsName::new("demo", "gate");
-    assert_eq!(verify(objects).await, Ok(Client::Waypoint(waypoint)));
+    for class in ["culvert-waypoint", "culvert"] {
+        let objects = vec![
+            review("demo:gate", &on_node()),
+            pod("u1", "gate"),
+            gateway(class),
+        ];
+        let waypoint = NsName::new("demo", "gate");
+        assert_eq!(verify(objects).await, Ok(Client::Waypoint(waypoint)));
+    }
 }
 
 async fn refused(name: &str, objects: Vec<(&'static str, Value)>, reason: &str) {
@@ -148,7 +150,7 @@ async fn pods_that_are_no_waypoints() {
     let gate = || review("demo:gate", &on_node());
     let good = || gateway("culvert-waypoint");
     let (gone, label) = ("gate-1 is gone", "demo/gate is none of");
-    let class = "no Gateway demo/gate of class";
+    let class = "no Gateway demo/gate of a class of ours";
     let unbound = review("demo:gate", &json!({NODE: ["n1"]}));
     for (name, objects, reason) in [
         (

@@ -102,7 +102,7 @@ proptest! {
         for key in rejected(&tables) {
             // Only a last good one may be held in place of what is wrong.
             if let Some(object) = holder.0.get(&key) {
-                let effect = tables.rejections[&key][0].effect;
+                let effect = tables.rejections[&key].list[0].effect;
                 prop_assert_eq!(effect, Effect::LastGood);
                 expected.0.insert(key, object.clone());
             }
@@ -154,4 +154,36 @@ fn a_mistake_keeps_the_last_good_one_and_is_told() {
     tables.take(looked(service("a", 3, 81)));
     let batch = tables.batch().unwrap();
     assert_eq!((batch.changes.len(), batch.rejections.len()), (1, 0));
+}
+
+#[test]
+fn mistakes_in_routes_of_others_are_theirs() {
+    let route = |name: &str, parents: Value| {
+        let value = json!({"metadata": {"name": name, "namespace": "d", "uid": "u", "resourceVersion": "1"},
+            "spec": {"parentRefs": parents, "fieldOfTomorrow": 1}});
+        News::There(Box::new(Looked::at(Kind::HttpRoute, value)))
+    };
+    let gateway = |version: &str, class: &str| {
+        let value = json!({"metadata": {"name": "edge", "namespace": "d", "uid": "u", "resourceVersion": version},
+            "spec": {"gatewayClassName": class, "listeners": [{"name": "a", "port": 80, "protocol": "HTTP"}]}});
+        News::There(Box::new(Looked::at(Kind::Gateway, value)))
+    };
+    let mut tables = Tables::default();
+    tables.take(route("of-edge", json!([{"name": "edge"}])));
+    tables.take(route(
+        "of-mesh",
+        json!([{"name": "x"}, {"group": "", "kind": "Service", "name": "a"}]),
+    ));
+    let mut rejected = |news: Option<News>| {
+        news.into_iter().for_each(|news| tables.take(news));
+        let rejections = tables.batch().unwrap().rejections;
+        rejections.into_iter().map(|r| r.object).collect::<Vec<_>>()
+    };
+    assert_eq!(rejected(None), ["HTTPRoute d/of-mesh"]);
+    let both = ["HTTPRoute d/of-edge", "HTTPRoute d/of-mesh"];
+    assert_eq!(rejected(Some(gateway("2", "culvert"))), both);
+    assert_eq!(
+        rejected(Some(gateway("3", "nginx"))),
+        ["HTTPRoute d/of-mesh"]
+    );
 }

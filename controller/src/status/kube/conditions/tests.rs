@@ -41,7 +41,16 @@ fn each_ancestor_has_its_own_and_nothing_is_written_twice() {
         condition("Accepted", "True", "Accepted", ""),
     ];
     let make = |told: &Told, now| {
-        status(Kind::AuthorizationPolicy, "demo", told, &found, &[], now).unwrap()
+        status(
+            Kind::AuthorizationPolicy,
+            "demo",
+            told,
+            &found,
+            &[],
+            &BTreeSet::new(),
+            now,
+        )
+        .unwrap()
     };
     let first = make(&policy(Value::Null), "t1");
     assert_eq!(
@@ -66,7 +75,16 @@ fn each_ancestor_has_its_own_and_nothing_is_written_twice() {
 fn a_time_changes_only_with_the_status() {
     let make = |told: &Told, status_: &'static str, reason: &'static str, now: &str| {
         let found = [condition("Accepted", status_, reason, "")];
-        status(Kind::MeshConfig, "", told, &found, &[], now).unwrap()
+        status(
+            Kind::MeshConfig,
+            "",
+            told,
+            &found,
+            &[],
+            &BTreeSet::new(),
+            now,
+        )
+        .unwrap()
     };
     let told = |status: Value| Told {
         status,
@@ -93,7 +111,16 @@ fn other_controllers_words_on_a_route_stay() {
         ..Told::default()
     };
     let found = [condition("Accepted", "True", "Accepted", "")];
-    let made = status(Kind::HttpRoute, "demo", &told, &found, &[], "t").unwrap();
+    let made = status(
+        Kind::HttpRoute,
+        "demo",
+        &told,
+        &found,
+        &[],
+        &BTreeSet::new(),
+        "t",
+    )
+    .unwrap();
     let parents = made["parents"].as_array().unwrap();
     assert_eq!(parents.len(), 2);
     assert_eq!(parents[0], theirs);
@@ -119,6 +146,7 @@ fn what_is_wrong_in_itself_is_said_with_its_field() {
         &policy(Value::Null),
         &found,
         &rejected,
+        &BTreeSet::new(),
         "t",
     );
     let made = made.unwrap();
@@ -136,4 +164,69 @@ fn messages_have_an_end() {
     let long = "ä".repeat(MESSAGE);
     assert_eq!(cut(&long).len(), MESSAGE);
     assert_eq!(cut("x"), "x");
+}
+
+#[test]
+fn each_parent_of_ours_has_its_own_word_and_no_other_is_spoken_of() {
+    let gateway =
+        |name: &str| json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": name});
+    let service = json!({"group": "", "kind": "Service", "name": "a"});
+    let ours: BTreeSet<_> = ["edge", "rim"].map(|name| NsName::new("demo", name)).into();
+    let told = Told {
+        generation: 7,
+        spec: json!({"parentRefs": [gateway("edge"), gateway("of-others"), gateway("rim"), service]}),
+        ..Told::default()
+    };
+    let found = [
+        condition(
+            "Accepted",
+            "False",
+            "NotAllowedByListeners",
+            "spec.parentRefs[2]",
+        ),
+        condition(
+            "ResolvedRefs",
+            "False",
+            "BackendNotFound",
+            "spec.rules[0].backendRefs[0].name",
+        ),
+        condition("Programmed", "False", "NoWaypoint", "spec.parentRefs[3]"),
+    ];
+    let made = |told: &Told| status(Kind::TlsRoute, "demo", told, &found, &[], &ours, "t");
+    let status = made(&told).unwrap();
+    let parents = status["parents"].as_array().unwrap();
+    let names: Vec<_> = parents
+        .iter()
+        .map(|p| p["parentRef"]["name"].clone())
+        .collect();
+    assert_eq!(names, ["edge", "rim", "a"]);
+    for (parent, accepted, programmed) in [
+        (&parents[0], ("True", "Accepted"), ("True", "Programmed")),
+        (
+            &parents[1],
+            ("False", "NotAllowedByListeners"),
+            ("True", "Programmed"),
+        ),
+        (&parents[2], ("True", "Accepted"), ("False", "NoWaypoint")),
+    ] {
+        let conditions = &parent["conditions"];
+        assert_eq!(word(conditions, "Accepted"), accepted);
+        assert_eq!(word(conditions, "Programmed"), programmed);
+        assert_eq!(
+            word(conditions, "ResolvedRefs"),
+            ("False", "BackendNotFound")
+        );
+        assert_eq!(conditions[0]["observedGeneration"], 7);
+    }
+    let of_others = Told {
+        spec: json!({"parentRefs": [gateway("of-others")]}),
+        ..Told::default()
+    };
+    assert_eq!(made(&of_others), None);
+    // What was said is taken back when the Gateway is another's.
+    let before = Told {
+        status: status.clone(),
+        ..of_others
+    };
+    assert_eq!(made(&before).unwrap(), json!({"parents": []}));
 }

@@ -1,0 +1,118 @@
+//! Where the rules of a route lead.
+//!
+//! Invariant: what leads nowhere, or where the route may not lead, is told to proxies as such and never left out.
+
+use culvert_proto::waypoint::{HttpBackend, ServiceRef, http_backend::Target};
+
+use super::finding::{ConditionType, Findings};
+use super::parents::Parents;
+use super::{names, refs, route_filter};
+use crate::api;
+use crate::model::{Key, Kind, NsName};
+use crate::path::FieldPath;
+use crate::world::World;
+
+/// While one route is translated.
+pub(super) struct Context<'a> {
+    world: &'a World,
+    route: Key,
+    pub(super) findings: Findings,
+    pub(super) parents: Parents,
+    /// Services that it leads to.
+    pub(super) backends: Vec<NsName>,
+}
+
+impl<'a> Context<'a> {
+    /// Begin with what the route is attached to.
+    pub(super) fn new(world: &'a World, route: &Key, parents: Parents, findings: Findings) -> Self {
+        Self {
+            world,
+            route: route.clone(),
+            findings,
+            parents,
+            backends: Vec::new(),
+        }
+    }
+
+    /// One backend.
+    pub(super) fn backend(&mut self, backend: &api::BackendRef, at: &FieldPath) -> HttpBackend {
+        let target = match self.resolve(backend) {
+            Ok((service, reference)) => {
+                self.backends.push(service);
+                Target::Service(reference)
+            }
+            Err((field, reason, message)) => {
+                let field = at.key(field);
+                self.findings
+                    .error(ConditionType::ResolvedRefs, reason, field, message.clone());
+                Target::Unresolved(message)
+            }
+        };
+        HttpBackend {
+            target: Some(target),
+            weight: backend.weight.unwrap_or(1),
+            filters: route_filter::all(self, &backend.filters, &at.key("filters")),
+        }
+    }
+
+    fn resolve(
+        &self,
+        backend: &api::BackendRef,
+    ) -> Result<(NsName, ServiceRef), (&'static str, &'static str, String)> {
+        let (group, kind) = (backend.group.as_deref(), backend.kind.as_deref());
+        if !matches!(
+            (group, kind),
+            (None | Some("" | "core"), None | Some("Service"))
+        ) {
+            let message = format!(
+                "{}/{} is no Service",
+                group.unwrap_or_default(),
+                kind.unwrap_or_default()
+            );
+            return Err(("kind", "InvalidKind", message));
+        }
+        let own = &self.route.name.namespace;
+        let namespace = backend.namespace.as_deref().unwrap_or(own);
+        let name = NsName::new(namespace, backend.name.as_str());
+        if !self.may_lead_to(&name) {
+            let message =
+                format!("Service {name} is in another namespace, which does not permit it");
+            return Err(("namespace", "RefNotPermitted", message));
+        }
+        let missing = |field, message| (field, "BackendNotFound", message);
+        let service = refs::find(self.world, &name)
+            .ok_or_else(|| missing("name", format!("there is no Service {name}")))?;
+        let port = backend.port.map(api::Port::get);
+        let port =
+            port.ok_or_else(|| missing("port", format!("the port of Service {name} is missing")))?;
+        if service.spec.port(port).is_none() {
+            return Err(missing(
+                "port",
+                format!("Service {name} has no port {port}"),
+            ));
+        }
+        let reference = ServiceRef {
+            service: names::service(&self.world.settings, &name),
+            port: port.into(),
+        };
+        Ok((name, reference))
+    }
+
+    fn may_lead_to(&self, service: &NsName) -> bool {
+        // Clients that a consumer route is for may call the service that it is about without any route. Those of a gateway
+        // may not.
+        let consumed = self.parents.services.contains(service) && self.parents.listeners.is_empty();
+        let (kind, namespace) = (self.route.kind, &self.route.name.namespace);
+        consumed || refs::permitted(self.world, kind, namespace, Kind::Service, service)
+    }
+
+    /// A filter that this version does not have.
+    pub(super) fn unsupported(&mut self, at: &FieldPath, message: String) {
+        self.findings.error(
+            ConditionType::Accepted,
+            "UnsupportedValue",
+            at.clone(),
+            message,
+        );
+    }
+}

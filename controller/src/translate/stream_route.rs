@@ -1,0 +1,50 @@
+//! TLSRoutes and TCPRoutes: what they are attached to and where they lead.
+
+use culvert_proto::waypoint::StreamRoute;
+
+use super::backend::Context;
+use super::finding::Findings;
+use super::resource::{Message, Resource};
+use super::route::{Translated, created};
+use super::{names, parents};
+use crate::api::StreamRouteSpec;
+use crate::model::{Key, Kind, Obj};
+use crate::path::FieldPath;
+use crate::world::World;
+
+/// One route.
+#[must_use]
+pub fn of(world: &World, kind: Kind, route: &Obj<StreamRouteSpec>) -> Translated {
+    let (name, spec) = (&route.meta.name, &route.spec);
+    let key = Key {
+        kind,
+        name: name.clone(),
+    };
+    let mut findings = Findings::new(key.clone());
+    let (references, hostnames) = (&spec.parent_refs, &spec.hostnames);
+    let parents = parents::of(world, &key, references, hostnames, &mut findings);
+    let mut context = Context::new(world, &key, parents, findings);
+    let mut backends = Vec::new();
+    for (i, rule) in spec.rules.iter().enumerate() {
+        let at = FieldPath::of("spec.rules").index(i).key("backendRefs");
+        for (i, backend) in rule.backend_refs.iter().enumerate() {
+            backends.push(context.backend(backend, &at.index(i)));
+        }
+    }
+    let record = StreamRoute {
+        namespace: name.namespace.to_string(),
+        name: name.name.to_string(),
+        created: created(&route.meta),
+        parents: std::mem::take(&mut context.parents.own),
+        listeners: context.parents.listeners.clone(),
+        tls: kind == Kind::TlsRoute,
+        hostnames: hostnames.clone(),
+        backends,
+    };
+    let resource = Resource {
+        name: names::route(&key).into(),
+        aliases: Vec::new(),
+        message: Message::StreamRoute(record),
+    };
+    Translated::of(context, resource)
+}
