@@ -312,6 +312,7 @@ impl Engine {
             origins: &self.origins,
             problems: &self.problems,
             wanted: &self.facts.wanted,
+            gateways: &self.store.views.gateways,
         }
     }
 }

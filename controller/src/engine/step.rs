@@ -174,17 +174,7 @@ impl Engine {
                 self.store.views.moved(before.union(&services));
                 (typed(resource), Vec::new())
             }
-            Target::Gateway(name) => match self.world.cache.gateways.get(name) {
-                Some(object) => match &object.spec.listeners {
-                    Some(listeners) => {
-                        let (made, findings) = ingress::of(&self.world, name, listeners);
-                        let made = made.into_iter();
-                        (made.flat_map(|made| typed(Some(made))).collect(), findings)
-                    }
-                    None => found(gateway::of(&self.world, object)),
-                },
-                None => Default::default(),
-            },
+            Target::Gateway(name) => self.translate_gateway(name),
             Target::Service(name) => {
                 idle = self.settle_waypoint(&Consumer::Service(name.clone()));
                 match self.world.cache.services.get(name) {
@@ -245,6 +235,18 @@ impl Engine {
             made.extend(typed(Some(bundle)));
         }
         (made, settings::findings(&self.world))
+    }
+
+    fn translate_gateway(&self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let Some(object) = self.world.cache.gateways.get(name) else {
+            return Default::default();
+        };
+        let Some(listeners) = &object.spec.listeners else {
+            return found(gateway::of(&self.world, object));
+        };
+        let (made, findings) = ingress::of(&self.world, name, listeners);
+        let made = made.into_iter().flat_map(|made| typed(Some(made)));
+        (made.collect(), findings)
     }
 
     fn translate_pod(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {

@@ -1,15 +1,19 @@
 //! The status file, version 1. Its schema is in `docs/configuration.md` under "Status"; fields may be added.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use culvert_proto::node::CertificateState;
+use imbl::OrdMap;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use super::components::{Components, State};
+use super::gateways::{self, Gateway};
 use crate::engine::{Client, Component, Problem, Problems};
 use crate::model::{Key, Kind, NsName};
 use crate::source::Origin;
+use crate::translate::listener::GatewayState;
 use crate::translate::{ConditionType, Finding, enrolment, names};
 use crate::world::{Consumer, World};
 
@@ -28,6 +32,8 @@ pub struct View<'a> {
     pub problems: &'a Problems,
     /// Who asks for which waypoint.
     pub wanted: &'a BTreeMap<NsName, BTreeSet<Consumer>>,
+    /// What became of the listeners of gateways.
+    pub gateways: &'a OrdMap<NsName, Arc<GatewayState>>,
 }
 
 /// The status, and what the next start must know.
@@ -39,6 +45,7 @@ pub struct Document {
     trust_domain: String,
     nodes: Vec<Node>,
     waypoints: Vec<Waypoint>,
+    gateways: Vec<Gateway>,
     objects: Vec<Object>,
     rejected: Vec<Rejected>,
 }
@@ -54,7 +61,7 @@ struct Node {
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Process {
+pub(super) struct Process {
     connected: bool,
     version: String,
     last_seen: Option<Timestamp>,
@@ -79,7 +86,7 @@ struct Pod {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Certificate {
+pub(super) struct Certificate {
     identity: String,
     serial: String,
     not_before: Option<Timestamp>,
@@ -169,13 +176,11 @@ pub fn verdicts(view: &View<'_>) -> Verdicts {
     let pods = view.world.cache.pods.iter();
     let outsiders =
         pods.filter(|pod| pod.spec.capture_told && !enrolment::is_enrolled(view.world, pod));
-    let gateways = view.world.cache.gateways.iter();
-    let gateways = gateways.filter(|gateway| gateway.spec.listeners.is_some());
     Verdicts {
         objects: objects(view),
         rejected,
         outsiders: outsiders.map(|pod| pod.meta.name.clone()).collect(),
-        gateways: gateways.map(|gateway| gateway.meta.name.clone()).collect(),
+        gateways: view.gateways.keys().cloned().collect(),
     }
 }
 
@@ -200,6 +205,7 @@ pub fn document(view: &View<'_>) -> Document {
         trust_domain: world.settings.trust_domain().to_owned(),
         nodes: nodes(view),
         waypoints: waypoints(view),
+        gateways: gateways::all(view),
         objects: objects(view),
         rejected: view.problems.iter().map(rejected).collect(),
     }
@@ -263,7 +269,7 @@ fn pod(world: &World, pod: &crate::model::Obj<crate::model::Pod>) -> Pod {
     }
 }
 
-fn process(state: Option<&State>) -> Process {
+pub(super) fn process(state: Option<&State>) -> Process {
     let Some(state) = state else {
         return Process::default();
     };
@@ -276,7 +282,7 @@ fn process(state: Option<&State>) -> Process {
     }
 }
 
-fn certificates(state: Option<&State>) -> Vec<Certificate> {
+pub(super) fn certificates(state: Option<&State>) -> Vec<Certificate> {
     let time = |seconds| Timestamp::from_second(seconds).ok();
     let certificate = |c: &CertificateState| Certificate {
         identity: c.identity.clone(),

@@ -2,6 +2,7 @@
 
 mod components;
 mod document;
+mod gateways;
 pub mod kube;
 mod memory;
 mod writer;

@@ -41,7 +41,8 @@ mod tests {
 
     #[test]
     fn what_both_allow() {
-        let all: [(&str, &[&str], Option<&[&str]>); 11] = [
+        type Hosts<'a> = &'a [&'a str];
+        let all: [(&str, Hosts<'_>, Option<Hosts<'_>>); 11] = [
             ("", &[], Some(&[])),
             ("", &["a.x"], Some(&["a.x"])),
             ("a.x", &[], Some(&["a.x"])),

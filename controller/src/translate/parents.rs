@@ -48,7 +48,8 @@ pub(super) fn of(
         }
         let gateway = world.cache.gateways.get(&name);
         let listeners = gateway.and_then(|gateway| gateway.spec.listeners.as_deref());
-        if let (true, Some(listeners)) = (refs::is_gateway(group, kind), listeners) {
+        let named = refs::is_gateway(group, kind);
+        if let Some(listeners) = listeners.filter(|_| named) {
             let gateway = (&name, listeners);
             match attach::listeners(world, route, hostnames, parent, gateway) {
                 Ok(attached) => {
@@ -63,7 +64,9 @@ pub(super) fn of(
                     findings.error(ConditionType::Accepted, refused.reason, at, refused.message);
                 }
             }
-        } else if gateway.is_some_and(|g| g.spec.waypoint.is_some()) || kind == Some("Service") {
+        } else if (named && gateway.is_some_and(|g| g.spec.waypoint.is_some()))
+            || kind == Some("Service")
+        {
             let message = "a route of the mesh is attached to Services: group \"\", kind Service";
             findings.error(ConditionType::Accepted, "InvalidParent", at, message);
         }

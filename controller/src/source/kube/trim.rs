@@ -216,10 +216,13 @@ fn gateway(value: &mut Value) -> (Value, bool) {
     }
     let conditions = status["conditions"].as_array().into_iter().flatten();
     // Once programmed, a waypoint is mandatory, also while no instance of it is ready.
+    let once = spec["gatewayClassName"] == culvert_enrolment::WAYPOINT_CLASS;
     let programmed = |c: &Value| {
-        c["type"] == "Programmed" && (c["status"] == "True" || c["reason"] == NO_READY_INSTANCE)
+        let now = c["status"] == "True";
+        c["type"] == "Programmed" && (now || (once && c["reason"] == NO_READY_INSTANCE))
     };
-    (spec, conditions.clone().any(programmed))
+    let programmed = conditions.clone().any(programmed);
+    (spec, programmed)
 }
 
 #[cfg(test)]
