@@ -26,4 +26,4 @@ pub use secrets::{CertHandle, CertStatus, CertificateUnavailable, SecretManager,
 pub use source::{CaClient, CaError, CertificateSource, LocalSource};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
 pub use tls::{ClientContext, ServerContext, TlsError};
-pub use x509::SanError;
+pub use x509::{SanError, system_time};

@@ -47,7 +47,7 @@ pub(crate) fn spiffe_id(certificate: &X509Ref) -> Result<SpiffeId, SanError> {
 }
 
 /// An ASN.1 time as wall clock.
-pub(crate) fn system_time(time: &Asn1TimeRef) -> Result<SystemTime, ErrorStack> {
+pub fn system_time(time: &Asn1TimeRef) -> Result<SystemTime, ErrorStack> {
     let diff = Asn1Time::from_unix(0)?.diff(time)?;
     let seconds = i64::from(diff.days) * 86_400 + i64::from(diff.secs);
     let distance = Duration::from_secs(seconds.unsigned_abs());

@@ -129,6 +129,8 @@ deny_reasons! {
         "The CONNECT authority names an address that is not this workload's."
     RouteNotFound "route_not_found" "-" 404
         "No route of the service matches the request."
+    Misdirected "misdirected" "-" 421
+        "The request's host belongs to another listener than the one that its TLS handshake named."
     BackendUnresolved "backend_unresolved" "-" 500
         "The route's backend or filter refers to something that does not exist or may not be used."
     RequestTimeout "request_timeout" "-" 504

@@ -26,6 +26,16 @@ pub struct Limits {
     pub request_header: Duration,
     /// Size of all headers of a request or CONNECT, decoded. 64 KiB.
     pub header_bytes: usize,
+    /// A client of a gateway's listener that is quiet from the start is closed after this. 60 s: browsers open
+    /// connections ahead of need, and open another one at once when it was closed.
+    pub client_silence: Duration,
+    /// A client of a gateway's listener without a request in flight is closed after this, up to twice as long. 11 min:
+    /// load balancers in front keep connections for up to 10, and must be the ones that close.
+    pub client_idle: Duration,
+    /// A client of a gateway's listener that takes no byte of what waits for it is closed after this. 5 min.
+    pub client_stall: Duration,
+    /// `stream_idle` for clients of a gateway's listeners. 1 h: nobody vouches for them.
+    pub client_stream_idle: Duration,
     /// Connections of one pod at once, both directions together. 10,000: half of a common descriptor limit,
     /// so that one pod cannot take the node.
     pub connections_per_pod: usize,
@@ -53,6 +63,10 @@ impl Default for Limits {
             tunnel_idle: Duration::from_secs(300),
             request_header: Duration::from_secs(10),
             header_bytes: 64 * 1024,
+            client_silence: Duration::from_secs(60),
+            client_idle: Duration::from_secs(11 * 60),
+            client_stall: Duration::from_secs(300),
+            client_stream_idle: Duration::from_secs(3600),
             connections_per_pod: 10_000,
             connections: 100_000,
             handshakes_per_pod: 1_000,

@@ -169,6 +169,11 @@ pub fn set_reset_on_close(stream: &impl AsFd) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
+/// End a connection whose other side takes nothing of what was sent to it for `after`, be it gone or unwilling.
+pub fn end_when_stalled(stream: &impl AsFd, after: Duration) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(Some(after))
+}
+
 fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
