@@ -26,6 +26,7 @@ use crate::args::{Args, GatewayName};
 use crate::control::{self, RouteFeed, Shown, Shutdown};
 use crate::cores::{DataCores, Spread};
 use crate::destination::Own;
+use crate::gateway::Ports;
 use crate::world::World;
 
 /// Lifetime that we ask for; the controller decides.
@@ -82,6 +83,7 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
     let service = async {
         store.wait_synced(Store::TYPES).await;
         routes.synced().await;
+        let opening = ready.task("listeners");
         starting.done();
         let certificate = own_certificate(&store, &secrets, &args.name, &ready).await?;
         let limits = Limits {
@@ -91,12 +93,17 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
         let world = Arc::new(World {
             store: store.clone(),
             routes: routes.shared(),
+            gateway: routes.gateway(),
             certificate,
             own: Own::new(&args.name.namespace, &args.name.name),
             tunnels: tunnels(&limits),
             limits: Arc::new(limits),
         });
-        listen(&args, cores.serve(&world, &draining), &draining).await
+        let spread = Arc::new(cores.serve(&world, &draining));
+        let ports = Ports::new(args.gateway_address, Arc::clone(&spread), ready.clone());
+        let ports = ports.run(routes.gateway(), draining.clone(), opening);
+        task::spawn("gateway_ports", ports);
+        listen(&args, &spread, &draining).await
     };
     tokio::select! {
         ended = service => ended?,
@@ -128,7 +135,7 @@ async fn own_certificate(
 }
 
 /// Accepts connections until the drain starts.
-async fn listen(args: &Args, spread: Spread, draining: &Drain) -> anyhow::Result<()> {
+async fn listen(args: &Args, spread: &Spread, draining: &Drain) -> anyhow::Result<()> {
     let listener = net::listen(args.listen, &ListenOptions::default());
     let listener = listener
         .and_then(TcpListener::from_std)

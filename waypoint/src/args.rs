@@ -1,6 +1,6 @@
 //! What the operator says on the command line or by the environment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -32,6 +32,9 @@ pub struct Args {
     /// Address for HBONE.
     #[arg(long, env = "CULVERT_LISTEN", default_value = "[::]:15008")]
     pub listen: SocketAddr,
+    /// Address at which a Gateway's own listeners listen, each at its port.
+    #[arg(long, env = "CULVERT_GATEWAY_ADDRESS", default_value = "::")]
+    pub gateway_address: IpAddr,
     /// Address of the admin server: dumps, log level, drain.
     #[arg(long, env = "CULVERT_ADMIN", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,

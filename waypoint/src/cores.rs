@@ -12,6 +12,7 @@ use culvert_runtime::drain::Drain;
 use culvert_runtime::task;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::gateway::{self, OpenPort};
 use crate::inbound;
 use crate::world::{Core, World};
 
@@ -25,10 +26,13 @@ pub struct DataCores {
 /// Hands connections to the cores; when it is dropped, they take no more.
 #[derive(Debug)]
 pub struct Spread {
-    inboxes: Vec<UnboundedSender<TcpStream>>,
+    inboxes: Vec<UnboundedSender<Arrived>>,
     open: Arc<[Arc<AtomicUsize>]>,
     limit: usize,
 }
+
+/// A connection on its way to a core, and the gateway's port that it came in by; none is HBONE.
+type Arrived = (TcpStream, Option<Arc<OpenPort>>);
 
 impl DataCores {
     /// Starts `count` threads.
@@ -66,17 +70,23 @@ impl DataCores {
 async fn run(
     world: Arc<World>,
     drain: Drain,
-    mut inbox: UnboundedReceiver<TcpStream>,
+    mut inbox: UnboundedReceiver<Arrived>,
     open: Arc<AtomicUsize>,
 ) {
     let core = Core::start(world, drain);
-    while let Some(tcp) = inbox.recv().await {
+    while let Some((tcp, port)) = inbox.recv().await {
         let core = Rc::clone(&core);
         let counted = Counted(Arc::clone(&open));
-        task::spawn_local("hbone_inbound", async move {
-            match tokio::net::TcpStream::from_std(tcp) {
-                Ok(tcp) => inbound::serve(Rc::clone(&core), tcp).await,
-                Err(error) => tracing::warn!(%error, "accepted connection lost"),
+        let name = if port.is_some() {
+            "gateway_inbound"
+        } else {
+            "hbone_inbound"
+        };
+        task::spawn_local(name, async move {
+            match (tokio::net::TcpStream::from_std(tcp), port) {
+                (Ok(tcp), None) => inbound::serve(Rc::clone(&core), tcp).await,
+                (Ok(tcp), Some(port)) => gateway::serve(Rc::clone(&core), tcp, &port).await,
+                (Err(error), _) => tracing::warn!(%error, "accepted connection lost"),
             }
             drop(counted);
             // Last: the drain has ended when no core is held any more.
@@ -95,8 +105,17 @@ impl Drop for Counted {
 }
 
 impl Spread {
-    /// Hands a connection to the core that has the fewest. One too many is closed.
-    pub fn hand(&self, tcp: std::net::TcpStream) {
+    /// Hands an HBONE connection to the core that has the fewest. One too many is closed.
+    pub fn hand(&self, tcp: TcpStream) {
+        self.spread(tcp, None);
+    }
+
+    /// The same for a connection to one of the gateway's own ports.
+    pub fn hand_client(&self, tcp: TcpStream, port: &Arc<OpenPort>) {
+        self.spread(tcp, Some(Arc::clone(port)));
+    }
+
+    fn spread(&self, tcp: TcpStream, port: Option<Arc<OpenPort>>) {
         let counts = self.open.iter().map(|open| open.load(Ordering::Relaxed));
         if counts.clone().sum::<usize>() >= self.limit {
             tracing::debug!("too many connections, one is closed");
@@ -112,7 +131,7 @@ impl Spread {
             return;
         };
         open.fetch_add(1, Ordering::Relaxed);
-        if inbox.send(tcp).is_err() {
+        if inbox.send((tcp, port)).is_err() {
             open.fetch_sub(1, Ordering::Relaxed);
         }
     }

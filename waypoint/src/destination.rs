@@ -1,4 +1,4 @@
-//! What a CONNECT names: a service or a workload that this waypoint stands for.
+//! What a client addressed: a service or a workload that this waypoint stands for, or a gateway's own listener.
 //!
 //! Invariant: a waypoint carries traffic only to what names it as its waypoint, and never to the mesh's own ports.
 
@@ -38,6 +38,19 @@ pub enum Destination {
         /// The address that the client named.
         address: SocketAddr,
     },
+    /// A port of this gateway itself. What is behind it is for routes alone to say.
+    Gateway(Arrival),
+}
+
+/// Where a client outside the mesh came in.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// `NAMESPACE/NAME` of the gateway.
+    pub gateway: Arc<str>,
+    /// The address and port that it reached.
+    pub address: SocketAddr,
+    /// The listener with which its TLS handshake was finished; none in plain text.
+    pub tls: Option<Arc<str>>,
 }
 
 /// How this waypoint is named by those that it stands for.
@@ -79,6 +92,13 @@ impl Own {
                 own && *namespace == self.namespace
             }
         }
+    }
+}
+
+impl Arrival {
+    /// What the client spoke, as URLs name it.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -125,11 +145,12 @@ impl Destination {
         })
     }
 
-    /// `NAMESPACE/HOSTNAME` of the service, or the workload's uid.
+    /// `NAMESPACE/HOSTNAME` of the service, the workload's uid, or `NAMESPACE/NAME` of the gateway.
     pub fn key(&self) -> &Arc<str> {
         match self {
             Self::Service { service, .. } => &service.key,
             Self::Workload { workload, .. } => workload.uid(),
+            Self::Gateway(arrival) => &arrival.gateway,
         }
     }
 
@@ -138,6 +159,7 @@ impl Destination {
         match self {
             Self::Service { port, .. } => *port,
             Self::Workload { address, .. } => address.port(),
+            Self::Gateway(arrival) => arrival.address.port(),
         }
     }
 
@@ -148,7 +170,7 @@ impl Destination {
                 .port(*port)
                 .map(|port| port.app_protocol)
                 .unwrap_or_default(),
-            Self::Workload { .. } => AppProtocol::Unknown,
+            Self::Workload { .. } | Self::Gateway(_) => AppProtocol::Unknown,
         }
     }
 
@@ -159,7 +181,7 @@ impl Destination {
                 let vip = service.vips.first().copied();
                 SocketAddr::new(vip.unwrap_or(IpAddr::from([0, 0, 0, 0])), *port)
             }
-            Self::Workload { address, .. } => *address,
+            Self::Workload { address, .. } | Self::Gateway(Arrival { address, .. }) => *address,
         }
     }
 
@@ -167,10 +189,12 @@ impl Destination {
     pub fn hostname(&self) -> String {
         match self {
             Self::Service { service, .. } => service.hostname.to_string(),
-            Self::Workload { address, .. } => match address.ip() {
-                IpAddr::V4(ip) => ip.to_string(),
-                IpAddr::V6(ip) => format!("[{ip}]"),
-            },
+            Self::Workload { address, .. } | Self::Gateway(Arrival { address, .. }) => {
+                match address.ip() {
+                    IpAddr::V4(ip) => ip.to_string(),
+                    IpAddr::V6(ip) => format!("[{ip}]"),
+                }
+            }
         }
     }
 
@@ -184,6 +208,22 @@ impl Destination {
                 ..DestinationLabels::default()
             },
             Self::Workload { .. } => DestinationLabels::default(),
+            Self::Gateway(arrival) => {
+                let (namespace, name) = arrival.gateway.split_once('/').unwrap_or_default();
+                DestinationLabels {
+                    service_name: name.to_owned(),
+                    service_namespace: namespace.to_owned(),
+                    ..DestinationLabels::default()
+                }
+            }
+        }
+    }
+
+    /// Where the client came in, if it is outside the mesh.
+    pub fn arrival(&self) -> Option<&Arrival> {
+        match self {
+            Self::Gateway(arrival) => Some(arrival),
+            Self::Service { .. } | Self::Workload { .. } => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Authorization of a client at this waypoint, which knows who it is: policies of the service that it addressed, then
-//! policies of the endpoint that was picked.
+//! policies of the endpoint that was picked. At a gateway: the gateway's own policies; an endpoint's policies are asked by
+//! the endpoint's node proxy, about the gateway.
 //!
 //! Invariants: nothing is sent to an endpoint without a [`Permit`], and only [`Permits::grant`] makes one. A permit is
 //! asked for anew when policies change, and revoked for good when the answer is no.
@@ -15,6 +16,7 @@ use culvert_xds::state::Snapshot;
 
 use crate::client::Client;
 use crate::destination::Destination;
+use crate::routes::Routes;
 use crate::upstream::endpoint::Endpoint;
 
 /// Why a client may not.
@@ -60,20 +62,46 @@ struct Grant {
     waker: RefCell<Option<Waker>>,
 }
 
-/// Asks the policies that target the service, with the address that the client named.
-pub fn check_service(
-    snapshot: &Snapshot,
+/// What is in force.
+#[derive(Debug, Clone, Copy)]
+pub struct InForce<'a> {
+    /// Policies.
+    pub snapshot: &'a Snapshot,
+    /// Which of them a gateway names.
+    pub routes: &'a Routes,
+}
+
+/// Asks the policies that target what the client addressed, with the address that it named.
+pub fn check_destination(
+    rules: InForce<'_>,
     client: &Client,
     destination: &Destination,
 ) -> Result<(), Denied> {
     match destination {
         Destination::Service { service, port } => {
-            let policies = snapshot.policies_for_service(&service.key, *port);
+            let policies = rules.snapshot.policies_for_service(&service.key, *port);
             verdict(&policies, client, destination.address())
         }
         // What applies to a workload is asked for it as an endpoint.
         Destination::Workload { .. } => Ok(()),
+        Destination::Gateway(arrival) => match &rules.routes.gateway {
+            Some(gateway) if !gateway.config.authorizations.is_empty() => {
+                let policies = named(rules.snapshot, &gateway.config.authorizations)?;
+                verdict(&policies, client, arrival.address)
+            }
+            // Without a Gateway nothing is served any more; what is still going on may end.
+            _ => Ok(()),
+        },
     }
+}
+
+/// Policies by name; one that is not known denies.
+fn named(snapshot: &Snapshot, names: &[Arc<str>]) -> Result<PolicySet, DenyReason> {
+    let find = |name: &Arc<str>| snapshot.policy(name).map(|it| Arc::clone(&it.policy));
+    let policies: Option<Vec<_>> = names.iter().map(find).collect();
+    policies
+        .map(PolicySet::new)
+        .ok_or(DenyReason::PolicyMissing)
 }
 
 /// Asks the endpoint's own policies as they are in `snapshot`.
@@ -96,7 +124,7 @@ fn verdict(
     destination: std::net::SocketAddr,
 ) -> Result<(), Denied> {
     let connection = Connection {
-        peer: Some(&client.principal),
+        peer: client.principal(),
         source: client.address,
         destination,
     };
@@ -110,16 +138,19 @@ fn verdict(
 }
 
 impl Permits {
-    /// Asks the policies of the service and the endpoint's own, the latter with the address that will be dialled.
+    /// Asks the policies of what the client addressed and the endpoint's own, the latter with the address that will be
+    /// dialled.
     pub fn grant(
         self: &Rc<Self>,
-        snapshot: &Snapshot,
+        rules: InForce<'_>,
         client: &Rc<Client>,
         destination: &Rc<Destination>,
         endpoint: &Rc<Endpoint>,
     ) -> Result<Permit, Denied> {
-        check_service(snapshot, client, destination)?;
-        check_endpoint(snapshot, client, endpoint)?;
+        check_destination(rules, client, destination)?;
+        if destination.arrival().is_none() {
+            check_endpoint(rules.snapshot, client, endpoint)?;
+        }
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         let grant = Rc::new(Grant {
@@ -138,7 +169,7 @@ impl Permits {
     }
 
     /// Asks again for every permit, after policies changed.
-    pub fn review(&self, snapshot: &Snapshot) {
+    pub fn review(&self, rules: InForce<'_>) {
         let live: Vec<_> = self
             .live
             .borrow()
@@ -146,9 +177,9 @@ impl Permits {
             .filter_map(Weak::upgrade)
             .collect();
         for grant in live {
-            if let Err(denied) = grant.still_allowed(snapshot) {
+            if let Err(denied) = grant.still_allowed(rules) {
                 tracing::info!(
-                    client = %grant.client.id,
+                    client = %grant.client.id(),
                     destination = %grant.destination.key(),
                     reason = %denied.reason,
                     "permit revoked"
@@ -160,12 +191,14 @@ impl Permits {
 }
 
 impl Grant {
-    fn still_allowed(&self, snapshot: &Snapshot) -> Result<(), Denied> {
-        check_service(snapshot, &self.client, &self.destination)?;
+    fn still_allowed(&self, rules: InForce<'_>) -> Result<(), Denied> {
+        check_destination(rules, &self.client, &self.destination)?;
         // A workload that is gone takes nothing new; what it is doing may end.
-        match snapshot.workload(self.endpoint.uid()) {
-            Some(_) => check_endpoint(snapshot, &self.client, &self.endpoint),
-            None => Ok(()),
+        match rules.snapshot.workload(self.endpoint.uid()) {
+            Some(_) if self.destination.arrival().is_none() => {
+                check_endpoint(rules.snapshot, &self.client, &self.endpoint)
+            }
+            _ => Ok(()),
         }
     }
 

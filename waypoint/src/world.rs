@@ -17,8 +17,8 @@ use culvert_xds::Store;
 
 use crate::client::Client;
 use crate::destination::{Destination, Own};
-use crate::permit::{Denied, Permit, Permits};
-use crate::routes::{PortConfig, Shared};
+use crate::permit::{Denied, InForce, Permit, Permits};
+use crate::routes::{OwnGateway, PortConfig, Shared};
 use crate::telemetry::{Record, SeriesCache};
 use crate::upstream::connect::Dialer;
 use crate::upstream::endpoint::Endpoint;
@@ -34,6 +34,8 @@ pub struct World {
     pub store: Store,
     /// Routes.
     pub routes: Shared,
+    /// Changes of this process's own Gateway.
+    pub gateway: OwnGateway,
     /// This waypoint's own certificate.
     pub certificate: CertHandle,
     /// This waypoint's own name.
@@ -76,6 +78,8 @@ pub struct Session {
     pub labels: u32,
     /// What a request without a host is for.
     pub default_host: String,
+    /// Told when to take nothing new from this client.
+    pub drain: Drain,
 }
 
 impl Core {
@@ -93,10 +97,10 @@ impl Core {
         });
         let weak = Rc::downgrade(&core);
         task::spawn_local("core_review", async move {
-            let mut changed = match weak.upgrade() {
-                Some(core) => core.world.store.changed(),
-                None => return,
+            let Some(world) = weak.upgrade().map(|core| Arc::clone(&core.world)) else {
+                return;
             };
+            let (mut changed, mut gateway) = (world.store.changed(), world.gateway.clone());
             let mut sweep = tokio::time::interval(SWEEP);
             loop {
                 let sweeping = tokio::select! {
@@ -106,6 +110,7 @@ impl Core {
                         }
                         false
                     }
+                    Ok(()) = gateway.changed() => false,
                     _ = sweep.tick() => true,
                 };
                 let Some(core) = weak.upgrade() else { return };
@@ -122,14 +127,18 @@ impl Core {
             return;
         }
         let snapshot = self.world.store.snapshot();
-        self.permits.review(&snapshot);
+        let routes = self.world.routes.load();
+        self.permits.review(InForce {
+            snapshot: &snapshot,
+            routes: &routes,
+        });
         self.endpoints.forget_gone(&snapshot);
     }
 }
 
 impl Session {
-    /// A connection of `client` to `destination`.
-    pub fn new(core: &Rc<Core>, client: Client, destination: Destination) -> Self {
+    /// A connection of `client` to `destination`, which `drain` tells when to take nothing new.
+    pub fn new(core: &Rc<Core>, client: Client, destination: Destination, drain: Drain) -> Self {
         let labels = core.series.destination(&destination.labels());
         Self {
             core: Rc::clone(core),
@@ -137,15 +146,28 @@ impl Session {
             labels,
             default_host: destination.hostname(),
             destination: Rc::new(destination),
+            drain,
         }
     }
 
     /// Asks for leave to send to `endpoint` for this client.
     pub fn grant(&self, endpoint: &Rc<Endpoint>) -> Result<Permit, Denied> {
-        let snapshot = self.core.world.store.snapshot();
-        self.core
-            .permits
-            .grant(&snapshot, &self.client, &self.destination, endpoint)
+        let world = &self.core.world;
+        let rules = InForce {
+            snapshot: &world.store.snapshot(),
+            routes: &world.routes.load(),
+        };
+        let permits = &self.core.permits;
+        permits.grant(rules, &self.client, &self.destination, endpoint)
+    }
+
+    /// How long a stream of bytes may rest.
+    pub fn stream_idle(&self) -> Duration {
+        let limits = &self.core.world.limits;
+        match self.destination.arrival() {
+            Some(_) => limits.client_stream_idle,
+            None => limits.stream_idle,
+        }
     }
 
     /// The account of a new request.
@@ -166,7 +188,7 @@ impl Session {
             Destination::Service { service, port } => {
                 routes.port(&service.key, *port).unwrap_or(&NOTHING)
             }
-            Destination::Workload { .. } => &NOTHING,
+            Destination::Workload { .. } | Destination::Gateway(_) => &NOTHING,
         }
     }
 }

@@ -81,10 +81,11 @@ impl FaultPolicy {
         })
     }
 
-    /// Rolls the dice for a request of `principal` (without scheme) with these headers.
-    pub fn roll(&self, headers: &HeaderMap, principal: &str, rng: &mut impl Rng) -> Fault {
-        let called_by =
-            self.principals.is_empty() || self.principals.iter().any(|name| name == principal);
+    /// Rolls the dice for a request of `principal` (without scheme) with these headers. A client without identity is none
+    /// of those that a policy names.
+    pub fn roll(&self, headers: &HeaderMap, principal: Option<&str>, rng: &mut impl Rng) -> Fault {
+        let called_by = self.principals.is_empty()
+            || principal.is_some_and(|it| self.principals.iter().any(|name| name == it));
         if !called_by || !self.headers.iter().all(|header| header.matches(headers)) {
             return Fault::default();
         }
@@ -199,16 +200,24 @@ mod tests {
             HeaderMap::from_iter([("x-chaos".parse().unwrap(), HeaderValue::from_static("yes"))]);
         let curl = "cluster.local/ns/demo/sa/curl";
         assert_eq!(
-            policy.roll(&marked, curl, &mut rng).label(),
+            policy.roll(&marked, Some(curl), &mut rng).label(),
             Some("delay,abort")
         );
         assert_eq!(
             policy
-                .roll(&marked, "cluster.local/ns/demo/sa/curl2", &mut rng)
+                .roll(&marked, Some("cluster.local/ns/demo/sa/curl2"), &mut rng)
                 .label(),
             None
         );
-        assert_eq!(policy.roll(&HeaderMap::new(), curl, &mut rng).label(), None);
+        assert_eq!(
+            policy.roll(&marked, None, &mut rng).label(),
+            None,
+            "nobody is none of those that are named"
+        );
+        assert_eq!(
+            policy.roll(&HeaderMap::new(), Some(curl), &mut rng).label(),
+            None
+        );
     }
 
     #[test]
@@ -244,7 +253,7 @@ mod tests {
             let mut rng = SmallRng::seed_from_u64(seed);
             let (mut delayed, mut aborted) = (0i64, 0i64);
             for _ in 0..10_000 {
-                let fault = policy.roll(&HeaderMap::new(), "", &mut rng);
+                let fault = policy.roll(&HeaderMap::new(), None, &mut rng);
                 delayed += i64::from(fault.delay.is_some());
                 aborted += i64::from(fault.abort.is_some());
             }

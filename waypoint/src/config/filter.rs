@@ -269,17 +269,18 @@ impl Redirect {
         })
     }
 
-    /// The `Location` for a request to `host`, `path` and `query` at `port`, of whose path `matched` is the prefix that
-    /// the match named.
+    /// The `Location` for a request to `host`, `path` and `query` at `port` by `scheme`, of whose path `matched` is the
+    /// prefix that the match named.
     pub fn location(
         &self,
+        scheme: &'static str,
         host: &str,
         port: u16,
         path: &str,
         query: Option<&str>,
         matched: &str,
     ) -> String {
-        let scheme = self.scheme.unwrap_or("http");
+        let scheme = self.scheme.unwrap_or(scheme);
         let well_known = if scheme == "https" { 443 } else { 80 };
         let port = self.port.unwrap_or(if self.scheme.is_some() {
             well_known

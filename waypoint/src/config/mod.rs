@@ -2,13 +2,16 @@
 //!
 //! Invariant: decoding never guesses. A field that does not make sense is a [`ConfigError`] that names it.
 
+pub mod certificate;
 mod error;
 pub mod fault;
 pub mod filter;
+pub mod gateway;
 pub mod matcher;
 pub mod pattern;
 pub mod retry;
 pub mod route;
+pub mod stream;
 pub mod traffic;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use culvert_proto::waypoint as pb;
 
 use super::filter::Filters;
+use super::gateway::Attachment;
 use super::matcher::Match;
 use super::retry::Retry;
 use super::{ConfigError, ServiceRef, decode_all, duration};
@@ -26,7 +27,9 @@ pub struct Route {
     pub consumed: Vec<ServiceRef>,
     /// Services that the route is attached to.
     pub parents: Vec<ServiceRef>,
-    /// Empty means every host.
+    /// Listeners that the route is attached to.
+    pub listeners: Vec<Attachment>,
+    /// At services; empty means every host.
     pub hostnames: Vec<Hostname>,
     /// In the user's order.
     pub rules: Vec<Arc<Rule>>,
@@ -104,6 +107,7 @@ impl Route {
             created: raw.created.clone(),
             consumed: decode_all("consumed", &raw.consumed, ServiceRef::decode)?,
             parents: decode_all("parents", &raw.parents, ServiceRef::decode)?,
+            listeners: decode_all("listeners", &raw.listeners, Attachment::decode)?,
             hostnames: decode_all("hostnames", &raw.hostnames, |name| Hostname::decode(name))?,
             rules,
         };
@@ -112,7 +116,8 @@ impl Route {
 }
 
 impl Hostname {
-    fn decode(raw: &str) -> Result<Self, ConfigError> {
+    /// Decodes a host name; `*.` at its beginning stands for one label or more.
+    pub fn decode(raw: &str) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::new("hostname", format!("`{raw}` is not a host name"));
         let (wildcard, name) = match raw.strip_prefix("*.") {
             Some(name) => (true, name),
@@ -186,7 +191,7 @@ impl Rule {
 }
 
 impl Backend {
-    fn decode(raw: &pb::HttpBackend) -> Result<Self, ConfigError> {
+    pub(super) fn decode(raw: &pb::HttpBackend) -> Result<Self, ConfigError> {
         use pb::http_backend::Target;
         let target = match &raw.target {
             Some(Target::Service(service)) => {

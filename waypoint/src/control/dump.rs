@@ -1,7 +1,11 @@
 //! Routes and policies as JSON that reads like the YAML they come from.
 
+use std::time::SystemTime;
+
 use culvert_proto::waypoint as pb;
 use serde_json::{Map, Value, json};
+
+use crate::config::certificate::Certificate;
 
 /// An HTTPRoute.
 pub(super) fn route(raw: &pb::HttpRoute) -> Value {
@@ -25,9 +29,61 @@ pub(super) fn route(raw: &pb::HttpRoute) -> Value {
         ("namespace", text(&raw.namespace)),
         ("name", text(&raw.name)),
         ("creationTimestamp", text(&raw.created)),
-        ("parentRefs", list(&raw.parents, service)),
+        ("parentRefs", parents(&raw.parents, &raw.listeners)),
         ("hostnames", list(&raw.hostnames, |name| text(name))),
         ("rules", list(&raw.rules, rule)),
+    ])
+}
+
+/// A TLSRoute or a TCPRoute.
+pub(super) fn stream(raw: &pb::StreamRoute) -> Value {
+    object([
+        ("kind", if raw.tls { "TLSRoute" } else { "TCPRoute" }.into()),
+        ("namespace", text(&raw.namespace)),
+        ("name", text(&raw.name)),
+        ("creationTimestamp", text(&raw.created)),
+        ("parentRefs", parents(&raw.parents, &raw.listeners)),
+        ("hostnames", list(&raw.hostnames, |name| text(name))),
+        ("backendRefs", list(&raw.backends, backend)),
+    ])
+}
+
+/// A Gateway with listeners of its own.
+pub(super) fn gateway(raw: &pb::Gateway) -> Value {
+    let listener = |listener: &pb::Listener| {
+        object([
+            ("name", text(&listener.name)),
+            ("port", listener.port.into()),
+            ("protocol", listener.protocol().as_str_name().into()),
+            ("hostname", text(&listener.hostname)),
+            (
+                "certificateRefs",
+                list(&listener.certificates, |name| text(name)),
+            ),
+            ("unresolved", text(&listener.unresolved)),
+        ])
+    };
+    object([
+        ("namespace", text(&raw.namespace)),
+        ("name", text(&raw.name)),
+        ("listeners", list(&raw.listeners, listener)),
+        (
+            "authorizations",
+            list(&raw.authorizations, |name| text(name)),
+        ),
+    ])
+}
+
+/// A listener's certificate: which one, and until when. Never its key.
+pub(super) fn certificate(name: &str, certificate: &Certificate) -> Value {
+    let ends = certificate.not_after.duration_since(SystemTime::UNIX_EPOCH);
+    object([
+        ("name", text(name)),
+        ("serial", text(&certificate.serial)),
+        (
+            "not_after",
+            ends.map_or(Value::Null, |ends| ends.as_secs().into()),
+        ),
     ])
 }
 
@@ -113,6 +169,23 @@ fn service(raw: &pb::ServiceRef) -> Value {
         ("name", text(&raw.service)),
         ("port", number(raw.port)),
     ])
+}
+
+fn parents(services: &[pb::ServiceRef], listeners: &[pb::ListenerRef]) -> Value {
+    let listener = |raw: &pb::ListenerRef| {
+        object([
+            ("kind", "Gateway".into()),
+            ("name", text(&raw.gateway)),
+            ("sectionName", text(&raw.listener)),
+            ("hostnames", list(&raw.hostnames, |name| text(name))),
+        ])
+    };
+    let all: Vec<_> = services
+        .iter()
+        .map(service)
+        .chain(listeners.iter().map(listener))
+        .collect();
+    list(&all, Value::clone)
 }
 
 fn one_match(raw: &pb::HttpMatch) -> Value {
@@ -306,5 +379,31 @@ mod tests {
             }],
         });
         assert_eq!(route(&raw), expected);
+    }
+
+    #[test]
+    fn a_listener_shows_its_certificate_and_no_key() {
+        let raw = crate::config::certificate::testing::ecdsa(&["a.example"]);
+        let known = Certificate::decode(&raw).unwrap();
+        let shown = certificate("Secret/d/a", &known);
+        let keys: Vec<_> = shown.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["name", "not_after", "serial"]);
+        let raw = pb::Gateway {
+            namespace: "d".into(),
+            name: "g".into(),
+            listeners: vec![pb::Listener {
+                name: "web".into(),
+                port: 443,
+                protocol: pb::ListenerProtocol::Https.into(),
+                certificates: vec!["Secret/d/a".into()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let expected = json!({
+            "namespace": "d", "name": "g",
+            "listeners": [{ "name": "web", "port": 443, "protocol": "HTTPS", "certificateRefs": ["Secret/d/a"] }],
+        });
+        assert_eq!(gateway(&raw), expected);
     }
 }

@@ -8,20 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use culvert_identity::TrustBundle;
 use culvert_identity::bundle::TrustSender;
 use culvert_identity::controller::Controller;
-use culvert_proto::type_url;
 use culvert_runtime::drain::Drain;
 use culvert_xds::{Handler, Handlers, Rejected, Store, Update};
 use tokio::sync::watch;
 
 use crate::args::Args;
-use crate::routes::{RouteStore, Shared};
-
-/// Resources that become routes.
-const ROUTE_TYPES: &[&str] = &[
-    type_url::HTTP_ROUTE,
-    type_url::TRAFFIC_POLICY,
-    type_url::FAULT_POLICY,
-];
+use crate::routes::{OwnGateway, RouteStore, Shared};
 
 /// The store of routes, shared between the stream that fills it and the admin server.
 #[derive(Debug, Clone)]
@@ -44,6 +36,11 @@ impl RouteFeed {
         self.lock().shared()
     }
 
+    /// Changes of this process's own Gateway.
+    pub(crate) fn gateway(&self) -> OwnGateway {
+        self.lock().gateway()
+    }
+
     /// The store itself; never held across an await.
     pub(crate) fn lock(&self) -> MutexGuard<'_, RouteStore> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,7 +49,7 @@ impl RouteFeed {
     /// Waits until the controller has said what there is of every type.
     pub(crate) async fn synced(&self) {
         let all = |synced: &Vec<String>| {
-            ROUTE_TYPES
+            RouteStore::TYPES
                 .iter()
                 .all(|url| synced.iter().any(|known| known == url))
         };
@@ -99,7 +96,7 @@ pub(crate) async fn run(
 ) {
     let handlers = Handlers::new()
         .with(Store::TYPES, store)
-        .with(ROUTE_TYPES, routes);
+        .with(RouteStore::TYPES, routes);
     let name = &args.name;
     let metadata = [("WAYPOINT", name.name.as_str())];
     let node = culvert_xds::node(
@@ -136,7 +133,7 @@ pub(crate) async fn follow_trust(store: Store, trust: TrustSender) {
 
 #[cfg(test)]
 mod tests {
-    use culvert_proto::waypoint as pb;
+    use culvert_proto::{type_url, waypoint as pb};
     use culvert_xds::Resource;
     use prost::Message as _;
 
@@ -181,7 +178,7 @@ mod tests {
                 .await
                 .is_err()
         );
-        for url in [type_url::FAULT_POLICY, type_url::TRAFFIC_POLICY] {
+        for url in RouteStore::TYPES {
             assert!(feed.apply(url, Update::default()).is_empty());
         }
         feed.synced().await;

@@ -3,6 +3,7 @@
 //! Invariant: a fault comes after authorization, so that nobody learns more by it, and strikes only what its policy
 //! names. The first policy that strikes with a delay gives the delay, likewise for the abort.
 
+use culvert_policy::Principal;
 use http::HeaderMap;
 
 use super::refusal::Refusal;
@@ -38,8 +39,9 @@ pub(super) async fn inject(
 
 fn roll(policies: &[std::sync::Arc<FaultPolicy>], headers: &HeaderMap, client: &Client) -> Fault {
     let mut rng = rand::rng();
+    let principal = client.principal().map(Principal::as_str);
     policies
         .iter()
-        .map(|policy| policy.roll(headers, client.principal.as_str(), &mut rng))
+        .map(|policy| policy.roll(headers, principal, &mut rng))
         .fold(Fault::default(), Fault::or)
 }

@@ -5,10 +5,12 @@
 //! Invariant: each step takes what the one before has made, so that none can be left out: what is sent was decoded,
 //! normalised, matched and authorized.
 
+mod activity;
 mod attempt;
 pub mod body;
 mod decode;
 mod fault;
+mod forwarded;
 pub mod headers;
 pub mod host;
 mod matching;
@@ -23,7 +25,9 @@ mod retry;
 pub mod server;
 mod upgrade;
 
-pub(crate) use pick::destination as direct_backend;
+pub use activity::Busy;
+
+pub(crate) use pick::{destination as direct_backend, service, weighted};
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,10 +37,11 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::framing::Switch;
-use crate::permit::check_service;
+use crate::permit::{InForce, check_destination};
 use crate::telemetry::Record;
 use crate::world::Session;
 
+use activity::Activity;
 use outbound::Outbound;
 use refusal::Refusal;
 use reply_body::{Held, Place, ReplyBody};
@@ -50,6 +55,8 @@ struct Connection {
     switch: Option<Rc<Switch>>,
     /// Where a change of protocol is left for the connection to carry out.
     upgrade: Rc<UpgradeSlot>,
+    /// How many requests are open.
+    activity: Rc<Activity>,
 }
 
 /// What the steps end with.
@@ -67,6 +74,7 @@ impl Connection {
     async fn serve(self, request: Request<Incoming>) -> Response<ReplyBody> {
         let version = request.version();
         let mut record = self.session.record();
+        record.busy(self.activity.enter());
         let mut response = match self.steps(request, &mut record).await {
             Ok(Reply::Own(response)) => response,
             Ok(Reply::Backend(head, held)) => head.map(|()| held.into_body(record)),
@@ -74,7 +82,10 @@ impl Connection {
                 self.upgrade.set(upgrade, record);
                 return response;
             }
-            Err(refusal) => reply::refuse(&refusal, version, &mut record),
+            Err(refusal) => {
+                let outside = self.session.destination.arrival().is_some();
+                reply::refuse(&refusal, outside, version, &mut record)
+            }
         };
         if self.switch.as_ref().is_some_and(|switch| switch.refuse()) {
             reply::close(response.headers_mut(), Version::HTTP_11);
@@ -89,7 +100,10 @@ impl Connection {
     ) -> Result<Reply, Refusal> {
         let session = &self.session;
         let world = &session.core.world;
-        let decoded = decode::decode(request, &session.default_host)?;
+        let mut decoded = decode::decode(request, &session.default_host)?;
+        if let Some(arrival) = session.destination.arrival() {
+            forwarded::append(&mut decoded.parts.headers, &session.client, arrival);
+        }
         record.asked(
             &decoded.parts.method,
             decoded.host_name(),
@@ -99,21 +113,21 @@ impl Connection {
         let target = normalise::normalise(&decoded.parts)?;
 
         let routes = world.routes.load_full();
-        let config = session.config(&routes);
-        let found = matching::find(config, session.client.id.namespace(), &decoded, target)?;
+        let matched = matching::find(session, &routes, &decoded, target)?;
+        let found = matched.rule();
         record.route = found.map(|found| Arc::clone(found.rule.route()));
-        check_service(
-            &world.store.snapshot(),
-            &session.client,
-            &session.destination,
-        )?;
-        let faults = found.map_or(&*config.faults, |found| found.rule.faults());
+        let rules = InForce {
+            snapshot: &world.store.snapshot(),
+            routes: &routes,
+        };
+        check_destination(rules, &session.client, &session.destination)?;
+        let faults = matched.faults();
         fault::inject(faults, &decoded.parts.headers, &session.client, record).await?;
         if let Some(redirect) = reply::redirect(found, session, &decoded, target, record)? {
             return Ok(Reply::Own(redirect));
         }
 
-        let backend = pick::backend(session, &world.store.snapshot(), found, &config.direct)?;
+        let backend = pick::backend(session, &world.store.snapshot(), matched)?;
         record.backend = Some(Arc::clone(&backend.name));
         let place = Place::take(backend.settings.admission.as_ref())?;
         let mirrors = mirror::chosen(&backend);

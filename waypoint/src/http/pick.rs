@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use culvert_xds::state::Snapshot;
 
+use super::matching::Matched;
 use super::refusal::Refusal;
 use crate::config::ServiceRef;
 use crate::config::filter::Filters;
 use crate::destination::Destination;
 use crate::permit::Permit;
-use crate::routes::{BackendPlan, Found, Settings};
+use crate::routes::{BackendPlan, Settings};
 use crate::telemetry::Record;
 use crate::upstream::balance;
 use crate::upstream::endpoint::Endpoint;
@@ -38,39 +39,51 @@ pub(crate) struct Backend<'a> {
 pub(super) fn backend<'a>(
     session: &Session,
     snapshot: &Snapshot,
-    found: Option<Found<'a>>,
-    direct: &'a Settings,
+    matched: Matched<'a>,
 ) -> Result<Backend<'a>, Refusal> {
-    let Some(found) = found else {
-        return Ok(destination(session, snapshot, direct));
+    let found = match matched {
+        Matched::Rule(found) => found,
+        Matched::Direct(config) => return Ok(destination(session, snapshot, &config.direct)),
     };
-    let weights = found.rule.backends().map(|plan| plan.backend.weight);
-    let index = balance::weighted(weights, &mut rand::rng());
-    let BackendPlan { backend, settings } = index
-        .and_then(|index| found.rule.backends().nth(index))
-        .ok_or_else(|| Refusal::Unresolved("no backend of the rule has a weight".to_owned()))?;
-    let target = backend
-        .target
-        .as_ref()
-        .map_err(|reason| Refusal::Unresolved(reason.clone()))?;
-    if let Some(reason) = &backend.filters.unresolved {
+    let plan = weighted(&found.rule.backends()).map_err(Refusal::Unresolved)?;
+    if let Some(reason) = &plan.backend.filters.unresolved {
         return Err(Refusal::Unresolved(reason.clone()));
     }
+    let backend = service(session, snapshot, plan).map_err(Refusal::Unresolved)?;
+    Ok(Backend {
+        filters: [Some(found.rule.filters()), Some(&*plan.backend.filters)],
+        prefix: found.prefix,
+        ..backend
+    })
+}
+
+/// One of the backends, by weight, or why there is none.
+pub(crate) fn weighted<'a>(
+    backends: &(impl Iterator<Item = BackendPlan<'a>> + Clone),
+) -> Result<BackendPlan<'a>, String> {
+    let weights = backends.clone().map(|plan| plan.backend.weight);
+    balance::weighted(weights, &mut rand::rng())
+        .and_then(|index| backends.clone().nth(index))
+        .ok_or_else(|| "no backend of the rule has a weight".to_owned())
+}
+
+/// The service of a route's backend, or why there is none.
+pub(crate) fn service<'a>(
+    session: &Session,
+    snapshot: &Snapshot,
+    BackendPlan { backend, settings }: BackendPlan<'a>,
+) -> Result<Backend<'a>, String> {
+    let target = backend.target.as_ref().map_err(String::clone)?;
     if snapshot.service(&target.service).is_none() {
-        return Err(Refusal::Unresolved(format!(
-            "service {} is not known",
-            target.service
-        )));
+        return Err(format!("service {} is not known", target.service));
     }
+    let core = &session.core;
     Ok(Backend {
         name: Arc::clone(&target.service),
-        endpoints: session
-            .core
-            .endpoints
-            .of_service(snapshot, target, &session.core.series),
+        endpoints: core.endpoints.of_service(snapshot, target, &core.series),
         settings,
-        filters: [Some(found.rule.filters()), Some(&*backend.filters)],
-        prefix: found.prefix,
+        filters: [None, None],
+        prefix: "",
     })
 }
 
@@ -97,6 +110,8 @@ pub(crate) fn destination<'a>(
             core.endpoints
                 .of_workload(snapshot, workload, *address, &core.series),
         ),
+        // Routes alone say what is behind a gateway: without one there is nothing.
+        Destination::Gateway(arrival) => (&arrival.gateway, Rc::default()),
     };
     Backend {
         name: Arc::clone(name),

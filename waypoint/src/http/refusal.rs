@@ -28,6 +28,9 @@ pub(super) enum Refusal {
     /// Routes are attached and none matches.
     #[error("no route matches")]
     NoRoute,
+    /// The host belongs to another listener than the one that has shaken hands.
+    #[error("the host is served on another connection")]
+    Misdirected,
     /// A backend or filter that could not be made sense of.
     #[error("{0}")]
     Unresolved(String),
@@ -69,6 +72,7 @@ impl Refusal {
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unresolved(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Fault(abort) => abort.status,
             Self::NoEndpoint | Self::Overload | Self::Connect(_) | Self::Reset => {
@@ -86,6 +90,7 @@ impl Refusal {
             }
             Self::Denied(denied) => denied.reason,
             Self::NoRoute => DenyReason::RouteNotFound,
+            Self::Misdirected => DenyReason::Misdirected,
             Self::Unresolved(_) => DenyReason::BackendUnresolved,
             Self::Fault(_) => DenyReason::FaultInjected,
             Self::NoEndpoint => DenyReason::NoEndpoint,
@@ -102,7 +107,7 @@ impl Refusal {
             Self::Malformed(_) | Self::Path(_) | Self::Expectation => "DPE",
             Self::ClientBody => "DC",
             Self::Denied(denied) => denied.reason.response_flag(),
-            Self::NoRoute | Self::Unresolved(_) => "NR",
+            Self::NoRoute | Self::Misdirected | Self::Unresolved(_) => "NR",
             Self::Fault(_) => "FI",
             Self::NoEndpoint => "UH",
             Self::Overload => "UO",
@@ -124,7 +129,7 @@ impl Refusal {
                 400 => 13,
                 401 => 16,
                 403 => 7,
-                404 => 12,
+                404 | 421 => 12,
                 429 | 502..=504 => 14,
                 _ => 2,
             },

@@ -14,6 +14,7 @@ use super::outbound::Outbound;
 use super::pick::Backend;
 use super::refusal::Refusal;
 use super::reply_body::ReplyBody;
+use crate::destination::Arrival;
 use crate::routes::Found;
 use crate::telemetry::{Record, series};
 use crate::world::Session;
@@ -87,7 +88,12 @@ pub(super) fn redirect(
         return Ok(None);
     };
     let port = session.destination.port();
+    let scheme = session
+        .destination
+        .arrival()
+        .map_or("http", Arrival::scheme);
     let location = redirect.location(
+        scheme,
         decoded.host_name(),
         port,
         target.path,
@@ -108,9 +114,10 @@ pub(super) fn redirect(
     Ok(Some(response))
 }
 
-/// An answer of our own.
+/// An answer of our own. Clients outside the mesh are not told the names of what is inside.
 pub(super) fn refuse(
     refusal: &Refusal,
+    outside: bool,
     version: Version,
     record: &mut Record,
 ) -> Response<ReplyBody> {
@@ -127,6 +134,9 @@ pub(super) fn refuse(
     };
     let text = if grpc {
         Bytes::new()
+    } else if outside {
+        tracing::debug!(%reason, %refusal, "request refused");
+        Bytes::from(format!("{}\n", reason.as_str()))
     } else {
         Bytes::from(format!("{}: {refusal}\n", reason.as_str()))
     };

@@ -6,15 +6,18 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_policy::DenyReason;
+use culvert_runtime::limits::Limits;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Connection;
+use super::activity::Activity;
 use super::upgrade::UpgradeSlot;
 use crate::client::Client;
 use crate::executor::LocalExecutor;
@@ -32,6 +35,8 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 /// How long, and for how many bytes, a client that still sends is read from after the end.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
+/// How long a client of HTTP/2 that has rested is told so.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves HTTP/1.
 pub async fn http1<S>(session: Rc<Session>, stream: S) -> Result<(), hyper::Error>
@@ -43,13 +48,15 @@ where
     let stream = Watched::new(stream);
     let watcher = stream.clone();
     let guard = Guard::new(stream, limits.request_header);
-    let drain = session.core.drain.clone();
-    let (header_bytes, idle) = (limits.header_bytes, limits.stream_idle);
-    let upgrade = Rc::<UpgradeSlot>::default();
+    let drain = session.drain.clone();
+    let (header_bytes, idle) = (limits.header_bytes, session.stream_idle());
+    let bounded = bounded(&session);
+    let (upgrade, activity) = (Rc::<UpgradeSlot>::default(), Rc::<Activity>::default());
     let connection = Connection {
         session,
         switch: Some(guard.switch()),
         upgrade: Rc::clone(&upgrade),
+        activity: Rc::clone(&activity),
     };
     let service = service_fn(move |request| {
         let served = connection.clone().serve(request);
@@ -62,6 +69,7 @@ where
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(guard), service);
     let mut draining = pin!(drain.signaled());
+    let mut rested = pin!(activity.rested(bounded.as_deref()));
     let mut told = false;
     let result = loop {
         tokio::select! {
@@ -72,6 +80,7 @@ where
                 tracing::debug!(%error, "client gone");
                 return Ok(());
             }
+            () = &mut rested => break Ok(()),
             () = &mut draining, if !told => {
                 told = true;
                 std::pin::Pin::new(&mut http).graceful_shutdown();
@@ -90,6 +99,12 @@ where
     result
 }
 
+/// The limits of a client outside the mesh. Others are bounded by their node proxy.
+fn bounded(session: &Session) -> Option<Arc<Limits>> {
+    let outside = session.destination.arrival().is_some();
+    outside.then(|| Arc::clone(&session.core.world.limits))
+}
+
 /// Accounts for a head that never became a request. The HTTP library has answered it.
 fn malformed(client: &Client) {
     let reason = DenyReason::MalformedRequest;
@@ -98,7 +113,7 @@ fn malformed(client: &Client) {
         target: "access",
         reporter = "waypoint",
         src.addr = %client.address,
-        src.identity = %client.id,
+        src.identity = %client.id(),
         %reason,
         "request refused"
     );
@@ -148,11 +163,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let header_bytes = session.core.world.limits.header_bytes;
-    let drain = session.core.drain.clone();
+    let drain = session.drain.clone();
+    let bounded = bounded(&session);
+    let activity = Rc::<Activity>::default();
     let connection = Connection {
         session,
         switch: None,
         upgrade: Rc::default(),
+        activity: Rc::clone(&activity),
     };
     let service = service_fn(move |request| {
         let served = connection.clone().serve(request);
@@ -168,15 +186,20 @@ where
             .serve_connection(TokioIo::new(stream), service)
     );
     let mut draining = pin!(drain.signaled());
+    let mut rested = pin!(activity.rested(bounded.as_deref()));
     let mut told = false;
     loop {
         tokio::select! {
             biased;
             ended = &mut http => return ended,
+            () = &mut rested => break,
             () = &mut draining, if !told => {
                 told = true;
                 http.as_mut().graceful_shutdown();
             }
         }
     }
+    // Nothing is open. Whoever still speaks HTTP/2 hears why; nobody is waited for who does not.
+    http.as_mut().graceful_shutdown();
+    tokio::time::timeout(GOODBYE, http).await.unwrap_or(Ok(()))
 }

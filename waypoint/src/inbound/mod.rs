@@ -6,28 +6,33 @@
 //! Invariant: who the client is comes from mutual TLS alone. A stream whose destination is not ours is refused before
 //! anything of it is read.
 
-mod prefixed;
+pub(crate) mod prefixed;
 pub mod sniff;
-mod tcp;
+pub(crate) mod tcp;
 
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use culvert_hbone::{Incoming, ResponseHeaders, TunnelStream};
 use culvert_policy::DenyReason;
 use culvert_runtime::task;
 use culvert_xds::state::AppProtocol;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use crate::client::Client;
 use crate::destination::Destination;
+use crate::gateway::hello;
 use crate::http::server;
+use crate::routes::StreamPlan;
 use crate::telemetry::series;
 use crate::world::{Core, Session};
 
 use prefixed::Prefixed;
-use sniff::{Protocol, sniff};
+use sniff::{HANDSHAKE, Meant, Protocol, sniff};
+use tcp::Reset as _;
 
 /// Serves one connection of a node proxy until its end.
 pub async fn serve(core: Rc<Core>, tcp: TcpStream) {
@@ -56,12 +61,23 @@ async fn stream(core: Rc<Core>, incoming: Incoming, local: IpAddr) {
         Ok(session) => Rc::new(session),
         Err(reason) => return refuse(incoming, reason, None),
     };
+    let (by_tls, route) = {
+        let routes = core.world.routes.load();
+        let config = session.config(&routes);
+        let http = config.table(session.client.namespace()).is_some();
+        // HTTP's own routes come first: they say more.
+        let route = config.streams.tcp().filter(|_| !http).cloned();
+        (config.streams.has_tls(), route)
+    };
     match session.destination.app_protocol() {
-        AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc => {
+        AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc if route.is_none() => {
             with_stream(incoming, |stream| look(session, stream, true)).await;
         }
-        AppProtocol::Tcp | AppProtocol::Tls => tcp::serve(session, incoming).await,
-        AppProtocol::Unknown => with_stream(incoming, |stream| look(session, stream, false)).await,
+        AppProtocol::Unknown if route.is_none() => {
+            with_stream(incoming, |stream| look(session, stream, false)).await;
+        }
+        _ if by_tls => with_stream(incoming, |stream| by_server_name(session, stream, route)).await,
+        _ => tcp::serve(session, incoming, route).await,
     }
 }
 
@@ -80,7 +96,7 @@ fn identify_and_resolve(
     .map_err(|_| DenyReason::IdentityMalformed)?;
     let snapshot = core.world.store.snapshot();
     let destination = Destination::resolve(&snapshot, &core.world.own, local, &incoming.authority)?;
-    Ok(Session::new(core, client, destination))
+    Ok(Session::new(core, client, destination, core.drain.clone()))
 }
 
 /// Refuses a stream. The client learns the reason, and no policy's name.
@@ -113,12 +129,19 @@ async fn with_stream<F: Future<Output = ()>>(
 /// Looks at the first bytes to tell what is spoken. Where the service says HTTP, only which HTTP is open: anything else
 /// is served as HTTP/1 and answered 400.
 async fn look(session: Rc<Session>, mut stream: TunnelStream, only_http: bool) {
-    let routed = only_http
-        || session
-            .config(&session.core.world.routes.load())
-            .table(session.client.id.namespace())
-            .is_some();
-    let (protocol, first) = match sniff(&mut stream, routed).await {
+    let (by_tls, meant) = {
+        let routes = session.core.world.routes.load();
+        let config = session.config(&routes);
+        let http = only_http || config.table(session.client.namespace()).is_some();
+        let by_tls = config.streams.has_tls() && !only_http;
+        let meant = match (http, by_tls) {
+            (true, _) => Meant::Http,
+            (false, true) => Meant::Tls,
+            (false, false) => Meant::Anything,
+        };
+        (by_tls, meant)
+    };
+    let (protocol, first) = match sniff(&mut stream, meant).await {
         Ok(seen) => seen,
         Err(error) => {
             return tracing::debug!(%error, "connection ended before its protocol was known");
@@ -127,8 +150,60 @@ async fn look(session: Rc<Session>, mut stream: TunnelStream, only_http: bool) {
     let stream = Prefixed::new(first, stream);
     match protocol {
         Protocol::Http2 => http2(session, stream).await,
-        Protocol::Tls | Protocol::Tcp if !only_http => tcp::carry(session, stream, protocol).await,
+        Protocol::Tls if by_tls => tls(session, stream).await,
+        Protocol::Tls | Protocol::Tcp if !only_http => {
+            tcp::carry(session, stream, protocol, None).await;
+        }
         Protocol::Http1 | Protocol::Tls | Protocol::Tcp => http1(session, stream).await,
+    }
+}
+
+/// Tells only TLS from everything else, which goes by `route`, or straight to the service.
+async fn by_server_name(
+    session: Rc<Session>,
+    mut stream: TunnelStream,
+    route: Option<Arc<StreamPlan>>,
+) {
+    let mut first = BytesMut::new();
+    if let Err(error) = stream.read_buf(&mut first).await {
+        return tracing::debug!(%error, "connection ended before its protocol was known");
+    }
+    let handshake = first.first() == Some(&HANDSHAKE);
+    let stream = Prefixed::new(first.freeze(), stream);
+    if handshake {
+        tls(session, stream).await;
+    } else {
+        tcp::carry(session, stream, Protocol::Tcp, route).await;
+    }
+}
+
+/// Serves a connection that begins with TLS where TLSRoutes are attached: by server name, or not at all.
+async fn tls(session: Rc<Session>, mut stream: Prefixed<TunnelStream>) {
+    let world = Arc::clone(&session.core.world);
+    let read = hello::read(&mut stream, Bytes::new());
+    let hello = match tokio::time::timeout(world.limits.handshake, read).await {
+        Ok(Ok(hello)) => Ok(hello),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no ClientHello");
+            Err(DenyReason::TlsHandshake)
+        }
+        Err(_) => Err(DenyReason::HandshakeTimeout),
+    };
+    let routed = hello.and_then(|hello| {
+        let routes = world.routes.load();
+        let streams = &session.config(&routes).streams;
+        let route = streams.tls(&hello.server_name).cloned();
+        Ok((hello.bytes, route.ok_or(DenyReason::RouteNotFound)?))
+    });
+    match routed {
+        Ok((first, route)) => {
+            let stream = Prefixed::new(first, stream);
+            tcp::carry(session, stream, Protocol::Tls, Some(route)).await;
+        }
+        Err(reason) => {
+            tcp::refused(&session, Protocol::Tls, &reason.into());
+            stream.reset();
+        }
     }
 }
 

@@ -9,18 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream that begins with bytes that were read from it already.
 #[derive(Debug)]
-pub(super) struct Prefixed<S> {
+pub(crate) struct Prefixed<S> {
     prefix: Bytes,
     stream: S,
 }
 
 impl<S> Prefixed<S> {
-    pub(super) fn new(prefix: Bytes, stream: S) -> Self {
+    pub(crate) fn new(prefix: Bytes, stream: S) -> Self {
         Self { prefix, stream }
     }
 
     /// The stream itself, to be reset for example.
-    pub(super) fn get_mut(&mut self) -> &mut S {
+    pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 }

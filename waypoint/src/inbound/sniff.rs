@@ -17,6 +17,8 @@ const UNDECIDED: Duration = Duration::from_secs(10);
 const MAX_LINE: usize = 16 * 1024;
 /// How every HTTP/2 connection with prior knowledge begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How every record of a TLS handshake begins.
+pub(super) const HANDSHAKE: u8 = 0x16;
 /// The longest method that is taken for one.
 const MAX_METHOD: usize = 24;
 
@@ -33,14 +35,24 @@ pub enum Protocol {
     Tcp,
 }
 
+/// What those who attached routes have meant to be spoken. Being slow or odd is no way around a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meant {
+    /// No route is attached.
+    Anything,
+    /// TLS among others: silence is waited out, and what begins like a handshake is one.
+    Tls,
+    /// HTTP: the same, and whatever an HTTP server could take for a request is served as one, and answered 400 if it is
+    /// none.
+    Http,
+}
+
 /// Reads until it is clear what is spoken. The bytes that were read come back.
-///
-/// Where routes are attached (`routed`), HTTP is what was meant: silence is waited out, and whatever an HTTP server could
-/// take for a request is served as one, and answered 400 if it is none. Being slow or odd is no way around a route.
-pub async fn sniff<S>(stream: &mut S, routed: bool) -> io::Result<(Protocol, Bytes)>
+pub async fn sniff<S>(stream: &mut S, meant: Meant) -> io::Result<(Protocol, Bytes)>
 where
     S: AsyncRead + Unpin,
 {
+    let routed = meant != Meant::Anything;
     let mut seen = BytesMut::new();
     let protocol = loop {
         if let Some(protocol) = classify(&seen) {
@@ -58,7 +70,8 @@ where
         }
     };
     let protocol = match protocol {
-        Protocol::Tcp if routed && could_be_a_request(&seen) => Protocol::Http1,
+        Protocol::Tcp if meant == Meant::Http && could_be_a_request(&seen) => Protocol::Http1,
+        Protocol::Tcp if routed && seen.first() == Some(&HANDSHAKE) => Protocol::Tls,
         protocol => protocol,
     };
     Ok((protocol, seen.freeze()))
@@ -74,7 +87,7 @@ fn could_be_a_request(seen: &[u8]) -> bool {
 /// What `seen` is the beginning of; nothing while that is open.
 fn classify(seen: &[u8]) -> Option<Protocol> {
     let first = *seen.first()?;
-    if first == 0x16 {
+    if first == HANDSHAKE {
         return match seen.get(1) {
             None => None,
             Some(3) => Some(Protocol::Tls),
@@ -164,14 +177,14 @@ mod tests {
     async fn silence_is_tcp_only_where_no_route_depends_on_it() {
         let (mut client, mut server) = duplex(100);
         assert_eq!(
-            sniff(&mut server, false).await.unwrap(),
+            sniff(&mut server, Meant::Anything).await.unwrap(),
             (Protocol::Tcp, Bytes::new())
         );
         let late = async {
             tokio::time::sleep(SILENCE * 4).await;
             client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         };
-        let (seen, ()) = tokio::join!(sniff(&mut server, true), late);
+        let (seen, ()) = tokio::join!(sniff(&mut server, Meant::Http), late);
         assert_eq!(
             seen.unwrap(),
             (Protocol::Http1, Bytes::from_static(b"GET / HTTP/1.1\r\n"))
@@ -193,11 +206,24 @@ mod tests {
         let seen = tokio::task::JoinSet::from_iter(cases.map(async |(bytes, expected)| {
             let (mut client, mut server) = duplex(100);
             client.write_all(bytes).await.unwrap();
-            let seen = sniff(&mut server, true).await.unwrap();
+            let seen = sniff(&mut server, Meant::Http).await.unwrap();
             (seen, (expected, Bytes::from_static(bytes)))
         }));
         for (seen, expected) in seen.join_all().await {
             assert_eq!(seen, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn where_names_route_half_a_handshake_is_one_and_text_is_none() {
+        for (bytes, expected) in [
+            (&b"\x16"[..], Protocol::Tls),
+            (b"\x16\x02", Protocol::Tls),
+            (b"hello", Protocol::Tcp),
+            (b"GET / HTTP/1.1\r\n", Protocol::Http1),
+        ] {
+            let seen = sniff(&mut &*bytes, Meant::Tls).await.unwrap();
+            assert_eq!(seen, (expected, Bytes::copy_from_slice(bytes)));
         }
     }
 
@@ -211,7 +237,7 @@ mod tests {
             }
             drop(client);
         };
-        let (seen, ()) = tokio::join!(sniff(&mut server, false), writes);
+        let (seen, ()) = tokio::join!(sniff(&mut server, Meant::Anything), writes);
         let (protocol, bytes) = seen.unwrap();
         assert_eq!(protocol, Protocol::Http1);
         assert!(b"POST / HTTP/1.1\r\nHost".starts_with(&bytes[..]) && bytes.len() >= 17);

@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use culvert_hbone::{Incoming, ResponseHeaders, TunnelStream};
 use culvert_policy::DenyReason;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_boring::SslStream;
 
 use super::prefixed::Prefixed;
 use super::sniff::Protocol;
-use crate::http::direct_backend;
-use crate::permit::{Denied, Permit, check_service};
+use crate::http::{direct_backend, service, weighted};
+use crate::permit::{Denied, InForce, Permit, check_destination};
 use crate::relay::{Carried, relay};
+use crate::routes::StreamPlan;
 use crate::telemetry::series::Key;
 use crate::upstream::connect::UpstreamIo;
 use crate::upstream::endpoint::{Endpoint, InFlight};
@@ -35,8 +39,12 @@ struct Connected {
 
 /// Serves a stream whose service speaks no HTTP: the endpoint is connected before the stream is accepted, so that the
 /// client learns of a failure.
-pub(super) async fn serve(session: Rc<Session>, incoming: Incoming) {
-    let connected = match connect(&session).await {
+pub(super) async fn serve(
+    session: Rc<Session>,
+    incoming: Incoming,
+    route: Option<Arc<StreamPlan>>,
+) {
+    let connected = match connect(&session, route.as_deref()).await {
         Ok(connected) => connected,
         Err(denied) => return super::refuse(incoming, denied.reason, denied.policy.as_deref()),
     };
@@ -46,39 +54,58 @@ pub(super) async fn serve(session: Rc<Session>, incoming: Incoming) {
     }
 }
 
-/// Serves a stream that was accepted to see what it speaks.
-pub(super) async fn carry(
+/// Serves a stream that was accepted to see what it speaks, by this route, or straight to what the client addressed.
+pub(crate) async fn carry<S>(
     session: Rc<Session>,
-    mut stream: Prefixed<TunnelStream>,
+    mut stream: S,
     protocol: Protocol,
-) {
-    match connect(&session).await {
+    route: Option<Arc<StreamPlan>>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Reset,
+{
+    match connect(&session, route.as_deref()).await {
         Ok(connected) => copy(&session, stream, connected).await,
         Err(denied) => {
-            crate::telemetry::series::refused(denied.reason.as_str());
-            tracing::info!(
-                target: "access",
-                reporter = "waypoint",
-                src.addr = %session.client.address,
-                src.identity = %session.client.id,
-                dst.service = %session.destination.key(),
-                ?protocol,
-                reason = %denied.reason,
-                "connection refused"
-            );
-            stream.get_mut().reset();
+            refused(&session, protocol, &denied);
+            stream.reset();
         }
     }
 }
 
-/// Picks endpoints until one connects.
-async fn connect(session: &Session) -> Result<Connected, Denied> {
+/// Accounts for a stream that was accepted and is refused.
+pub(super) fn refused(session: &Session, protocol: Protocol, denied: &Denied) {
+    crate::telemetry::series::refused(denied.reason.as_str());
+    tracing::info!(
+        target: "access",
+        reporter = "waypoint",
+        src.addr = %session.client.address,
+        src.identity = %session.client.id(),
+        dst.service = %session.destination.key(),
+        ?protocol,
+        reason = %denied.reason,
+        "connection refused"
+    );
+}
+
+/// Picks a backend of the route, then endpoints of it until one connects.
+async fn connect(session: &Session, route: Option<&StreamPlan>) -> Result<Connected, Denied> {
+    let chosen = route.map(|route| weighted(&route.backends())).transpose();
+    let chosen = chosen.map_err(|reason| unresolved(&reason))?;
     let mut tried: Vec<Rc<Endpoint>> = Vec::new();
     loop {
-        let snapshot = session.core.world.store.snapshot();
-        check_service(&snapshot, &session.client, &session.destination)?;
-        let routes = session.core.world.routes.load_full();
-        let backend = direct_backend(session, &snapshot, &session.config(&routes).direct);
+        let world = &session.core.world;
+        let (snapshot, routes) = (world.store.snapshot(), world.routes.load_full());
+        let rules = InForce {
+            snapshot: &snapshot,
+            routes: &routes,
+        };
+        check_destination(rules, &session.client, &session.destination)?;
+        let backend = match chosen {
+            Some(plan) => {
+                service(session, &snapshot, plan).map_err(|reason| unresolved(&reason))?
+            }
+            None => direct_backend(session, &snapshot, &session.config(&routes).direct),
+        };
         let picked = backend
             .endpoints
             .pick(backend.settings.balancer, &tried, &mut rand::rng());
@@ -102,8 +129,14 @@ async fn connect(session: &Session) -> Result<Connected, Denied> {
     }
 }
 
+fn unresolved(reason: &str) -> DenyReason {
+    tracing::debug!(reason, "a connection's route has no backend");
+    DenyReason::BackendUnresolved
+}
+
 /// What can be ended without an orderly close.
-pub(super) trait Reset {
+pub(crate) trait Reset {
+    /// Makes the coming drop one.
     fn reset(&mut self);
 }
 
@@ -113,7 +146,21 @@ impl Reset for TunnelStream {
     }
 }
 
-impl Reset for Prefixed<TunnelStream> {
+impl Reset for TcpStream {
+    fn reset(&mut self) {
+        if let Err(error) = culvert_runtime::net::set_reset_on_close(self) {
+            tracing::debug!(%error, "client's connection is closed already");
+        }
+    }
+}
+
+impl<S: Reset> Reset for Prefixed<S> {
+    fn reset(&mut self) {
+        self.get_mut().reset();
+    }
+}
+
+impl<S: Reset> Reset for SslStream<S> {
     fn reset(&mut self) {
         self.get_mut().reset();
     }
@@ -121,7 +168,7 @@ impl Reset for Prefixed<TunnelStream> {
 
 async fn copy<S>(session: &Session, mut client: S, connected: Connected)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Reset,
+    S: AsyncRead + AsyncWrite + Unpin + Reset,
 {
     let Connected {
         mut io,
@@ -131,7 +178,7 @@ where
     } = connected;
     let endpoint = Rc::clone(permit.endpoint());
     let account = Account::open(session, &endpoint);
-    let idle = session.core.world.limits.stream_idle;
+    let idle = session.stream_idle();
     let result = tokio::select! {
         biased;
         () = permit.revoked() => Err(io::ErrorKind::PermissionDenied.into()),
@@ -191,7 +238,7 @@ impl Drop for Account<'_> {
             target: "access",
             reporter = "waypoint",
             src.addr = %self.session.client.address,
-            src.identity = %self.session.client.id,
+            src.identity = %self.session.client.id(),
             dst.service = %self.session.destination.key(),
             dst.workload = %self.endpoint,
             bytes_sent = carried.b_to_a,

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::ServiceRef;
+use crate::config::certificate::Certificate;
 use crate::config::fault::FaultPolicy;
+use crate::config::gateway::{Attachment, Gateway};
 use crate::config::retry::Retry;
-use crate::config::route::{Route, Rule};
+use crate::config::route::{Backend, Route, Rule};
+use crate::config::stream::StreamRoute;
 use crate::config::traffic::{BudgetSettings, TrafficPolicy};
 use crate::upstream::budget::{Admission, Budget};
 use crate::upstream::limit::ConnectionLimit;
 
+use super::gateway::{GatewayPlan, Gathered};
 use super::plan::{RulePlan, Settings};
+use super::stream::{StreamPlan, Streams};
 use super::table::HostTable;
 use super::{PortConfig, Ports, Routes};
 
@@ -24,9 +29,28 @@ pub struct Carried {
     connections: HashMap<(Arc<str>, Arc<str>), Arc<ConnectionLimit>>,
 }
 
+/// The resources that a snapshot is built from, by name.
+#[derive(Debug, Default)]
+pub struct Resources {
+    /// HTTPRoutes and GRPCRoutes.
+    pub routes: BTreeMap<String, Arc<Route>>,
+    /// TCPRoutes and TLSRoutes.
+    pub streams: BTreeMap<String, Arc<StreamRoute>>,
+    /// This process's own Gateway, if it has listeners. There is one at most.
+    pub gateways: BTreeMap<String, Arc<Gateway>>,
+    /// What its listeners prove themselves with.
+    pub certificates: BTreeMap<String, Arc<Certificate>>,
+    /// TrafficPolicies.
+    pub traffic: BTreeMap<String, Arc<TrafficPolicy>>,
+    /// FaultPolicies.
+    pub faults: BTreeMap<String, Arc<FaultPolicy>>,
+}
+
 /// Everything that a snapshot is built from.
 struct Input<'a> {
     routes: &'a BTreeMap<String, Arc<Route>>,
+    /// Older ones first.
+    streams: Vec<&'a Arc<StreamRoute>>,
     traffic: &'a BTreeMap<String, Arc<TrafficPolicy>>,
     faults: &'a BTreeMap<String, Arc<FaultPolicy>>,
     carried: &'a mut Carried,
@@ -39,16 +63,14 @@ struct Input<'a> {
 const SETTINGS: usize = 16;
 
 /// Builds a snapshot; counters come from `carried` where policy, service and limits are what they were.
-pub fn build(
-    routes: &BTreeMap<String, Arc<Route>>,
-    traffic: &BTreeMap<String, Arc<TrafficPolicy>>,
-    faults: &BTreeMap<String, Arc<FaultPolicy>>,
-    carried: &mut Carried,
-) -> Routes {
+pub fn build(resources: &Resources, carried: &mut Carried) -> Routes {
+    let mut streams: Vec<_> = resources.streams.values().collect();
+    streams.sort_by(|one, other| (&one.created, &one.name).cmp(&(&other.created, &other.name)));
     let mut input = Input {
-        routes,
-        traffic,
-        faults,
+        routes: &resources.routes,
+        streams,
+        traffic: &resources.traffic,
+        faults: &resources.faults,
         carried,
         used: Carried::default(),
         settings: VecDeque::new(),
@@ -69,18 +91,21 @@ pub fn build(
             .collect();
         services.insert(service, Ports { named, others });
     }
+    let gateway = resources.gateways.values().next();
+    let gateway = gateway.map(|config| input.gateway(config, &resources.certificates));
     let used = std::mem::take(&mut input.used);
     *carried = used;
-    Routes { services }
+    Routes { services, gateway }
 }
 
 impl Input<'_> {
     fn service_refs(&self) -> impl Iterator<Item = &ServiceRef> {
         let parents = self.routes.values();
         let parents = parents.flat_map(|route| route.parents.iter().chain(&route.consumed));
+        let streams = self.streams.iter().flat_map(|route| &route.parents);
         let traffic = self.traffic.values().flat_map(|policy| &policy.services);
         let faults = self.faults.values().flat_map(|policy| &policy.services);
-        parents.chain(traffic).chain(faults)
+        parents.chain(streams).chain(traffic).chain(faults)
     }
 
     /// What holds at `port` of `service`; 0 stands for every port that nobody names.
@@ -103,13 +128,21 @@ impl Input<'_> {
             (Arc::clone(namespace), table)
         });
         let consumers = consumers.collect();
+        let mut streams = Streams::default();
+        for route in self.streams.clone() {
+            if covered(&route.parents, &here) {
+                streams.add(&self.stream(route, Some(&here)), &route.hostnames);
+            }
+        }
+        streams.sort();
         let policies = self.traffic_of(&here);
         let direct = self.settings(&policies, &here, None);
         PortConfig {
             table,
             consumers,
+            streams,
             direct,
-            faults: self.faults_of(&here, None),
+            faults: self.faults_of(Some(&here), None),
         }
     }
 
@@ -117,47 +150,114 @@ impl Input<'_> {
         let mut table = HostTable::default();
         for route in attached {
             for (index, rule) in route.rules.iter().enumerate() {
-                table.add(&self.rule(route, (index, rule), here));
+                let plan = self.rule(route, (index, rule), Some(here));
+                table.add(&plan, &route.hostnames);
             }
         }
         table.sort();
         table
     }
 
+    /// This process's own listeners with what is attached to each.
+    fn gateway(
+        &mut self,
+        config: &Arc<Gateway>,
+        certificates: &BTreeMap<String, Arc<Certificate>>,
+    ) -> GatewayPlan {
+        let mut gathered: HashMap<&str, Gathered> = HashMap::new();
+        for listener in &config.listeners {
+            gathered.insert(&listener.name, Gathered::default());
+        }
+        let here = |at: &Attachment| at.gateway == config.name;
+        let routes = self.routes;
+        for route in routes.values() {
+            let places: Vec<_> = route.listeners.iter().filter(|at| here(at)).collect();
+            if places.is_empty() {
+                continue;
+            }
+            for (index, rule) in route.rules.iter().enumerate() {
+                // The same at each listener: it depends on none.
+                let plan = self.rule(route, (index, rule), None);
+                for at in &places {
+                    if let Some(listener) = gathered.get_mut(&*at.listener) {
+                        listener.http.add(&plan, &at.hostnames);
+                    }
+                }
+            }
+        }
+        for route in self.streams.clone() {
+            let mut plan = None;
+            for at in route.listeners.iter().filter(|at| here(at)) {
+                if let Some(listener) = gathered.get_mut(&*at.listener) {
+                    let plan = plan.get_or_insert_with(|| self.stream(route, None));
+                    listener.streams.add(plan, &at.hostnames);
+                }
+            }
+        }
+        GatewayPlan::new(config, certificates, |listener| {
+            gathered.remove(&*listener.name).unwrap_or_default()
+        })
+    }
+
+    /// A rule at the service that the client addresses, or at a listener.
     fn rule(
         &mut self,
         route: &Arc<Route>,
         (index, rule): (usize, &Arc<Rule>),
-        parent: &ServiceRef,
+        parent: Option<&ServiceRef>,
     ) -> Arc<RulePlan> {
-        let of_route: Vec<_> = self
-            .traffic
-            .values()
-            .filter(|policy| names(&policy.routes, &route.name))
-            .cloned()
-            .collect();
-        let of_parent = self.traffic_of(parent);
-        let mut all = Vec::with_capacity(rule.backends.len());
-        for backend in &rule.backends {
-            let mut policies = of_route.clone();
-            let service = match &backend.target {
-                Ok(service) => {
-                    policies.extend(self.traffic_of(service));
-                    service
-                }
-                Err(_) => parent,
-            };
-            policies.extend(of_parent.iter().cloned());
-            let settings = self.settings(&policies, service, Some((&route.name, rule)));
-            all.push(self.shared(settings));
-        }
+        let settings = self.of_backends(&route.name, &rule.backends, Some(rule), parent);
         Arc::new(RulePlan {
             route: Arc::clone(route),
             rule: Arc::clone(rule),
             index,
-            settings: all.into(),
+            settings,
             faults: self.faults_of(parent, Some(&route.name)).into(),
         })
+    }
+
+    fn stream(&mut self, route: &Arc<StreamRoute>, parent: Option<&ServiceRef>) -> Arc<StreamPlan> {
+        Arc::new(StreamPlan {
+            route: Arc::clone(route),
+            settings: self.of_backends(&route.name, &route.backends, None, parent),
+        })
+    }
+
+    /// The settings for each backend: the rule's own statements, then policies of the route, of the backend's service, of
+    /// the parent.
+    fn of_backends(
+        &mut self,
+        route: &Arc<str>,
+        backends: &[Backend],
+        rule: Option<&Rule>,
+        parent: Option<&ServiceRef>,
+    ) -> Box<[Arc<Settings>]> {
+        let of_route: Vec<_> = self
+            .traffic
+            .values()
+            .filter(|policy| names(&policy.routes, route))
+            .cloned()
+            .collect();
+        let of_parent = parent.map_or_else(Vec::new, |parent| self.traffic_of(parent));
+        let mut all = Vec::with_capacity(backends.len());
+        for backend in backends {
+            let mut policies = of_route.clone();
+            let service = match &backend.target {
+                Ok(service) => {
+                    policies.extend(self.traffic_of(service));
+                    Some(service)
+                }
+                Err(_) => parent,
+            };
+            policies.extend(of_parent.iter().cloned());
+            let settings = match service {
+                Some(service) => self.settings(&policies, service, rule.map(|rule| (route, rule))),
+                // Nothing is ever sent there.
+                None => Settings::default(),
+            };
+            all.push(self.shared(settings));
+        }
+        all.into()
     }
 
     /// The same as lately made ones, if they are.
@@ -184,14 +284,15 @@ impl Input<'_> {
     }
 
     /// Faults of a route, then of the service.
-    fn faults_of(&self, here: &ServiceRef, route: Option<&str>) -> Vec<Arc<FaultPolicy>> {
+    fn faults_of(&self, here: Option<&ServiceRef>, route: Option<&str>) -> Vec<Arc<FaultPolicy>> {
         let of_route =
             |policy: &Arc<FaultPolicy>| route.is_some_and(|route| names(&policy.routes, route));
         let first = self.faults.values().filter(|policy| of_route(policy));
         let second = self
             .faults
             .values()
-            .filter(|policy| !of_route(policy) && covered(&policy.services, here));
+            .filter(|policy| !of_route(policy))
+            .filter(|policy| here.is_some_and(|here| covered(&policy.services, here)));
         first.chain(second).cloned().collect()
     }
 

@@ -3,8 +3,11 @@
 //! Invariant: a request is served from one snapshot from its match to its last try; readers never wait for writers.
 
 mod build;
+mod gateway;
+mod hosts;
 mod plan;
 mod store;
+mod stream;
 mod table;
 
 use std::collections::HashMap;
@@ -12,15 +15,19 @@ use std::sync::Arc;
 
 use crate::config::fault::FaultPolicy;
 
-pub use build::{Carried, build};
+pub use build::{Carried, Resources, build};
+pub use gateway::{GatewayPlan, ListenerPlan};
 pub use plan::{BackendPlan, RulePlan, Settings};
-pub use store::{RouteStore, Shared};
+pub use store::{OwnGateway, RouteStore, Shared};
+pub use stream::{StreamPlan, Streams};
 pub use table::{Found, HostTable};
 
-/// All that was configured, by service.
+/// All that was configured, by service and for this gateway's own listeners.
 #[derive(Debug, Default)]
 pub struct Routes {
     services: HashMap<Arc<str>, Ports>,
+    /// This process's own listeners; absent at a waypoint.
+    pub gateway: Option<GatewayPlan>,
 }
 
 /// What holds at each port of a service.
@@ -37,7 +44,9 @@ pub struct PortConfig {
     table: Option<HostTable>,
     /// Routes of other namespaces, which hold for clients of these instead.
     consumers: Vec<(Arc<str>, HostTable)>,
-    /// For requests without a route, and for connections that are not HTTP.
+    /// Routes of connections that are not HTTP.
+    pub streams: Streams,
+    /// For requests and connections without a route.
     pub direct: Settings,
     /// Faults of the service itself.
     pub faults: Vec<Arc<FaultPolicy>>,
@@ -45,8 +54,10 @@ pub struct PortConfig {
 
 impl PortConfig {
     /// Routes that hold for clients of `namespace`; none where none is attached.
-    pub fn table(&self, namespace: &str) -> Option<&HostTable> {
-        let consumer = self.consumers.iter().find(|(of, _)| **of == *namespace);
+    pub fn table<'n>(&self, namespace: impl Into<Option<&'n str>>) -> Option<&HostTable> {
+        let consumer = namespace
+            .into()
+            .and_then(|namespace| self.consumers.iter().find(|(of, _)| **of == *namespace));
         consumer.map(|(_, table)| table).or(self.table.as_ref())
     }
 }

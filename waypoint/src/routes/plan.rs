@@ -48,18 +48,22 @@ impl RulePlan {
 
     /// Where requests go.
     pub fn backends(&self) -> impl Iterator<Item = BackendPlan<'_>> + Clone {
-        let settings = self.settings.iter();
-        self.rule
-            .backends
-            .iter()
-            .zip(settings)
-            .map(|(backend, settings)| BackendPlan { backend, settings })
+        backends(&self.rule.backends, &self.settings)
     }
 
     /// Faults of the route, then of the service.
     pub fn faults(&self) -> &[Arc<FaultPolicy>] {
         &self.faults
     }
+}
+
+/// Backends with the settings of each.
+pub(super) fn backends<'a>(
+    backends: &'a [Backend],
+    settings: &'a [Arc<Settings>],
+) -> impl Iterator<Item = BackendPlan<'a>> + Clone {
+    let both = backends.iter().zip(settings);
+    both.map(|(backend, settings)| BackendPlan { backend, settings })
 }
 
 /// How requests are sent.

@@ -10,30 +10,39 @@ use arc_swap::ArcSwap;
 use culvert_proto::{type_url, waypoint as pb};
 use prost::Message as _;
 
-use super::{Carried, Routes, build};
+use tokio::sync::watch;
+
+use super::{Carried, Resources, Routes, build};
 use crate::config::ConfigError;
+use crate::config::certificate::Certificate;
 use crate::config::fault::FaultPolicy;
+use crate::config::gateway::Gateway;
 use crate::config::route::{Decoded, Route};
+use crate::config::stream::StreamRoute;
 use crate::config::traffic::TrafficPolicy;
 
 /// The published snapshot; cheap to read, never blocks.
 pub type Shared = Arc<ArcSwap<Routes>>;
 
+/// Tells of changes of this process's own Gateway, after the snapshot that holds them was published.
+pub type OwnGateway = watch::Receiver<Option<Arc<Gateway>>>;
+
 /// The resources behind the snapshot.
 #[derive(Debug, Default)]
 pub struct RouteStore {
-    routes: BTreeMap<String, Arc<Route>>,
-    traffic: BTreeMap<String, Arc<TrafficPolicy>>,
-    faults: BTreeMap<String, Arc<FaultPolicy>>,
-    /// As they came, for dumps. Only what serves is here.
+    resources: Resources,
+    /// As they came, for dumps. Only what serves is here, and no certificate: their keys are not kept.
     raw: Raw,
     carried: Carried,
     published: Shared,
+    gateway: watch::Sender<Option<Arc<Gateway>>>,
 }
 
 #[derive(Debug, Default)]
 struct Raw {
     routes: BTreeMap<String, Box<[u8]>>,
+    streams: BTreeMap<String, Box<[u8]>>,
+    gateways: BTreeMap<String, Box<[u8]>>,
     traffic: BTreeMap<String, Box<[u8]>>,
     faults: BTreeMap<String, Box<[u8]>>,
 }
@@ -58,32 +67,57 @@ impl RouteStore {
         Arc::clone(&self.published)
     }
 
+    /// Tells of changes of this process's own Gateway.
+    pub fn gateway(&self) -> OwnGateway {
+        self.gateway.subscribe()
+    }
+
+    /// The types that belong here.
+    pub const TYPES: &[&str] = &[
+        type_url::HTTP_ROUTE,
+        type_url::STREAM_ROUTE,
+        type_url::GATEWAY,
+        type_url::CERTIFICATE,
+        type_url::TRAFFIC_POLICY,
+        type_url::FAULT_POLICY,
+    ];
+
     /// Whether resources of this type belong here.
     pub fn takes(type_url: &str) -> bool {
-        [
-            type_url::HTTP_ROUTE,
-            type_url::TRAFFIC_POLICY,
-            type_url::FAULT_POLICY,
-        ]
-        .contains(&type_url)
+        Self::TYPES.contains(&type_url)
     }
 
     /// Takes one resource; the snapshot changes with the next [`RouteStore::publish`].
     pub fn set(&mut self, type_url: &str, name: &str, body: &[u8]) -> Result<(), ResourceError> {
+        let (resources, raw) = (&mut self.resources, &mut self.raw);
         match type_url {
             type_url::HTTP_ROUTE => self.set_route(name, body),
+            type_url::STREAM_ROUTE => self.set_stream(name, body),
+            type_url::GATEWAY => {
+                let gateway = Gateway::decode(&pb::Gateway::decode(body)?)?;
+                put(
+                    &mut resources.gateways,
+                    &mut raw.gateways,
+                    name,
+                    gateway,
+                    body,
+                );
+                Ok(())
+            }
+            type_url::CERTIFICATE => {
+                let certificate = Certificate::decode(&pb::Certificate::decode(body)?)?;
+                let certificates = &mut resources.certificates;
+                certificates.insert(name.to_owned(), Arc::new(certificate));
+                Ok(())
+            }
             type_url::TRAFFIC_POLICY => {
-                let raw = pb::TrafficPolicy::decode(body)?;
-                self.traffic
-                    .insert(name.to_owned(), Arc::new(TrafficPolicy::decode(&raw)?));
-                self.raw.traffic.insert(name.to_owned(), body.into());
+                let policy = TrafficPolicy::decode(&pb::TrafficPolicy::decode(body)?)?;
+                put(&mut resources.traffic, &mut raw.traffic, name, policy, body);
                 Ok(())
             }
             type_url::FAULT_POLICY => {
-                let raw = pb::FaultPolicy::decode(body)?;
-                self.faults
-                    .insert(name.to_owned(), Arc::new(FaultPolicy::decode(&raw)?));
-                self.raw.faults.insert(name.to_owned(), body.into());
+                let policy = FaultPolicy::decode(&pb::FaultPolicy::decode(body)?)?;
+                put(&mut resources.faults, &mut raw.faults, name, policy, body);
                 Ok(())
             }
             other => Err(ResourceError::UnknownType(other.to_owned())),
@@ -93,36 +127,63 @@ impl RouteStore {
     fn set_route(&mut self, name: &str, body: &[u8]) -> Result<(), ResourceError> {
         let Decoded { route, errors } = Route::decode(&pb::HttpRoute::decode(body)?)?;
         let error = errors.into_iter().next();
-        if error.is_none() || !self.routes.contains_key(name) {
-            self.routes.insert(name.to_owned(), Arc::new(route));
-            self.raw.routes.insert(name.to_owned(), body.into());
+        let routes = &mut self.resources.routes;
+        if error.is_none() || !routes.contains_key(name) {
+            put(routes, &mut self.raw.routes, name, route, body);
+        }
+        error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn set_stream(&mut self, name: &str, body: &[u8]) -> Result<(), ResourceError> {
+        let (route, error) = StreamRoute::decode(&pb::StreamRoute::decode(body)?)?;
+        let streams = &mut self.resources.streams;
+        if error.is_none() || !streams.contains_key(name) {
+            put(streams, &mut self.raw.streams, name, route, body);
         }
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Forgets a resource that was explicitly removed.
     pub fn remove(&mut self, type_url: &str, name: &str) {
+        let (resources, raw) = (&mut self.resources, &mut self.raw);
         match type_url {
-            type_url::HTTP_ROUTE => {
-                self.routes.remove(name);
-                self.raw.routes.remove(name);
-            }
-            type_url::TRAFFIC_POLICY => {
-                self.traffic.remove(name);
-                self.raw.traffic.remove(name);
-            }
-            type_url::FAULT_POLICY => {
-                self.faults.remove(name);
-                self.raw.faults.remove(name);
-            }
+            type_url::HTTP_ROUTE => forget(&mut resources.routes, &mut raw.routes, name),
+            type_url::STREAM_ROUTE => forget(&mut resources.streams, &mut raw.streams, name),
+            type_url::GATEWAY => forget(&mut resources.gateways, &mut raw.gateways, name),
+            type_url::CERTIFICATE => drop(resources.certificates.remove(name)),
+            type_url::TRAFFIC_POLICY => forget(&mut resources.traffic, &mut raw.traffic, name),
+            type_url::FAULT_POLICY => forget(&mut resources.faults, &mut raw.faults, name),
             _ => {}
         }
     }
 
     /// Publishes what is known now.
     pub fn publish(&mut self) {
-        let routes = build(&self.routes, &self.traffic, &self.faults, &mut self.carried);
+        let routes = build(&self.resources, &mut self.carried);
+        let gateway = routes.gateway.as_ref();
+        let gateway = gateway.map(|gateway| Arc::clone(&gateway.config));
         self.published.store(Arc::new(routes));
+        self.gateway.send_if_modified(|known| {
+            let same = known.as_ref().map(Arc::as_ptr) == gateway.as_ref().map(Arc::as_ptr);
+            *known = gateway;
+            !same
+        });
+    }
+
+    /// The certificates that serve, by name.
+    pub fn certificates(&self) -> impl Iterator<Item = (&str, &Certificate)> {
+        let certificates = self.resources.certificates.iter();
+        certificates.map(|(name, certificate)| (name.as_str(), &**certificate))
+    }
+
+    /// This process's own Gateway that serves, as it came.
+    pub fn raw_gateways(&self) -> impl Iterator<Item = pb::Gateway> {
+        decoded(&self.raw.gateways)
+    }
+
+    /// The routes of connections that serve, as they came.
+    pub fn raw_streams(&self) -> impl Iterator<Item = pb::StreamRoute> {
+        decoded(&self.raw.streams)
     }
 
     /// The routes that serve, as they came.
@@ -139,6 +200,26 @@ impl RouteStore {
     pub fn raw_faults(&self) -> impl Iterator<Item = pb::FaultPolicy> {
         decoded(&self.raw.faults)
     }
+}
+
+fn put<T>(
+    known: &mut BTreeMap<String, Arc<T>>,
+    raw: &mut BTreeMap<String, Box<[u8]>>,
+    name: &str,
+    resource: T,
+    body: &[u8],
+) {
+    known.insert(name.to_owned(), Arc::new(resource));
+    raw.insert(name.to_owned(), body.into());
+}
+
+fn forget<T>(
+    known: &mut BTreeMap<String, Arc<T>>,
+    raw: &mut BTreeMap<String, Box<[u8]>>,
+    name: &str,
+) {
+    known.remove(name);
+    raw.remove(name);
 }
 
 /// What is kept was decoded before.

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use super::series::{Key, SeriesCache};
 use crate::client::Client;
+use crate::http::Busy;
 
 /// What is known of a request so far. Dropped, it is logged and counted.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Record {
     start: Instant,
     /// What the client asked for, if anybody reads the log.
     asked: Option<Asked>,
+    busy: Option<Busy>,
     /// The number of the destination's labels.
     pub destination: u32,
     /// The service that the client addressed.
@@ -65,6 +67,7 @@ impl Record {
             client,
             start: Instant::now(),
             asked: None,
+            busy: None,
             destination,
             service,
             route: None,
@@ -79,6 +82,11 @@ impl Record {
             sent: 0,
             received: 0,
         }
+    }
+
+    /// Keeps the connection's account open as long as this one.
+    pub fn busy(&mut self, busy: Busy) {
+        self.busy = Some(busy);
     }
 
     /// Keeps what the client asked for, if anybody reads the log. The query is left out: it may hold secrets.
@@ -127,7 +135,7 @@ impl Drop for Record {
             target: "access",
             reporter = "waypoint",
             src.addr = %self.client.address,
-            src.identity = %self.client.id,
+            src.identity = %self.client.id(),
             dst.service = %self.service,
             dst.workload = self.endpoint.as_deref().unwrap_or("-"),
             method = %asked.method,

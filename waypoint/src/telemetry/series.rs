@@ -288,6 +288,8 @@ impl SeriesCache {
         let mut values = Vec::with_capacity(LABELS.len());
         values.push("waypoint".to_owned());
         values.extend(self.sources.borrow().labels(key.source, 8));
+        // A certificate proves a principal, and nothing else does.
+        let proven = values.get(3).is_some_and(|principal| principal != UNKNOWN);
         values.extend(self.destinations.borrow().labels(key.destination, 11));
         values.push(key.protocol.to_owned());
         values.push(key.status.to_string());
@@ -297,7 +299,7 @@ impl SeriesCache {
                 .unwrap_or_default(),
         );
         values.push(key.flags.to_owned());
-        values.push("mutual_tls".to_owned());
+        values.push(if proven { "mutual_tls" } else { UNKNOWN }.to_owned());
         values
     }
 }

@@ -31,6 +31,19 @@ pub struct SourceLabels {
 }
 
 impl SourceLabels {
+    /// Labels of a client outside the mesh: nothing is known of it.
+    pub fn outside() -> Self {
+        let unknown: Arc<str> = UNKNOWN.into();
+        Self {
+            workload: Arc::clone(&unknown),
+            namespace: Arc::clone(&unknown),
+            principal: Arc::clone(&unknown),
+            service: Arc::clone(&unknown),
+            revision: Arc::clone(&unknown),
+            cluster: unknown,
+        }
+    }
+
     /// Labels of the client `id`, about whom its node proxy says `baggage`.
     pub fn new(id: &SpiffeId, baggage: Option<&Baggage>) -> Self {
         let of = |field: fn(&Baggage) -> Option<&str>| name(baggage.and_then(field));

@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::task::spawn_local;
 
@@ -68,18 +68,12 @@ impl Client {
 
     /// An HTTP/1.1 connection to `authority`.
     pub(crate) async fn http1(&self, authority: &str) -> Result<Http> {
-        let io = TokioIo::new(self.connect(authority).await?);
-        let (sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-        spawn_local(async move { drop(connection.await) });
-        Ok(Http::One(sender))
+        Http::one(self.connect(authority).await?).await
     }
 
     /// An HTTP/2 connection to `authority`.
     pub(crate) async fn http2(&self, authority: &str) -> Result<Http> {
-        let io = TokioIo::new(self.connect(authority).await?);
-        let (sender, connection) = hyper::client::conn::http2::handshake(Local, io).await?;
-        spawn_local(async move { drop(connection.await) });
-        Ok(Http::Two(sender))
+        Http::two(self.connect(authority).await?).await
     }
 
     /// Writes bytes to `authority`, and reads until the other side ends.
@@ -95,6 +89,28 @@ impl Client {
 }
 
 impl Http {
+    /// HTTP/1.1 over a stream.
+    pub(crate) async fn one<S>(stream: S) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let io = TokioIo::new(stream);
+        let (sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        spawn_local(async move { drop(connection.await) });
+        Ok(Self::One(sender))
+    }
+
+    /// HTTP/2 over a stream.
+    pub(crate) async fn two<S>(stream: S) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let io = TokioIo::new(stream);
+        let (sender, connection) = hyper::client::conn::http2::handshake(Local, io).await?;
+        spawn_local(async move { drop(connection.await) });
+        Ok(Self::Two(sender))
+    }
+
     /// Sends a request; the host and the form of the target follow from the protocol.
     pub(crate) async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>> {
         match self {

@@ -4,12 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod backend;
+mod certificates;
 mod client;
 mod mesh;
+mod outside;
 mod resources;
 
 mod bodies;
 mod faults;
+mod gateway;
 mod lifecycle;
 mod limits;
 mod policy;

@@ -15,8 +15,10 @@ use culvert_identity::{
 use culvert_proto::type_url;
 use culvert_runtime::drain::{self, Drain, Trigger};
 use culvert_runtime::limits::Limits;
+use culvert_runtime::ready::Ready;
 use culvert_waypoint::cores::{DataCores, Spread};
 use culvert_waypoint::destination::Own;
+use culvert_waypoint::gateway::Ports;
 use culvert_waypoint::routes::RouteStore;
 use culvert_waypoint::world::World;
 use culvert_xds::state::Settings;
@@ -60,6 +62,7 @@ pub(crate) struct Mesh {
     store: Store,
     routes: std::cell::RefCell<RouteStore>,
     trigger: Trigger,
+    pub(crate) ready: Ready,
     pub(crate) cores: DataCores,
     _root: tempfile::TempDir,
 }
@@ -80,24 +83,34 @@ impl Mesh {
         let world = World {
             store: store.clone(),
             routes: routes.shared(),
+            gateway: routes.gateway(),
             certificate,
             own: Own::new("demo", "waypoint"),
             limits: Arc::new(Limits {
                 request_header: Duration::from_millis(500),
                 connect: Duration::from_secs(2),
+                handshake: Duration::from_secs(3),
+                client_silence: Duration::from_secs(1),
+                client_idle: Duration::from_secs(2),
+                client_stall: Duration::from_secs(2),
                 ..Limits::default()
             }),
             tunnels: TunnelConfig::default(),
         };
         let (trigger, drain) = drain::channel();
         let cores = DataCores::start(2)?;
-        let spread = cores.serve(&Arc::new(world), &drain);
+        let spread = Arc::new(cores.serve(&Arc::new(world), &drain));
+        let ready = Ready::new();
+        let ports = Ports::new(ip(1), Arc::clone(&spread), ready.clone());
+        let opening = ready.task("listeners");
+        tokio::task::spawn_local(ports.run(routes.gateway(), drain.clone(), opening));
         tokio::task::spawn_local(accept(TcpListener::bind(WAYPOINT).await?, drain, spread));
         let mesh = Self {
             secrets,
             store,
             routes: routes.into(),
             trigger,
+            ready,
             cores,
             _root: dir,
         };
@@ -140,6 +153,11 @@ impl Mesh {
 
     /// Tells the waypoint that a resource is gone.
     pub(crate) fn remove(&self, type_url: &str, name: &str) {
+        if RouteStore::takes(type_url) {
+            let mut routes = self.routes.borrow_mut();
+            routes.remove(type_url, name);
+            return routes.publish();
+        }
         let update = Update {
             removed: vec![name.into()],
             ..Update::default()
@@ -166,7 +184,7 @@ impl Mesh {
     }
 }
 
-async fn accept(listener: TcpListener, drain: Drain, spread: Spread) {
+async fn accept(listener: TcpListener, drain: Drain, spread: Arc<Spread>) {
     culvert_runtime::accept::run(listener, drain, |tcp, _| spread.hand(tcp)).await;
 }
 

@@ -110,7 +110,7 @@ fn locations_derive_port_and_scheme() {
         };
         Redirect::decode(&raw)
             .unwrap()
-            .location("web.demo", 8080, "/a/b", Some("q=1"), "")
+            .location("http", "web.demo", 8080, "/a/b", Some("q=1"), "")
     };
     assert_eq!(redirect("", "", 0), "http://web.demo:8080/a/b?q=1");
     assert_eq!(redirect("https", "", 0), "https://web.demo/a/b?q=1");
@@ -123,6 +123,16 @@ fn locations_derive_port_and_scheme() {
         "https://example.org:8443/a/b?q=1"
     );
     assert_eq!(redirect("", "", 80), "http://web.demo/a/b?q=1");
+    let kept = Redirect::decode(&pb::Redirect::default()).unwrap();
+    for (scheme, port, expected) in [
+        ("https", 443, "https://web.demo/"),
+        ("https", 8443, "https://web.demo:8443/"),
+        ("https", 80, "https://web.demo:80/"),
+        ("http", 443, "http://web.demo:443/"),
+    ] {
+        let location = kept.location(scheme, "web.demo", port, "/", None, "");
+        assert_eq!(location, expected, "the scheme of the request stays");
+    }
     assert_eq!(redirect("https", "", 443), "https://web.demo/a/b?q=1");
 }
 

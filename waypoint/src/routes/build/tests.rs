@@ -9,9 +9,7 @@ use crate::config::traffic::Balancer;
 
 #[derive(Default)]
 struct World {
-    routes: BTreeMap<String, Arc<Route>>,
-    traffic: BTreeMap<String, Arc<TrafficPolicy>>,
-    faults: BTreeMap<String, Arc<FaultPolicy>>,
+    resources: Resources,
     carried: Carried,
 }
 
@@ -50,7 +48,8 @@ impl World {
             rules: vec![pb::HttpRule { backends, ..rule }],
             ..Default::default()
         };
-        self.routes
+        self.resources
+            .routes
             .insert(name.into(), Arc::new(Route::decode(&raw).unwrap().route));
         self
     }
@@ -61,13 +60,14 @@ impl World {
             name: name.into(),
             ..raw
         };
-        self.traffic
+        self.resources
+            .traffic
             .insert(name.into(), Arc::new(TrafficPolicy::decode(&raw).unwrap()));
         self
     }
 
     fn build(&mut self) -> Routes {
-        build(&self.routes, &self.traffic, &self.faults, &mut self.carried)
+        build(&self.resources, &mut self.carried)
     }
 }
 
@@ -211,6 +211,7 @@ fn faults_of_the_route_come_first_and_others_stay_away() {
             ..Default::default()
         };
         world
+            .resources
             .faults
             .insert(name.into(), Arc::new(FaultPolicy::decode(&raw).unwrap()));
     }
@@ -246,7 +247,7 @@ fn a_route_of_another_namespace_holds_for_its_clients_alone() {
         ..Default::default()
     };
     let route = Arc::new(Route::decode(&raw).unwrap().route);
-    world.routes.insert("theirs".into(), route);
+    world.resources.routes.insert("theirs".into(), route);
     let routes = world.build();
     let headers = http::HeaderMap::new();
     let head = Head {

@@ -1,5 +1,7 @@
 //! Precedence: examples of the Gateway API, and a reference that ranks all matches of all routes the slow way.
 
+use std::cmp::Reverse;
+
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 
@@ -42,6 +44,7 @@ fn route(
         namespace: "n".into(),
         consumed: Vec::new(),
         parents: Vec::new(),
+        listeners: Vec::new(),
         hostnames,
         rules,
     })
@@ -52,13 +55,14 @@ fn table(routes: &[Arc<Route>]) -> HostTable {
     let mut table = HostTable::default();
     for route in routes {
         for (index, rule) in route.rules.iter().enumerate() {
-            table.add(&Arc::new(RulePlan {
+            let plan = RulePlan {
                 route: Arc::clone(route),
                 rule: Arc::clone(rule),
                 index,
                 settings: Box::default(),
                 faults: Box::default(),
-            }));
+            };
+            table.add(&Arc::new(plan), &route.hostnames);
         }
     }
     table.sort();

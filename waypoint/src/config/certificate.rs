@@ -1,0 +1,165 @@
+//! What a listener proves itself with.
+//!
+//! Invariants: a certificate that is taken can serve: its chain and its key were read, belong together and made TLS
+//! contexts. The contexts are made here, once for each generation, and never for a connection. The key lives in
+//! BoringSSL alone; no text of ours shows it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use boring::error::ErrorStack;
+use boring::pkey::{PKey, PKeyRef, Private};
+use boring::ssl::{
+    AlpnError, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
+    SslVersion, select_next_proto,
+};
+use boring::x509::{X509, X509Ref};
+use culvert_proto::waypoint as pb;
+
+use super::ConfigError;
+use super::route::Hostname;
+
+/// What is offered to clients of HTTPS, in the order of preference.
+const ALPN: &[u8] = b"\x02h2\x08http/1.1";
+/// Key agreement: the post-quantum one first.
+const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
+/// For TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has no other ones.
+const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+    ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:\
+    ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+
+/// A certificate that can serve.
+pub struct Certificate {
+    /// Names that it is for. Of one that names nothing we could read, none.
+    hosts: Vec<Hostname>,
+    /// When it ends.
+    pub not_after: SystemTime,
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    https: SslContext,
+    plain: SslContext,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("hosts", &self.hosts)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Certificate {
+    /// Reads chain and key. Whatever is wrong with the key is said without a word of it.
+    pub fn decode(raw: &pb::Certificate) -> Result<Self, ConfigError> {
+        let wrong = |field: &str| {
+            let field = field.to_owned();
+            move |error: ErrorStack| ConfigError::new(field, brief(&error))
+        };
+        let chain = X509::stack_from_pem(raw.chain.as_bytes()).map_err(wrong("chain"))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| ConfigError::new("chain", "holds no certificate"))?;
+        let key = PKey::private_key_from_pem(raw.key.as_bytes())
+            .map_err(|_| ConfigError::new("key", "is not a private key in PEM"))?;
+        let public = leaf.public_key().map_err(wrong("chain"))?;
+        if !public.public_eq(&key) {
+            return Err(ConfigError::new(
+                "key",
+                "does not belong to the first certificate",
+            ));
+        }
+        let context = |http| context(&chain, &key, http).map_err(wrong("chain"));
+        let serial = leaf
+            .serial_number()
+            .to_bn()
+            .and_then(|n| n.to_hex_str().map(|s| s.to_lowercase()));
+        Ok(Self {
+            hosts: hosts(leaf),
+            not_after: culvert_identity::system_time(leaf.not_after()).map_err(wrong("chain"))?,
+            serial: serial.map_err(wrong("chain"))?,
+            https: context(true)?,
+            plain: context(false)?,
+        })
+    }
+
+    /// The context that offers HTTP.
+    pub fn https(&self) -> &SslContext {
+        &self.https
+    }
+
+    /// The context that leaves open what is in it.
+    pub fn plain(&self) -> &SslContext {
+        &self.plain
+    }
+
+    /// Whether it is for this name.
+    fn covers(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| match host {
+            Hostname::Exact(host) => **host == *name,
+            // Exactly one label: that is what the asterisk of a certificate stands for.
+            Hostname::Wildcard(suffix) => name
+                .strip_suffix(&**suffix)
+                .is_some_and(|label| !label.is_empty() && !label.contains('.')),
+        })
+    }
+
+    /// The first of `all` that is for this name, else the first.
+    pub fn choose<'a>(all: &'a [Arc<Self>], name: Option<&str>) -> Option<&'a Arc<Self>> {
+        let fitting = |name| all.iter().find(|certificate| certificate.covers(name));
+        name.and_then(fitting).or(all.first())
+    }
+}
+
+/// The first reason alone: BoringSSL's whole text names its source files.
+fn brief(error: &ErrorStack) -> String {
+    let first = error.errors().first();
+    let reason = first.and_then(|error| error.reason().map(str::to_owned));
+    reason.map_or_else(
+        || "is not in PEM".to_owned(),
+        |r| r.to_lowercase().replace('_', " "),
+    )
+}
+
+fn hosts(leaf: &X509Ref) -> Vec<Hostname> {
+    let names = leaf.subject_alt_names();
+    let names = names.iter().flatten();
+    names
+        .filter_map(|name| Hostname::decode(name.dnsname()?).ok())
+        .collect()
+}
+
+fn context(chain: &[X509], key: &PKeyRef<Private>, http: bool) -> Result<SslContext, ErrorStack> {
+    let mut builder = SslContextBuilder::new(SslMethod::tls())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
+    builder.set_strict_cipher_list(CIPHERS)?;
+    builder.set_curves_list(GROUPS)?;
+    // No resumption: every connection is judged by what is in force now, and there is no ticket key to lose.
+    builder.set_options(SslOptions::NO_TICKET);
+    builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+    builder.set_mode(SslMode::ENABLE_PARTIAL_WRITE | SslMode::ACCEPT_MOVING_WRITE_BUFFER);
+    let mut chain = chain.iter();
+    if let Some(leaf) = chain.next() {
+        builder.set_certificate(leaf)?;
+    }
+    for above in chain {
+        builder.add_extra_chain_cert(above.clone())?;
+    }
+    builder.set_private_key(key)?;
+    builder.check_private_key()?;
+    if http {
+        builder.set_alpn_select_callback(|_, offered| {
+            select_next_proto(ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
+        });
+    }
+    Ok(builder.build())
+}
+
+#[cfg(test)]
+#[path = "../../tests/waypoint/certificates.rs"]
+pub(crate) mod testing;
+
+#[cfg(test)]
+mod tests;
