@@ -131,7 +131,7 @@ pub(crate) fn gateway_classes() -> [Value; 2] {
         class(
             "culvert",
             "culvert.dev/controller",
-            "A gateway for traffic from outside the mesh, deployed by Culvert in the Gateway's namespace",
+            "A gateway into the mesh, deployed in the Gateway's namespace",
         ),
     ]
 }
