@@ -31,6 +31,8 @@ use crate::world::World;
 
 /// Lifetime that we ask for; the controller decides.
 const CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long a gateway goes on taking clients although it is not ready any more: whoever sends them has to hear of that.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Runs until the operator ends it.
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -111,6 +113,12 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
         () = shutdown.notified() => tracing::info!("asked to shut down"),
     }
     let _unready = ready.task("draining");
+    if routes.gateway().borrow().is_some() {
+        tokio::select! {
+            () = tokio::time::sleep(FAREWELL) => {}
+            () = signal::shutdown() => {}
+        }
+    }
     end(stop, draining, Duration::from_secs(args.drain_seconds)).await;
     Ok(())
 }

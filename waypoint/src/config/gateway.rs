@@ -107,6 +107,12 @@ impl Gateway {
         })
     }
 
+    /// Whether a listener of this port ends TLS here, and so may speak to clients.
+    pub fn ends_tls(&self, port: u16) -> bool {
+        let mut here = self.listeners.iter().filter(|one| one.port == port);
+        here.any(|one| matches!(one.protocol, Protocol::Https(_) | Protocol::Terminate(_)))
+    }
+
     /// What is listened at.
     pub fn ports(&self) -> impl Iterator<Item = (u16, Transport)> {
         let port = |listener: &Arc<Listener>| (listener.port, listener.protocol.transport());

@@ -104,6 +104,22 @@ impl<'a> Admitted<'a> {
         refuse(self.tcp, self.client, self.port, reason.into());
     }
 
+    /// Refuses a server name that no listener has: by an alert where TLS ends here, else like a backend that is not there.
+    pub(super) async fn unrecognized(self) {
+        let reason = DenyReason::RouteNotFound;
+        let routes = self.core.world.routes.load_full();
+        let port = self.port.port;
+        if routes
+            .gateway
+            .as_ref()
+            .is_some_and(|gateway| gateway.config.ends_tls(port))
+        {
+            self.alert(Alert::UnrecognizedName, reason).await;
+        } else {
+            self.refuse(reason);
+        }
+    }
+
     /// Refuses with an alert, which a reset could overtake.
     pub(super) async fn alert(mut self, alert: Alert, reason: DenyReason) {
         counted(self.client, self.port, reason.into());

@@ -71,8 +71,7 @@ async fn tls(mut admitted: Admitted<'_>) {
     };
     tracing::debug!(%server_name, client = %admitted.client, "ClientHello");
     let Some(listener) = admitted.listener(&server_name) else {
-        let reason = DenyReason::RouteNotFound;
-        return admitted.alert(Alert::UnrecognizedName, reason).await;
+        return admitted.unrecognized().await;
     };
     let certificates = match &listener.certificates {
         Ok(certificates) => certificates,

@@ -132,7 +132,8 @@ impl Connection {
         let place = Place::take(backend.settings.admission.as_ref())?;
         let mirrors = mirror::chosen(&backend);
         let keep = backend.settings.budget.is_some() || !mirrors.is_empty();
-        let mut outbound = Outbound::new(decoded, &backend, keep)?;
+        let outside = session.destination.arrival().is_some();
+        let mut outbound = Outbound::new(decoded, &backend, outside, keep)?;
         mirror::start(session, &mirrors, &outbound);
 
         let deadline = backend

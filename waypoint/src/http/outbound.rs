@@ -29,7 +29,7 @@ pub(super) struct Outbound {
     pub progress: Rc<Progress>,
     /// The protocol to change to.
     pub upgrade: Option<HeaderValue>,
-    /// Which HTTP the client speaks.
+    /// Which HTTP is spoken to an endpoint of which nobody says it.
     version: HttpVersion,
 }
 
@@ -41,10 +41,12 @@ enum Source {
 }
 
 impl Outbound {
-    /// Applies the filters of rule and backend. With `keep` the body can be sent more than once.
+    /// Applies the filters of rule and backend. With `keep` the body can be sent more than once. What a client in the mesh
+    /// speaks, it speaks to the service; one `outside` of it speaks to the gateway, and only gRPC says more of the service.
     pub(super) fn new(
         decoded: Decoded,
         backend: &Backend<'_>,
+        outside: bool,
         keep: bool,
     ) -> Result<Self, Refusal> {
         let Decoded {
@@ -52,6 +54,7 @@ impl Outbound {
             body,
             host,
             upgrade,
+            grpc,
             ..
         } = decoded;
         let mut headers = parts.headers;
@@ -81,7 +84,7 @@ impl Outbound {
             body,
             progress,
             upgrade,
-            version: if parts.version == Version::HTTP_2 {
+            version: if parts.version == Version::HTTP_2 && (grpc || !outside) {
                 HttpVersion::Http2
             } else {
                 HttpVersion::Http1
@@ -107,7 +110,7 @@ impl Outbound {
         }
     }
 
-    /// Which HTTP to speak to an endpoint: what its service says, else what the client speaks. Only HTTP/1 changes
+    /// Which HTTP to speak to an endpoint: what its service says, else what the client lets expect. Only HTTP/1 changes
     /// protocols.
     pub(super) fn version_for(&self, app_protocol: AppProtocol) -> HttpVersion {
         if self.upgrade.is_some() {
