@@ -3,6 +3,7 @@
 use super::http_filter;
 use super::http_route::{check_backend, check_hostnames, check_path, check_values};
 use super::names::dns_subdomain;
+use super::resilience::check_session;
 use crate::api::{Filter, FilterType, GrpcMatch, GrpcRouteSpec, GrpcRule, MatchType, MethodMatch};
 use crate::model::Meta;
 use crate::path::{FieldPath, Issues};
@@ -28,8 +29,8 @@ fn check_rule(rule: &GrpcRule, at: &FieldPath, issues: &mut Issues) {
         check_backend(backend, &at, issues);
         check_filters(&backend.filters, &at.key("filters"), issues);
     }
-    if rule.session_persistence.is_some() {
-        issues.add(at.key("sessionPersistence"), "is not supported");
+    if let Some(session) = &rule.session_persistence {
+        check_session(session, &at.key("sessionPersistence"), issues);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::http_filter;
 use super::names::{dns_label, dns_subdomain};
+use super::resilience::check_session;
 use crate::api::{
     BackendRef, HttpRouteSpec, MatchType, PathMatch, PathMatchType, RouteMatch, RouteRule,
     ValueMatch,
@@ -41,8 +42,8 @@ fn check_rule(rule: &RouteRule, at: &FieldPath, issues: &mut Issues) {
         check_backend(backend, &at, issues);
         http_filter::check(&backend.filters, &at.key("filters"), Some(rule), issues);
     }
-    if rule.session_persistence.is_some() {
-        issues.add(at.key("sessionPersistence"), "is not supported");
+    if let Some(session) = &rule.session_persistence {
+        check_session(session, &at.key("sessionPersistence"), issues);
     }
     if let Some(timeouts) = &rule.timeouts {
         check_timeouts(timeouts, &at.key("timeouts"), issues);

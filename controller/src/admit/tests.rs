@@ -249,6 +249,61 @@ fn traffic_and_fault_policies() {
 }
 
 #[test]
+fn resilience_names_each_wrong_field() {
+    let bad = culvert(
+        "TrafficPolicy",
+        json!({"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "web"}],
+        "loadBalancer": {"simple": "RANDOM", "warmup": {"duration": "0s", "minimumPercent": 0, "aggression": 0},
+            "consistentHash": {"useSourceIp": true, "httpCookie": {"name": "a=b", "path": "x"}, "balanceFactor": 0.5}},
+        "outlierDetection": {"interval": "0s", "maxEjectionPercent": 101,
+            "successRate": {"stdevFactor": -1}, "latency": {"factor": 1}}}),
+    );
+    let found = issues(&bad).join("\n");
+    for field in [
+        "spec.outlierDetection: holds for Services",
+        "spec.loadBalancer.warmup: holds for Services",
+        "spec.loadBalancer.consistentHash: is there beside simple",
+        "spec.loadBalancer.consistentHash: needs one of",
+        "spec.loadBalancer.consistentHash.httpCookie.name: ",
+        "spec.loadBalancer.consistentHash.httpCookie.path: ",
+        "spec.loadBalancer.consistentHash.balanceFactor: 0.5 is not between 1 and 100",
+        "spec.loadBalancer.warmup.duration: is zero",
+        "spec.loadBalancer.warmup.minimumPercent: 0 ",
+        "spec.loadBalancer.warmup.aggression: ",
+        "spec.outlierDetection.interval: is zero",
+        "spec.outlierDetection.maxEjectionPercent: is more than 100",
+        "spec.outlierDetection.successRate.stdevFactor: ",
+        "spec.outlierDetection.latency.factor: ",
+    ] {
+        assert!(found.contains(field), "{field} not in\n{found}");
+    }
+    let empty = json!({"targetRefs": [{"kind": "Service", "name": "web"}], "loadBalancer": {}});
+    let found = issues(&culvert("TrafficPolicy", empty)).join("\n");
+    assert!(found.contains("spec.loadBalancer: has none of"), "{found}");
+}
+
+#[test]
+fn sessions_have_names_and_lifetimes_that_fit() {
+    let session = |session| issues(&route(json!({"sessionPersistence": session})));
+    let at = "spec.rules[0].sessionPersistence";
+    for (written, wrong) in [
+        (json!({"sessionName": "a b"}), "sessionName: "),
+        (
+            json!({"type": "Header", "cookieConfig": {}}),
+            "cookieConfig: is for",
+        ),
+        (
+            json!({"cookieConfig": {"lifetimeType": "Permanent"}}),
+            "absoluteTimeout: is needed",
+        ),
+        (json!({"type": "Query"}), "type: "),
+    ] {
+        let found = session(written);
+        assert!(found[0].starts_with(&format!("{at}.{wrong}")), "{found:?}");
+    }
+}
+
+#[test]
 fn mesh_config_is_one_and_belongs_to_no_namespace() {
     let bad = culvert(
         "MeshConfig",

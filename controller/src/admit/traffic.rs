@@ -1,7 +1,7 @@
 //! TrafficPolicies and FaultPolicies, and what policies in general may target.
 
-use super::http_route;
 use super::names::{dns_label, dns_subdomain};
+use super::{http_route, resilience};
 use crate::api::{FaultPolicySpec, Percentage, Retries, TargetRef, TrafficPolicySpec};
 use crate::model::Meta;
 use crate::path::{FieldPath, Issues};
@@ -117,6 +117,13 @@ pub(super) fn check_traffic(meta: &Meta, spec: &TrafficPolicySpec, issues: &mut 
         &["Service", "HTTPRoute", "GRPCRoute"],
         issues,
     );
+    resilience::check_of_service(spec, issues);
+    if let Some(balancer) = &spec.load_balancer {
+        resilience::check_load_balancer(balancer, &at.key("loadBalancer"), issues);
+    }
+    if let Some(outlier) = &spec.outlier_detection {
+        resilience::check_outlier(outlier, &at.key("outlierDetection"), issues);
+    }
     if let Some(timeouts) = &spec.timeouts {
         http_route::check_timeouts(timeouts, &at.key("timeouts"), issues);
     }

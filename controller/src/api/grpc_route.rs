@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BackendRef, Filter, HttpRouteSpec, MatchType, ParentRef, PathMatch, PathMatchType, RouteMatch,
-    RouteRule, Unused, ValueMatch,
+    RouteRule, SessionPersistence, Unused, ValueMatch,
 };
 
 /// Its `spec`.
@@ -35,8 +35,8 @@ pub struct GrpcRule {
     pub filters: Vec<Filter>,
     /// Where calls go.
     pub backend_refs: Vec<BackendRef>,
-    /// Not done yet.
-    pub session_persistence: Option<Unused>,
+    /// Where its sessions are.
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 /// Every field that is set must match.
@@ -104,6 +104,7 @@ impl GrpcRouteSpec {
             matches: rule.matches.iter().map(one_match).collect(),
             filters: rule.filters.clone(),
             backend_refs: rule.backend_refs.clone(),
+            session_persistence: rule.session_persistence.clone(),
             ..RouteRule::default()
         };
         HttpRouteSpec {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, Port, Unused};
+use super::{Duration, Port, SessionPersistence, Unused};
 
 /// Its `spec`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,8 +53,8 @@ pub struct RouteRule {
     pub timeouts: Option<Timeouts>,
     /// What is tried again.
     pub retry: Option<RouteRetry>,
-    /// Not done yet.
-    pub session_persistence: Option<Unused>,
+    /// Where its sessions are.
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 /// Every field that is set must match.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, Timeouts, ValueMatch};
+use super::{ConsistentHash, Duration, OutlierDetection, Timeouts, ValueMatch, Warmup};
 
 /// Which workloads of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,13 +64,21 @@ pub struct TrafficPolicySpec {
     /// How many retries there may be in all.
     #[serde(default)]
     pub retry_constraint: Option<RetryConstraint>,
+    /// Which endpoints get nothing for a while.
+    #[serde(default)]
+    pub outlier_detection: Option<OutlierDetection>,
 }
 
 /// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancer {
-    /// By what.
-    pub simple: LoadBalancerSimple,
+    /// By load or in turn.
+    pub simple: Option<LoadBalancerSimple>,
+    /// By a key.
+    pub consistent_hash: Option<ConsistentHash>,
+    /// How endpoints that appear come to their share.
+    pub warmup: Option<Warmup>,
 }
 
 /// How an endpoint is picked.

@@ -78,6 +78,7 @@ fn structural(value: &mut Value) {
     for gone in ["$schema", "title", "components", "nullable"] {
         schema.remove(gone);
     }
+    something_or_nothing(schema);
     one_of_words(schema);
     numbers(schema);
     if let Some(Value::Object(patterns)) = schema.remove("patternProperties") {
@@ -99,6 +100,19 @@ fn structural(value: &mut Value) {
     }
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.values_mut().for_each(structural);
+    }
+}
+
+/// A choice between a value and none is that value: what is left out needs no word of its own.
+fn something_or_nothing(schema: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = schema.remove("anyOf") else {
+        return;
+    };
+    let something = choices
+        .into_iter()
+        .find(|choice| choice.get("nullable").is_none());
+    for (key, value) in something.iter().filter_map(Value::as_object).flatten() {
+        schema.entry(key.as_str()).or_insert(value.clone());
     }
 }
 

@@ -20,6 +20,7 @@ mod parents;
 pub mod peer_authentication;
 pub mod pod;
 pub mod refs;
+mod resilience;
 pub mod resource;
 pub mod route;
 mod route_filter;

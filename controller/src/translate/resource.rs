@@ -93,7 +93,7 @@ pub enum Message {
     Authorization(istio::security::Authorization),
     Workload(Box<istio::workload::Workload>),
     Service(Box<istio::workload::Service>),
-    TrafficPolicy(waypoint::TrafficPolicy),
+    TrafficPolicy(Box<waypoint::TrafficPolicy>),
     FaultPolicy(waypoint::FaultPolicy),
     Certificate(Certificate),
     Gateway(waypoint::Gateway),

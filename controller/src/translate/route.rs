@@ -7,7 +7,7 @@ use culvert_proto::waypoint::{
 use super::backend::Context;
 use super::finding::{Finding, Findings};
 use super::resource::{Message, Resource};
-use super::{names, parents, route_filter};
+use super::{names, parents, resilience, route_filter};
 use crate::api::{self, HttpRouteSpec, MatchType, PathMatchType, RouteMatch, RouteRule};
 use crate::model::{Key, Kind, Meta, NsName, Obj};
 use crate::path::FieldPath;
@@ -108,6 +108,7 @@ fn rule(context: &mut Context<'_>, rule: &RouteRule, at: &FieldPath) -> HttpRule
             backoff: retry.backoff.map(duration),
             per_try_timeout: None,
         }),
+        session_persistence: rule.session_persistence.as_ref().map(resilience::session),
     }
 }
 

@@ -1,13 +1,14 @@
 //! TrafficPolicies.
 
-use culvert_proto::waypoint::{LoadBalancer, Retry, RetryBudget, TrafficPolicy};
+use culvert_proto::waypoint::{Retry, RetryBudget, TrafficPolicy};
 
 use super::finding::{Finding, Findings};
 use super::refs::{self, Targets};
+use super::resilience;
 use super::resource::{Message, Resource};
 use super::route::duration;
 use crate::admit::retry_on;
-use crate::api::{self, LoadBalancerSimple, RetryConstraint, TrafficPolicySpec};
+use crate::api::{self, RetryConstraint, TrafficPolicySpec};
 use crate::model::{Key, Kind, Obj};
 use crate::world::World;
 
@@ -27,14 +28,9 @@ pub fn of(
     });
     let targets = refs::targets(world, &name.namespace, &spec.target_refs, &mut findings);
     let timeouts = spec.timeouts.unwrap_or_default();
-    let balancer = spec
-        .load_balancer
-        .map_or(LoadBalancer::Unspecified, |lb| match lb.simple {
-            LoadBalancerSimple::PeakEwma => LoadBalancer::PeakEwma,
-            LoadBalancerSimple::LeastRequest => LoadBalancer::LeastRequest,
-            LoadBalancerSimple::RoundRobin => LoadBalancer::RoundRobin,
-            LoadBalancerSimple::Random => LoadBalancer::Random,
-        });
+    let balancer = spec.load_balancer.as_ref();
+    let warmup = balancer.and_then(|balancer| balancer.warmup.as_ref());
+    let (balancer, consistent_hash) = resilience::load_balancer(balancer);
     let record = TrafficPolicy {
         namespace: name.namespace.to_string(),
         name: name.name.to_string(),
@@ -56,11 +52,14 @@ pub fn of(
             .http
             .http2_max_requests
             .unwrap_or_default(),
+        outlier_detection: spec.outlier_detection.as_ref().map(resilience::outlier),
+        consistent_hash,
+        warmup: warmup.map(resilience::warmup),
     };
     let resource = Resource {
         name: format!("TrafficPolicy/{name}").into(),
         aliases: Vec::new(),
-        message: Message::TrafficPolicy(record),
+        message: Message::TrafficPolicy(Box::new(record)),
     };
     (
         (!targets.is_empty()).then_some(resource),

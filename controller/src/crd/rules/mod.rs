@@ -5,6 +5,7 @@ pub(super) mod authorization;
 pub(super) mod fault;
 pub(super) mod mesh_config;
 pub(super) mod peer_authentication;
+mod resilience;
 mod targets;
 pub(super) mod traffic;
 

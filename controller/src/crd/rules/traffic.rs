@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
+use super::resilience;
 use super::{Fields, PathError, positive, targets};
 
 pub(in super::super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
     targets::apply(fields, &["Service", "HTTPRoute", "GRPCRoute"])?;
     targets::required(fields)?;
+    resilience::apply(fields)?;
     fields.rule(
         "timeouts",
         "!has(self.request) || !has(self.backendRequest) || duration(self.request) == duration('0s') \

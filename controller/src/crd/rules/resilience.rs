@@ -1,0 +1,71 @@
+//! TrafficPolicy: what it says of single endpoints.
+
+use serde_json::json;
+
+use super::{Fields, PathError, positive};
+
+const TOKEN: &str = "self.matches(\"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$\")";
+
+pub(super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
+    fields.rule(
+        "",
+        "(!has(self.outlierDetection) && !(has(self.loadBalancer) && has(self.loadBalancer.warmup))) \
+         || self.targetRefs.exists(target, target.kind == 'Service')",
+        "name a Service in targetRefs: outlierDetection and warmup hold for Services",
+    )?;
+    load_balancer(fields)?;
+    let at = |field: &str| format!("outlierDetection.{field}");
+    positive(fields, &at("interval"))?;
+    positive(fields, &at("baseEjectionTime"))?;
+    for percent in ["maxEjectionPercent", "minHealthPercent"] {
+        fields.at(&at(percent), &json!({"maximum": 100}))?;
+    }
+    range(fields, &at("successRate.stdevFactor"), 0.0, 100.0)?;
+    range(fields, &at("latency.factor"), 1.01, 1000.0)
+}
+
+fn load_balancer(fields: &mut Fields) -> Result<(), PathError> {
+    fields.rule(
+        "loadBalancer",
+        "!(has(self.simple) && has(self.consistentHash)) \
+         && (has(self.simple) || has(self.consistentHash) || has(self.warmup))",
+        "write simple or consistentHash, warmup, or one of the two with warmup",
+    )?;
+    let at = |field: &str| format!("loadBalancer.consistentHash{field}");
+    fields.rule(
+        &at(""),
+        "[has(self.httpHeaderName), has(self.httpCookie), has(self.useSourceIp) && self.useSourceIp, \
+         has(self.httpQueryParameterName)].filter(given, given).size() == 1",
+        "write one of httpHeaderName, httpCookie, useSourceIp: true and httpQueryParameterName",
+    )?;
+    for (name, message) in [
+        (
+            ".httpHeaderName",
+            "write the name of a header, such as x-user",
+        ),
+        (
+            ".httpCookie.name",
+            "write the name of a cookie, such as user",
+        ),
+    ] {
+        fields.at(&at(name), &json!({"minLength": 1, "maxLength": 256}))?;
+        fields.rule(&at(name), TOKEN, message)?;
+    }
+    let query = json!({"minLength": 1, "maxLength": 256});
+    fields.at(&at(".httpQueryParameterName"), &query)?;
+    fields.at(&at(".httpCookie.path"), &json!({"maxLength": 1024}))?;
+    fields.rule(
+        &at(".httpCookie.path"),
+        "self.matches('^/[ -:<-~]*$')",
+        "write a path such as /, without a semicolon",
+    )?;
+    range(fields, &at(".balanceFactor"), 1.0, 100.0)?;
+    positive(fields, "loadBalancer.warmup.duration")?;
+    let percent = json!({"minimum": 1, "maximum": 100});
+    fields.at("loadBalancer.warmup.minimumPercent", &percent)?;
+    range(fields, "loadBalancer.warmup.aggression", 0.1, 100.0)
+}
+
+fn range(fields: &mut Fields, path: &str, least: f64, most: f64) -> Result<(), PathError> {
+    fields.at(path, &json!({"minimum": least, "maximum": most}))
+}
