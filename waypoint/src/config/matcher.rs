@@ -251,13 +251,17 @@ impl QueryMatch {
     }
 
     fn matches(&self, query: Option<&str>) -> bool {
-        let Some(query) = query else { return false };
-        query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(name, _)| *form_decoded(name) == *self.name.as_bytes())
-            .is_some_and(|(_, value)| self.value.matches(&form_decoded(value)))
+        query_value(query, &self.name).is_some_and(|value| self.value.matches(&value))
     }
+}
+
+/// The decoded value of the first query parameter of this name.
+pub fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
+    query?
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(found, _)| *form_decoded(found) == *name.as_bytes())
+        .map(|(_, value)| form_decoded(value))
 }
 
 /// Undoes the encoding of HTML forms; an escape that is none stays as it is.

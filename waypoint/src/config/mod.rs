@@ -9,6 +9,8 @@ pub mod filter;
 pub mod gateway;
 pub mod matcher;
 pub mod pattern;
+pub mod persistence;
+pub mod resilience;
 pub mod retry;
 pub mod route;
 pub mod stream;

@@ -10,6 +10,7 @@ use culvert_proto::waypoint as pb;
 use super::filter::Filters;
 use super::gateway::Attachment;
 use super::matcher::Match;
+use super::persistence::Persistence;
 use super::retry::Retry;
 use super::{ConfigError, ServiceRef, decode_all, duration};
 use crate::http::host::Host;
@@ -61,6 +62,8 @@ pub struct Rule {
     pub backend_timeout: Option<Duration>,
     /// The rule's own retries.
     pub retry: Option<Arc<Retry>>,
+    /// How requests of a session are kept at one endpoint.
+    pub persistence: Option<Arc<Persistence>>,
 }
 
 /// One of a rule's backends.
@@ -87,20 +90,20 @@ impl Route {
     /// Decodes a route; only wrong parents or hosts are an error of the whole.
     pub fn decode(raw: &pb::HttpRoute) -> Result<Decoded, ConfigError> {
         let mut errors = Vec::new();
+        let kind = if raw.grpc { "GRPCRoute/" } else { "" };
+        let name = format!("{kind}{}/{}", raw.namespace, raw.name);
         let rules = raw
             .rules
             .iter()
             .enumerate()
             .map(|(index, rule)| {
-                Arc::new(Rule::decode(rule).unwrap_or_else(|error| {
+                Arc::new(Rule::decode(rule, (&name, index)).unwrap_or_else(|error| {
                     let error = error.within(&format!("rules[{index}]"));
                     errors.push(error.clone());
                     Rule::broken(rule, error.to_string())
                 }))
             })
             .collect();
-        let kind = if raw.grpc { "GRPCRoute/" } else { "" };
-        let name = format!("{kind}{}/{}", raw.namespace, raw.name);
         let route = Self {
             name: name.into(),
             namespace: raw.namespace.as_str().into(),
@@ -136,7 +139,8 @@ impl Hostname {
 }
 
 impl Rule {
-    fn decode(raw: &pb::HttpRule) -> Result<Self, ConfigError> {
+    /// Decodes the rule that is at this place of its route.
+    fn decode(raw: &pb::HttpRule, place: (&str, usize)) -> Result<Self, ConfigError> {
         let mut matches = decode_all("matches", &raw.matches, Match::decode)?;
         if matches.is_empty() {
             matches.push(Match::default());
@@ -157,6 +161,8 @@ impl Rule {
                 .map(|retry| Retry::decode(retry).map(Arc::new))
                 .transpose()
                 .map_err(|error| error.within("retry"))?,
+            persistence: Persistence::decode(raw, place)
+                .map_err(|error| error.within("session_persistence"))?,
         };
         let replaces = rule.filters.replaces_prefix()
             || rule.backends.iter().any(|b| b.filters.replaces_prefix());
@@ -305,7 +311,7 @@ mod tests {
             ..Default::default()
         };
         assert!(
-            Rule::decode(&rule)
+            Rule::decode(&rule, ("d/r", 0))
                 .unwrap_err()
                 .to_string()
                 .starts_with("filters: a prefix is replaced")

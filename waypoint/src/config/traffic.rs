@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use culvert_proto::waypoint as pb;
 
+use super::resilience::{HashPolicy, OutlierDetection, ramp};
 use super::retry::Retry;
 use super::{ConfigError, ServiceRef, decode_all, duration};
+use crate::upstream::ramp::Ramp;
 
 /// Settings for the traffic of services and routes.
 #[derive(Debug, Clone)]
@@ -31,10 +33,14 @@ pub struct TrafficPolicy {
     pub max_requests: Option<u32>,
     /// Most connections at once to the service, and most requests that wait for one.
     pub connections: Option<(u32, u32)>,
+    /// Which endpoints of the service are left out for a while.
+    pub outlier: Option<OutlierDetection>,
+    /// How new endpoints of the service come to their share.
+    pub warmup: Option<Ramp>,
 }
 
 /// Ways to pick an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Balancer {
     /// The one with fewer requests in flight of two at random.
     #[default]
@@ -45,6 +51,8 @@ pub enum Balancer {
     RoundRobin,
     /// Any.
     Random,
+    /// The same one for requests with the same key.
+    ConsistentHash(Arc<HashPolicy>),
 }
 
 /// Retries may be at most `percent` of the requests of the last `interval`, and `min_per_second` besides.
@@ -97,28 +105,43 @@ impl TrafficPolicy {
                 "backend_request_timeout",
                 raw.backend_request_timeout.as_ref(),
             )?,
-            balancer: balancer(raw.load_balancer)?,
+            balancer: balancer(raw)?,
             max_requests: (raw.max_requests != 0).then_some(raw.max_requests),
             connections: (raw.max_connections != 0).then_some((raw.max_connections, waiting)),
+            outlier: raw
+                .outlier_detection
+                .as_ref()
+                .map(OutlierDetection::decode)
+                .transpose()
+                .map_err(|error| error.within("outlier_detection"))?,
+            warmup: raw
+                .warmup
+                .as_ref()
+                .map(ramp)
+                .transpose()
+                .map_err(|error| error.within("warmup"))?,
         })
     }
 }
 
-fn balancer(raw: i32) -> Result<Option<Balancer>, ConfigError> {
+fn balancer(raw: &pb::TrafficPolicy) -> Result<Option<Balancer>, ConfigError> {
     use pb::LoadBalancer as Raw;
-    match Raw::try_from(raw) {
+    match Raw::try_from(raw.load_balancer) {
         Ok(Raw::Unspecified) => Ok(None),
         Ok(Raw::LeastRequest) => Ok(Some(Balancer::LeastRequest)),
         Ok(Raw::PeakEwma) => Ok(Some(Balancer::PeakEwma)),
         Ok(Raw::RoundRobin) => Ok(Some(Balancer::RoundRobin)),
         Ok(Raw::Random) => Ok(Some(Balancer::Random)),
-        Ok(other) => Err(ConfigError::new(
-            "load_balancer",
-            format!("{} is not supported", other.as_str_name()),
-        )),
+        Ok(Raw::ConsistentHash) => {
+            let hash = raw.consistent_hash.as_ref();
+            let missing = || ConfigError::new("consistent_hash", "is missing");
+            let policy = HashPolicy::decode(hash.ok_or_else(missing)?)
+                .map_err(|error| error.within("consistent_hash"))?;
+            Ok(Some(Balancer::ConsistentHash(policy)))
+        }
         Err(_) => Err(ConfigError::new(
             "load_balancer",
-            format!("{raw} is not a known one"),
+            format!("{} is not a known one", raw.load_balancer),
         )),
     }
 }
@@ -156,7 +179,7 @@ mod tests {
                 load_balancer: pb::LoadBalancer::ConsistentHash.into(),
                 ..Default::default()
             }),
-            "load_balancer: CONSISTENT_HASH is not supported"
+            "consistent_hash: is missing"
         );
         assert_eq!(
             refused(pb::TrafficPolicy {
@@ -164,6 +187,29 @@ mod tests {
                 ..Default::default()
             }),
             "load_balancer: 99 is not a known one"
+        );
+        let hash = |key, balance_factor| pb::TrafficPolicy {
+            load_balancer: pb::LoadBalancer::ConsistentHash.into(),
+            consistent_hash: Some(pb::ConsistentHash {
+                key,
+                balance_factor,
+            }),
+            ..Default::default()
+        };
+        let key = |name: &str| Some(pb::consistent_hash::Key::Header(name.into()));
+        assert_eq!(refused(hash(None, 125)), "consistent_hash.key: is missing");
+        assert!(refused(hash(key("a b"), 125)).starts_with("consistent_hash.header: "));
+        assert_eq!(
+            refused(hash(key("a"), 99)),
+            "consistent_hash.balance_factor: 99 hundredths is not from 1 to 100"
+        );
+        let outlier = pb::TrafficPolicy {
+            outlier_detection: Some(pb::OutlierDetection::default()),
+            ..Default::default()
+        };
+        assert_eq!(
+            refused(outlier),
+            "outlier_detection.interval: is not 1 ms or more"
         );
         let budget = pb::RetryBudget {
             percent: 101,

@@ -107,6 +107,7 @@ fn config_dump(name: &str, shown: &Shown) -> Response {
         "listener_certificates": routes.certificates().map(|(name, known)| super::dump::certificate(name, known)).collect::<Vec<_>>(),
         "traffic_policies": routes.raw_traffic().map(|raw| super::dump::traffic(&raw)).collect::<Vec<_>>(),
         "fault_policies": routes.raw_faults().map(|raw| super::dump::fault(&raw)).collect::<Vec<_>>(),
+        "endpoints": routes.endpoints(),
         "certificates": certificates(&shown.secrets),
         "settings": &**snapshot.settings(),
     }))

@@ -6,6 +6,7 @@ use culvert_proto::waypoint as pb;
 use serde_json::{Map, Value, json};
 
 use crate::config::certificate::Certificate;
+mod resilience;
 
 /// An HTTPRoute.
 pub(super) fn route(raw: &pb::HttpRoute) -> Value {
@@ -23,6 +24,10 @@ pub(super) fn route(raw: &pb::HttpRoute) -> Value {
                 ),
             ),
             ("retry", rule.retry.as_ref().map_or(Value::Null, retry)),
+            (
+                "sessionPersistence",
+                some(rule.session_persistence.as_ref(), resilience::session),
+            ),
         ])
     };
     object([
@@ -96,10 +101,6 @@ pub(super) fn traffic(raw: &pb::TrafficPolicy) -> Value {
             ("interval", duration(budget.interval.as_ref())),
         ])
     };
-    let balancer = match raw.load_balancer() {
-        pb::LoadBalancer::Unspecified => Value::Null,
-        other => other.as_str_name().into(),
-    };
     object([
         ("namespace", text(&raw.namespace)),
         ("name", text(&raw.name)),
@@ -116,7 +117,11 @@ pub(super) fn traffic(raw: &pb::TrafficPolicy) -> Value {
                 raw.backend_request_timeout.as_ref(),
             ),
         ),
-        ("loadBalancer", balancer),
+        ("loadBalancer", resilience::load_balancer(raw)),
+        (
+            "outlierDetection",
+            some(raw.outlier_detection.as_ref(), resilience::outlier),
+        ),
         ("maxRequests", number(raw.max_requests)),
         ("maxConnections", number(raw.max_connections)),
         ("maxPendingRequests", number(raw.max_pending_requests)),
@@ -154,6 +159,10 @@ pub(super) fn fault(raw: &pb::FaultPolicy) -> Value {
         ("headers", list(&raw.headers, value_match)),
         ("principals", list(&raw.principals, |name| text(name))),
     ])
+}
+
+fn some<T>(raw: Option<&T>, one: impl FnOnce(&T) -> Value) -> Value {
+    raw.map_or(Value::Null, one)
 }
 
 fn targets(services: &[pb::ServiceRef], routes: &[String]) -> Value {

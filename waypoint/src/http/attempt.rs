@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_policy::DenyReason;
+use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use crate::permit::Permit;
 use crate::upstream::connect::Dialer;
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::limit::ConnectionLimit;
+use crate::upstream::member::Sample;
 use crate::upstream::pool::{Connections, Lease, SendError};
 
 /// Connections that turn out to have ended, one after the other, before a try fails.
@@ -69,6 +71,15 @@ impl Failure {
     }
 }
 
+/// How long a try may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// By itself.
+    pub one: Option<Duration>,
+    /// With all others.
+    pub all: Option<Instant>,
+}
+
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -80,31 +91,40 @@ impl From<Failure> for Refusal {
     }
 }
 
-/// Sends the request to the permit's endpoint and waits for the response's headers, at most for `limit`.
+/// Sends the request to the permit's endpoint and waits for the response's headers.
 pub(super) async fn attempt(
     dialer: &Dialer,
     permit: Permit,
     outbound: &mut Outbound,
-    limit: Option<Duration>,
+    limits: Limits,
     connections: Option<&Arc<ConnectionLimit>>,
 ) -> Result<Answer, Failure> {
     let start = Instant::now();
     let in_flight = permit.endpoint().enter();
-    let exchange = exchange(dialer, &permit, outbound, connections);
-    let limited = async {
-        match limit {
-            Some(limit) => tokio::time::timeout_at(start + limit, exchange)
-                .await
-                .unwrap_or(Err(Failure::Timeout)),
-            None => exchange.await,
-        }
-    };
-    let (response, lease) = tokio::select! {
+    let limited = limited(
+        start,
+        limits,
+        exchange(dialer, &permit, outbound, connections),
+    );
+    let result = tokio::select! {
         biased;
         () = permit.revoked() => return Err(Failure::Final(Refusal::Denied(DenyReason::PolicyDeny.into()))),
-        done = limited => done?,
+        done = limited => done,
+    };
+    let (response, lease) = match result {
+        Ok(answered) => answered,
+        Err(failure) => {
+            if blames(&failure, outbound) {
+                in_flight.observe(Sample::GatewayError);
+            }
+            return Err(failure);
+        }
     };
     in_flight.answered();
+    match sample(&response) {
+        Some(sample) => in_flight.observe(sample),
+        None => in_flight.leave_open(),
+    }
     Ok(Answer {
         response,
         lease,
@@ -112,6 +132,58 @@ pub(super) async fn attempt(
         in_flight,
         start,
     })
+}
+
+/// The exchange, if it ends in time: a try that is late may be repeated, where there is time left for all.
+async fn limited<T>(
+    start: Instant,
+    limits: Limits,
+    exchange: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let one = limits.one.map(|limit| start + limit);
+    let Some(until) = [one, limits.all].into_iter().flatten().min() else {
+        return exchange.await;
+    };
+    let late = |_| match limits.all {
+        Some(all) if all <= until => Err(Failure::Final(Refusal::Timeout)),
+        _ => Err(Failure::Timeout),
+    };
+    tokio::time::timeout_at(until, exchange)
+        .await
+        .unwrap_or_else(late)
+}
+
+/// Whether the endpoint is to blame, and not this waypoint or the client, whose body may not have come.
+fn blames(failure: &Failure, outbound: &Outbound) -> bool {
+    let sent = || outbound.is_bodiless() || outbound.progress.done.get();
+    match failure {
+        Failure::Connect(reason) => is_endpoints(*reason),
+        Failure::Reset => true,
+        Failure::Timeout | Failure::Final(Refusal::Timeout) => sent(),
+        Failure::Final(_) => false,
+    }
+}
+
+/// Whether no connection for this reason is the endpoint's failure.
+pub(crate) fn is_endpoints(reason: DenyReason) -> bool {
+    use DenyReason::{CertificateUnavailable, Draining, Overload};
+    !matches!(reason, CertificateUnavailable | Draining | Overload)
+}
+
+/// What a response says of its endpoint; none if its trailers will tell.
+fn sample<B>(response: &Response<B>) -> Option<Sample> {
+    let headers = response.headers();
+    let kind = headers.get(CONTENT_TYPE);
+    let grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if !grpc || response.status() != StatusCode::OK {
+        return Some(Sample::of_status(response.status().as_u16()));
+    }
+    grpc_status(headers).map(Sample::of_grpc)
+}
+
+/// The status of a gRPC call, if these headers or trailers have it.
+pub(super) fn grpc_status(headers: &http::HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 async fn exchange(

@@ -11,6 +11,7 @@ use culvert_runtime::task;
 use http_body_util::BodyExt as _;
 use rand::Rng as _;
 
+use super::affinity::Affinity;
 use super::body::{Kept, RequestBody};
 use super::outbound::Outbound;
 use super::pick::Backend;
@@ -18,6 +19,7 @@ use crate::config::ServiceRef;
 use crate::config::filter::Mirror;
 use crate::routes::Settings;
 use crate::telemetry::series;
+use crate::upstream::endpoints::Wanted;
 use crate::upstream::pool::{Connections, HttpVersion};
 use crate::world::Session;
 
@@ -95,10 +97,15 @@ impl Copy {
             settings: &settings,
             filters: [None, None],
             prefix: "",
+            affinity: Affinity::default(),
+        };
+        let wanted = Wanted {
+            copy: true,
+            ..settings.wanted()
         };
         let picked = backend
             .endpoints
-            .pick(settings.balancer, &[], &mut rand::rng())
+            .pick(&wanted, &[], &mut rand::rng())
             .ok_or("failed")?;
         let permit = self.session.grant(picked).map_err(|_| "denied")?;
         let endpoint = permit.endpoint();

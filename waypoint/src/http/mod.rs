@@ -6,6 +6,7 @@
 //! normalised, matched and authorized.
 
 mod activity;
+mod affinity;
 mod attempt;
 pub mod body;
 mod decode;
@@ -23,10 +24,13 @@ mod reply;
 mod reply_body;
 mod retry;
 pub mod server;
+mod session;
 mod upgrade;
 
 pub use activity::Busy;
 
+pub(crate) use affinity::of_connection as key_of_connection;
+pub(crate) use attempt::is_endpoints;
 pub(crate) use pick::{destination as direct_backend, service, weighted};
 
 use std::rc::Rc;
@@ -127,7 +131,12 @@ impl Connection {
             return Ok(Reply::Own(redirect));
         }
 
-        let backend = pick::backend(session, &world.store.snapshot(), matched)?;
+        let (snapshot, headers) = (world.store.snapshot(), &decoded.parts.headers);
+        let mut backend = pick::backend(session, &snapshot, matched, headers)?;
+        let (balancer, client) = (&backend.settings.balancer, &session.client);
+        backend
+            .affinity
+            .find_key(balancer, client, &decoded, target);
         record.backend = Some(Arc::clone(&backend.name));
         let place = Place::take(backend.settings.admission.as_ref())?;
         let mirrors = mirror::chosen(&backend);
@@ -140,7 +149,7 @@ impl Connection {
             .settings
             .request_timeout
             .map(|timeout| Instant::now() + timeout);
-        let tries = retry::run(session, &backend, &mut outbound, record);
+        let tries = retry::run(session, &backend, &mut outbound, record, deadline);
         let mut answer = match deadline {
             Some(at) => timeout_at(at, tries)
                 .await
@@ -148,7 +157,7 @@ impl Connection {
             None => tries.await?,
         };
         if answer.switches() {
-            let response = reply::switching(&mut answer, &outbound, record)?;
+            let response = reply::switching(&mut answer, &backend, &outbound, record)?;
             return Ok(Reply::Switch(
                 response,
                 Box::new(Upgrade::new(answer, place)),

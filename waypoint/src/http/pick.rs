@@ -6,18 +6,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use culvert_xds::state::Snapshot;
+use http::HeaderMap;
 
+use super::affinity::{self, Affinity};
 use super::matching::Matched;
 use super::refusal::Refusal;
+use super::session::{self, Marker, Token};
 use crate::config::ServiceRef;
 use crate::config::filter::Filters;
 use crate::destination::Destination;
 use crate::permit::Permit;
-use crate::routes::{BackendPlan, Settings};
+use crate::routes::{BackendPlan, Found, Settings};
 use crate::telemetry::Record;
 use crate::upstream::balance;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::endpoints::EndpointSet;
+use crate::upstream::endpoints::{EndpointSet, Wanted};
 use crate::world::Session;
 
 /// Where a request goes and what is done to it on the way.
@@ -33,6 +36,8 @@ pub(crate) struct Backend<'a> {
     pub filters: [Option<&'a Filters>; 2],
     /// The path prefix that the match named.
     pub prefix: &'a str,
+    /// What the request says of its endpoint.
+    pub affinity: Affinity<'a>,
 }
 
 /// Picks the backend of the rule, or the destination itself where no route is attached.
@@ -40,19 +45,29 @@ pub(super) fn backend<'a>(
     session: &Session,
     snapshot: &Snapshot,
     matched: Matched<'a>,
+    headers: &HeaderMap,
 ) -> Result<Backend<'a>, Refusal> {
     let found = match matched {
         Matched::Rule(found) => found,
         Matched::Direct(config) => return Ok(destination(session, snapshot, &config.direct)),
     };
-    let plan = weighted(&found.rule.backends()).map_err(Refusal::Unresolved)?;
+    let persistence = found.rule.persistence();
+    let token = persistence.and_then(|p| Token::read(p, headers, affinity::now()));
+    let plan = match token.and_then(|token| of_session(session, snapshot, found, token)) {
+        Some(plan) => plan,
+        None => weighted(&found.rule.backends()).map_err(Refusal::Unresolved)?,
+    };
     if let Some(reason) = &plan.backend.filters.unresolved {
         return Err(Refusal::Unresolved(reason.clone()));
     }
     let backend = service(session, snapshot, plan).map_err(Refusal::Unresolved)?;
+    let target = plan.backend.target.as_ref().ok();
     Ok(Backend {
         filters: [Some(found.rule.filters()), Some(&*plan.backend.filters)],
         prefix: found.prefix,
+        affinity: target.map_or_else(Affinity::default, |target| {
+            Affinity::of_session(persistence, token, session::backend(target))
+        }),
         ..backend
     })
 }
@@ -84,6 +99,24 @@ pub(crate) fn service<'a>(
         settings,
         filters: [None, None],
         prefix: "",
+        affinity: Affinity::default(),
+    })
+}
+
+/// The rule's backend that a session is at, if requests may go there and its endpoint is still there.
+fn of_session<'a>(
+    session: &Session,
+    snapshot: &Snapshot,
+    found: Found<'a>,
+    token: Token,
+) -> Option<BackendPlan<'a>> {
+    let core = &session.core;
+    found.rule.backends().find(|BackendPlan { backend, .. }| {
+        backend.weight > 0
+            && backend.target.as_ref().is_ok_and(|target| {
+                let set = || core.endpoints.of_service(snapshot, target, &core.series);
+                session::backend(target) == token.backend && set().has(token.endpoint)
+            })
     })
 }
 
@@ -111,7 +144,7 @@ pub(crate) fn destination<'a>(
                 .of_workload(snapshot, workload, *address, &core.series),
         ),
         // Routes alone say what is behind a gateway: without one there is nothing.
-        Destination::Gateway(arrival) => (&arrival.gateway, Rc::default()),
+        Destination::Gateway(arrival) => (&arrival.gateway, EndpointSet::nobody()),
     };
     Backend {
         name: Arc::clone(name),
@@ -119,6 +152,7 @@ pub(crate) fn destination<'a>(
         settings,
         filters: [None, None],
         prefix: "",
+        affinity: Affinity::default(),
     }
 }
 
@@ -129,9 +163,13 @@ pub(super) fn endpoint(
     tried: &[Rc<Endpoint>],
     record: &mut Record,
 ) -> Result<Permit, Refusal> {
-    let picked = backend
-        .endpoints
-        .pick(backend.settings.balancer, tried, &mut rand::rng());
+    let affinity = &backend.affinity;
+    let wanted = Wanted {
+        key: affinity.key,
+        session: affinity.session.as_ref().and_then(Marker::endpoint),
+        ..backend.settings.wanted()
+    };
+    let picked = backend.endpoints.pick(&wanted, tried, &mut rand::rng());
     let endpoint = picked.ok_or(Refusal::NoEndpoint)?;
     record.endpoint = Some(Arc::clone(endpoint.uid()));
     record.destination = endpoint.labels();

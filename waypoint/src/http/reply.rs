@@ -41,6 +41,8 @@ pub(super) fn head(
             change.apply(&mut headers);
         }
     }
+    let endpoint = answer.permit.endpoint();
+    backend.affinity.mark(&mut headers, endpoint);
     mark(&mut headers, record);
     record.answered(status);
     let mut response = Response::new(());
@@ -52,6 +54,7 @@ pub(super) fn head(
 /// The head of a backend's consent to change the protocol, if the client asked for it.
 pub(super) fn switching(
     answer: &mut Answer,
+    backend: &Backend<'_>,
     outbound: &Outbound,
     record: &mut Record,
 ) -> Result<Response<ReplyBody>, Refusal> {
@@ -62,6 +65,8 @@ pub(super) fn switching(
     headers::strip(&mut headers).map_err(|_| Refusal::Reset)?;
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
+    let endpoint = answer.permit.endpoint();
+    backend.affinity.mark(&mut headers, endpoint);
     mark(&mut headers, record);
     record.answered(StatusCode::SWITCHING_PROTOCOLS);
     let mut response = Response::new(ReplyBody::empty());

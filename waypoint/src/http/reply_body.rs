@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::attempt::Answer;
+use super::attempt::{Answer, grpc_status};
 use super::body::Progress;
 use super::headers;
 use super::outbound::Outbound;
@@ -21,6 +21,7 @@ use crate::permit::Permit;
 use crate::telemetry::Record;
 use crate::upstream::budget::Admission;
 use crate::upstream::endpoint::InFlight;
+use crate::upstream::member::Sample;
 use crate::upstream::pool::Lease;
 
 /// Why a response ends before its end.
@@ -90,7 +91,7 @@ struct BackendBody {
     bodiless: bool,
     deadline: Option<Pin<Box<Sleep>>>,
     record: Record,
-    _in_flight: InFlight,
+    in_flight: InFlight,
     _place: Place,
 }
 
@@ -135,7 +136,7 @@ impl Held {
             bodiless: self.bodiless,
             deadline: self.deadline.map(|at| Box::pin(sleep_until(at))),
             record,
-            _in_flight: answer.in_flight,
+            in_flight: answer.in_flight,
             _place: self.place,
         })))
     }
@@ -150,6 +151,7 @@ impl BackendBody {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.passed(frame)))),
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, endpoint = %self.permit.endpoint().uid(), "response body");
+                self.in_flight.ended(Sample::GatewayError);
                 self.fail("UC", ReplyError::Backend)
             }
             Poll::Ready(None) => {
@@ -178,8 +180,9 @@ impl BackendBody {
             Err(data) => data,
             Ok(mut trailers) => {
                 headers::strip_trailers(&mut trailers);
-                if let Some(status) = trailers.get("grpc-status") {
-                    self.record.grpc = status.to_str().ok().and_then(|status| status.parse().ok());
+                if let Some(status) = grpc_status(&trailers) {
+                    self.in_flight.ended(Sample::of_grpc(status));
+                    self.record.grpc = Some(status);
                 }
                 Frame::trailers(trailers)
             }

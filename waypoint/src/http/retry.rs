@@ -6,8 +6,9 @@
 use std::rc::Rc;
 
 use http::Response;
+use tokio::time::Instant;
 
-use super::attempt::{Answer, Failure, attempt};
+use super::attempt::{Answer, Failure, Limits, attempt};
 use super::outbound::Outbound;
 use super::pick::{self, Backend};
 use super::refusal::Refusal;
@@ -16,12 +17,13 @@ use crate::telemetry::{Record, series};
 use crate::upstream::endpoint::Endpoint;
 use crate::world::Session;
 
-/// Tries until there is an answer to pass on.
+/// Tries until there is an answer to pass on, at most until `deadline`.
 pub(super) async fn run(
     session: &Session,
     backend: &Backend<'_>,
     outbound: &mut Outbound,
     record: &mut Record,
+    deadline: Option<Instant>,
 ) -> Result<Answer, Refusal> {
     let settings = backend.settings;
     if let Some(budget) = &settings.budget {
@@ -40,7 +42,10 @@ pub(super) async fn run(
             &session.core.dialer,
             permit,
             outbound,
-            limit,
+            Limits {
+                one: limit,
+                all: deadline,
+            },
             settings.connections.as_ref(),
         )
         .await;

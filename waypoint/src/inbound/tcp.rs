@@ -15,14 +15,16 @@ use tokio_boring::SslStream;
 
 use super::prefixed::Prefixed;
 use super::sniff::Protocol;
-use crate::http::{direct_backend, service, weighted};
+use crate::http::{direct_backend, is_endpoints, key_of_connection, service, weighted};
 use crate::permit::{Denied, InForce, Permit, check_destination};
 use crate::relay::{Carried, relay};
 use crate::routes::StreamPlan;
 use crate::telemetry::series::Key;
 use crate::upstream::connect::UpstreamIo;
 use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::endpoints::Wanted;
 use crate::upstream::limit::Slot;
+use crate::upstream::member::Sample;
 use crate::upstream::pool::Connections;
 use crate::world::Session;
 
@@ -106,9 +108,11 @@ async fn connect(session: &Session, route: Option<&StreamPlan>) -> Result<Connec
             }
             None => direct_backend(session, &snapshot, &session.config(&routes).direct),
         };
-        let picked = backend
-            .endpoints
-            .pick(backend.settings.balancer, &tried, &mut rand::rng());
+        let wanted = Wanted {
+            key: key_of_connection(&backend.settings.balancer, &session.client),
+            ..backend.settings.wanted()
+        };
+        let picked = backend.endpoints.pick(&wanted, &tried, &mut rand::rng());
         let endpoint = picked.ok_or(DenyReason::NoEndpoint)?;
         let permit = session.grant(endpoint)?;
         let in_flight = endpoint.enter();
@@ -116,6 +120,7 @@ async fn connect(session: &Session, route: Option<&StreamPlan>) -> Result<Connec
         let slot = Connections::place(endpoint, limit).ok_or(DenyReason::Overload)?;
         match session.core.dialer.connect(endpoint).await {
             Ok((io, _)) => {
+                in_flight.observe(Sample::Good);
                 return Ok(Connected {
                     io,
                     permit,
@@ -123,8 +128,15 @@ async fn connect(session: &Session, route: Option<&StreamPlan>) -> Result<Connec
                     _slot: slot,
                 });
             }
-            Err(reason) if tried.len() + 1 >= TRIES => return Err(reason.into()),
-            Err(_) => tried.push(Rc::clone(endpoint)),
+            Err(reason) => {
+                if is_endpoints(reason) {
+                    in_flight.observe(Sample::GatewayError);
+                }
+                if tried.len() + 1 >= TRIES {
+                    return Err(reason.into());
+                }
+                tried.push(Rc::clone(endpoint));
+            }
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::config::route::{Backend, Route, Rule};
 use crate::config::stream::StreamRoute;
 use crate::config::traffic::{BudgetSettings, TrafficPolicy};
 use crate::upstream::budget::{Admission, Budget};
+use crate::upstream::group::Resilience;
 use crate::upstream::limit::ConnectionLimit;
+use crate::upstream::registry::Registry;
 
 use super::gateway::{GatewayPlan, Gathered};
 use super::plan::{RulePlan, Settings};
@@ -27,6 +29,9 @@ pub struct Carried {
     budgets: HashMap<(Arc<str>, Arc<str>), Arc<Budget>>,
     admissions: HashMap<(Arc<str>, Arc<str>), Arc<Admission>>,
     connections: HashMap<(Arc<str>, Arc<str>), Arc<ConnectionLimit>>,
+    resiliences: HashMap<ServiceRef, Arc<Resilience>>,
+    /// What cores know of endpoints.
+    pub(super) registry: Arc<Registry>,
 }
 
 /// The resources that a snapshot is built from, by name.
@@ -75,6 +80,7 @@ pub fn build(resources: &Resources, carried: &mut Carried) -> Routes {
         used: Carried::default(),
         settings: VecDeque::new(),
     };
+    input.used.registry = Arc::clone(&input.carried.registry);
     let mut ports: BTreeMap<Arc<str>, BTreeSet<u16>> = BTreeMap::new();
     for named in input.service_refs() {
         ports
@@ -331,10 +337,11 @@ impl Input<'_> {
             retry: asked.map_or_else(Retry::connect_failures, |(_, retry)| Arc::clone(retry)),
             balancer: policies
                 .iter()
-                .find_map(|policy| policy.balancer)
+                .find_map(|policy| policy.balancer.clone())
                 .unwrap_or_default(),
             admission: self.admission(service),
             connections: self.connections(service),
+            resilience: self.resilience(service),
         }
     }
 
@@ -400,6 +407,30 @@ impl Input<'_> {
         };
         self.used.connections.insert(key, Arc::clone(&limit));
         Some(limit)
+    }
+
+    /// What policies of the service itself say of its endpoints.
+    fn resilience(&mut self, service: &ServiceRef) -> Option<Arc<Resilience>> {
+        let policies = self.traffic_of(service);
+        let outlier = policies.iter().find_map(|policy| policy.outlier.as_ref());
+        let warmup = policies.iter().find_map(|policy| policy.warmup);
+        if outlier.is_none() && warmup.is_none() {
+            return None;
+        }
+        let (used, carried) = (&self.used.resiliences, &self.carried.resiliences);
+        let known = used.get(service).or_else(|| carried.get(service));
+        let same =
+            |known: &&Arc<Resilience>| known.outlier.as_ref() == outlier && known.warmup == warmup;
+        let resilience = known.filter(same).cloned().unwrap_or_else(|| {
+            Arc::new(Resilience {
+                outlier: outlier.cloned(),
+                warmup,
+                registry: Arc::clone(&self.carried.registry),
+            })
+        });
+        let shared = Arc::clone(&resilience);
+        self.used.resiliences.insert(service.clone(), shared);
+        Some(resilience)
     }
 }
 

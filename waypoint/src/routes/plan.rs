@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use crate::config::fault::FaultPolicy;
 use crate::config::filter::Filters;
+use crate::config::persistence::Persistence;
 use crate::config::retry::Retry;
 use crate::config::route::{Backend, Route, Rule};
 use crate::config::traffic::Balancer;
 use crate::upstream::budget::{Admission, Budget};
+use crate::upstream::endpoints::Wanted;
+use crate::upstream::group::Resilience;
 use crate::upstream::limit::ConnectionLimit;
 
 /// A rule, ready to serve. What the user wrote is shared with the route that it comes from.
@@ -44,6 +47,11 @@ impl RulePlan {
     /// What is done to each request.
     pub fn filters(&self) -> &Filters {
         &self.rule.filters
+    }
+
+    /// How requests of a session are kept at one endpoint.
+    pub fn persistence(&self) -> Option<&Persistence> {
+        self.rule.persistence.as_deref()
     }
 
     /// Where requests go.
@@ -83,6 +91,8 @@ pub struct Settings {
     pub admission: Option<Arc<Admission>>,
     /// The bound of connections at once.
     pub connections: Option<Arc<ConnectionLimit>>,
+    /// Which endpoints are left out or take less than their share.
+    pub resilience: Option<Arc<Resilience>>,
 }
 
 impl Default for Settings {
@@ -95,11 +105,23 @@ impl Default for Settings {
             balancer: Balancer::default(),
             admission: None,
             connections: None,
+            resilience: None,
         }
     }
 }
 
 impl Settings {
+    /// Whom to pick for a request without a key or a session.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            balancer: &self.balancer,
+            resilience: self.resilience.as_ref(),
+            key: None,
+            session: None,
+            copy: false,
+        }
+    }
+
     /// Whether these are the same, with the same counters.
     pub(super) fn is(&self, other: &Self) -> bool {
         fn one<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
@@ -112,5 +134,6 @@ impl Settings {
             && one(self.budget.as_ref(), other.budget.as_ref())
             && one(self.admission.as_ref(), other.admission.as_ref())
             && one(self.connections.as_ref(), other.connections.as_ref())
+            && one(self.resilience.as_ref(), other.resilience.as_ref())
     }
 }

@@ -186,6 +186,15 @@ impl RouteStore {
         decoded(&self.raw.streams)
     }
 
+    /// Endpoints that are left out or have less than their share, for people.
+    pub fn endpoints(&self) -> Vec<serde_json::Value> {
+        let routes = self.published.load_full();
+        self.carried.registry.view(|of| {
+            let config = routes.port(&of.service, of.port)?;
+            config.direct.resilience.clone()
+        })
+    }
+
     /// The routes that serve, as they came.
     pub fn raw_routes(&self) -> impl Iterator<Item = pb::HttpRoute> {
         decoded(&self.raw.routes)

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use culvert_runtime::metrics;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::{SourceLabels, UNKNOWN};
 
@@ -133,6 +133,32 @@ static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &["reason"],
     )
 });
+static EJECTIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::int_counter_vec(
+        "culvert_waypoint_ejections_total",
+        "Endpoints that were left out for a while, by service and reason.",
+        &["destination_service", "reason"],
+    )
+});
+static EJECTED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::int_gauge_vec(
+        "culvert_waypoint_ejections_active",
+        "Endpoints that are left out now, by service.",
+        &["destination_service"],
+    )
+});
+
+/// Counts an endpoint that is left out from now on.
+pub fn ejection(service: &str, reason: &str) {
+    EJECTIONS.with_label_values(&[service, reason]).inc();
+}
+
+/// So many more endpoints are left out.
+pub fn ejected(service: &str, more: i64) {
+    if more != 0 {
+        EJECTED.with_label_values(&[service]).add(more);
+    }
+}
 
 /// Counts a try after the first, or that there was none: `sent`, `budget`, `body`.
 pub fn retry(service: &str, result: &str) {

@@ -1,12 +1,16 @@
 //! Choosing: one of weighted backends, one of a service's endpoints.
 //!
 //! Invariant: a choice is a function of the weights or loads and of the random numbers alone; each backend's share is
-//! exactly its weight's, without a bias of rounding.
+//! exactly its weight's, without a bias of rounding. An endpoint that is left out is never chosen.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rand::Rng;
 
+use super::hash;
+use super::shares::Shares;
+use crate::config::resilience::HashPolicy;
 use crate::config::traffic::Balancer;
 
 /// Picks an index by weight; nothing if all weights are zero.
@@ -33,17 +37,64 @@ pub trait Load {
     fn cost(&self) -> f64;
 }
 
-/// Picks one of `candidates`, leaving out those that `tried` names unless there is no other. `turn` counts the picks.
+/// How to choose.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice<'a> {
+    /// By what.
+    pub balancer: &'a Balancer,
+    /// Left out unless there is no other.
+    pub tried: &'a [usize],
+    /// The parts that endpoints take of their shares; absent where all take the whole.
+    pub shares: Option<&'a Shares>,
+    /// Counts the choices.
+    pub turn: usize,
+}
+
+/// A key, and what it is hashed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Keyed<'a> {
+    /// The key's hash.
+    pub key: u64,
+    /// Those of the endpoints.
+    pub endpoints: &'a [u64],
+    /// What all of them have in flight.
+    pub in_flight: u32,
+}
+
+/// Picks one of `candidates`.
 pub fn endpoint<L: Load>(
-    balancer: Balancer,
+    choice: &Choice<'_>,
     candidates: &[L],
-    tried: &[usize],
-    turn: usize,
     rng: &mut impl Rng,
 ) -> Option<usize> {
+    let Some(shares) = choice.shares else {
+        return whole(choice, candidates, rng);
+    };
+    let untried = match choice.tried {
+        [] => Cow::Borrowed(shares.open()),
+        tried => {
+            let open = shares.open().iter().copied();
+            Cow::Owned(open.filter(|index| !tried.contains(index)).collect())
+        }
+    };
+    let list = if untried.is_empty() {
+        shares.open()
+    } else {
+        &untried
+    };
+    if shares.even() {
+        let nth = |nth: usize| list.get(nth).copied().unwrap_or_default();
+        return among(choice, candidates, list.len(), rng, nth);
+    }
+    uneven(choice, shares, candidates, list, rng)
+}
+
+/// All take their whole share.
+fn whole<L: Load>(choice: &Choice<'_>, candidates: &[L], rng: &mut impl Rng) -> Option<usize> {
+    let tried = choice.tried;
     let fresh = candidates.len().checked_sub(tried.len())?;
     if fresh == 0 || tried.is_empty() {
-        return among(balancer, candidates, candidates.len(), turn, rng, |nth| nth);
+        return among(choice, candidates, candidates.len(), rng, |nth| nth);
     }
     // The nth candidate that was not tried: both lists are short when this matters.
     let untried = |nth: usize| {
@@ -52,36 +103,112 @@ pub fn endpoint<L: Load>(
             .nth(nth)
             .unwrap_or(0)
     };
-    among(balancer, candidates, fresh, turn, rng, untried)
+    among(choice, candidates, fresh, rng, untried)
 }
 
 fn among<L: Load>(
-    balancer: Balancer,
+    choice: &Choice<'_>,
     candidates: &[L],
     count: usize,
-    turn: usize,
     rng: &mut impl Rng,
     index: impl Fn(usize) -> usize,
 ) -> Option<usize> {
     if count <= 1 {
         return (count == 1).then(|| index(0));
     }
-    let nth = match balancer {
-        Balancer::RoundRobin => return Some(index(turn % count)),
+    let nth = match choice.balancer {
+        Balancer::RoundRobin => return Some(index(choice.turn % count)),
         Balancer::Random => return Some(index(rng.random_range(0..count))),
-        Balancer::LeastRequest | Balancer::PeakEwma => rng.random_range(0..count),
+        // A request without the key goes where there is least to do.
+        Balancer::LeastRequest | Balancer::PeakEwma | Balancer::ConsistentHash(_) => {
+            rng.random_range(0..count)
+        }
     };
     // Two different ones.
     let other = (nth + rng.random_range(1..count)) % count;
-    let (first, second) = (index(nth), index(other));
-    let (Some(a), Some(b)) = (candidates.get(first), candidates.get(second)) else {
-        return None;
+    better(choice, candidates, (index(nth), index(other)), |_| 1.0)
+}
+
+/// Some take less than others. Two at random may be the same one, or a small one would be looked at as often as a large
+/// one.
+fn uneven<L: Load>(
+    choice: &Choice<'_>,
+    shares: &Shares,
+    candidates: &[L],
+    list: &[usize],
+    rng: &mut impl Rng,
+) -> Option<usize> {
+    match choice.balancer {
+        // Steps of the golden ratio go round evenly, and each gets its share.
+        Balancer::RoundRobin => {
+            let turn = u64::try_from(choice.turn).unwrap_or_default();
+            shares.at(
+                list,
+                hash::fraction(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            )
+        }
+        Balancer::Random => shares.at(list, rng.random()),
+        Balancer::LeastRequest | Balancer::PeakEwma | Balancer::ConsistentHash(_) => {
+            let first = shares.at(list, rng.random())?;
+            let second = shares.at(list, rng.random())?;
+            better(choice, candidates, (first, second), |index| {
+                shares.of(index)
+            })
+        }
+    }
+}
+
+/// The one of two with less to do for its share.
+fn better<L: Load>(
+    choice: &Choice<'_>,
+    candidates: &[L],
+    (first, second): (usize, usize),
+    share: impl Fn(usize) -> f32,
+) -> Option<usize> {
+    let (a, b) = (candidates.get(first)?, candidates.get(second)?);
+    let load = |load: &L, index| {
+        let load = match choice.balancer {
+            Balancer::PeakEwma => load.cost(),
+            _ => load.active().into(),
+        };
+        load / f64::from(share(index))
     };
-    let second_is_better = match balancer {
-        Balancer::PeakEwma => b.cost() < a.cost(),
-        _ => b.active() < a.active(),
-    };
+    let second_is_better = load(b, second) < load(a, first);
     Some(if second_is_better { second } else { first })
+}
+
+/// Picks the endpoint of a key, or the next one of it that has room: none has more in flight than `policy` allows of the
+/// mean, as long as another may have more.
+pub fn keyed<L: Load>(
+    policy: &HashPolicy,
+    keyed: &Keyed<'_>,
+    choice: &Choice<'_>,
+    candidates: &[L],
+) -> Option<usize> {
+    let share = |index| choice.shares.map_or(1.0, |shares| shares.of(index));
+    let sum = choice
+        .shares
+        .map_or(float(candidates.len()), |shares| f64::from(shares.sum()));
+    let load = f64::from(policy.balance) * (f64::from(keyed.in_flight) + 1.0) / sum;
+    let fits = |index: usize| {
+        let bound = (load * f64::from(share(index))).ceil();
+        let active = candidates.get(index).map_or(u32::MAX, Load::active);
+        f64::from(active) < bound
+    };
+    let untried = |index: usize| {
+        if choice.tried.contains(&index) {
+            0.0
+        } else {
+            share(index)
+        }
+    };
+    hash::pick(keyed.key, keyed.endpoints, untried, fits)
+        .or_else(|| hash::pick(keyed.key, keyed.endpoints, share, fits))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of endpoints")]
+fn float(count: usize) -> f64 {
+    count as f64
 }
 
 /// A moving average of response times that jumps to peaks and decays with time.
@@ -119,109 +246,4 @@ impl PeakEwma {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rand::SeedableRng;
-    use rand::rngs::SmallRng;
-
-    use super::*;
-
-    struct Fixed(u32);
-
-    impl Load for Fixed {
-        fn active(&self) -> u32 {
-            self.0
-        }
-        fn cost(&self) -> f64 {
-            f64::from(self.0)
-        }
-    }
-
-    const ALL: [Balancer; 4] = [
-        Balancer::LeastRequest,
-        Balancer::PeakEwma,
-        Balancer::RoundRobin,
-        Balancer::Random,
-    ];
-
-    #[test]
-    fn zero_weights_get_nothing() {
-        let mut rng = SmallRng::seed_from_u64(1);
-        assert_eq!(weighted([0, 0].into_iter(), &mut rng), None);
-        assert_eq!(weighted([].into_iter(), &mut rng), None);
-        for _ in 0..1000 {
-            assert_eq!(weighted([0, 3, 0].into_iter(), &mut rng), Some(1));
-        }
-    }
-
-    #[test]
-    fn round_robin_takes_turns() {
-        let candidates = [Fixed(0), Fixed(9), Fixed(0)];
-        let mut rng = SmallRng::seed_from_u64(1);
-        let turns: Vec<_> = (0..6)
-            .filter_map(|turn| endpoint(Balancer::RoundRobin, &candidates, &[], turn, &mut rng))
-            .collect();
-        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn the_busiest_of_many_is_avoided() {
-        let candidates = [Fixed(100), Fixed(1), Fixed(1)];
-        let mut rng = SmallRng::seed_from_u64(1);
-        for balancer in [Balancer::LeastRequest, Balancer::PeakEwma] {
-            for _ in 0..1000 {
-                assert_ne!(
-                    endpoint(balancer, &candidates, &[], 0, &mut rng),
-                    Some(0),
-                    "two are always compared"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn peaks_count_at_once_and_fade() {
-        let mut ewma = PeakEwma::default();
-        ewma.observe(Duration::from_secs(1), Duration::ZERO);
-        assert!((ewma.cost(0) - 1e9).abs() < 1.0);
-        ewma.observe(Duration::from_millis(1), Duration::from_secs(10));
-        assert!(ewma.cost(0) < 4e8 && ewma.cost(0) > 3e8);
-        assert!(ewma.cost(3) > 3.9 * ewma.cost(0));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn shares_follow_weights(seed: u64, weights in proptest::collection::vec(0u32..100, 1..5)) {
-            let total: u32 = weights.iter().sum();
-            let mut rng = SmallRng::seed_from_u64(seed);
-            let mut hits = vec![0u32; weights.len()];
-            for _ in 0..10_000 {
-                match weighted(weights.iter().copied(), &mut rng) {
-                    Some(index) => hits[index] += 1,
-                    None => prop_assert_eq!(total, 0),
-                }
-            }
-            for (hits, weight) in hits.iter().zip(&weights).filter(|_| total > 0) {
-                let expected = 10_000.0 * f64::from(*weight) / f64::from(total);
-                // Six standard deviations of the widest binomial.
-                prop_assert!((f64::from(*hits) - expected).abs() <= 300.0);
-            }
-        }
-
-        #[test]
-        fn what_was_tried_is_left_out_while_there_is_another(
-            seed: u64, loads in proptest::collection::vec(0u32..5, 1..6), tried in proptest::collection::btree_set(0usize..6, 0..6),
-            turn in 0usize..10,
-        ) {
-            let candidates: Vec<_> = loads.into_iter().map(Fixed).collect();
-            let tried: Vec<_> = tried.into_iter().filter(|index| *index < candidates.len()).collect();
-            let mut rng = SmallRng::seed_from_u64(seed);
-            for balancer in ALL {
-                let picked = endpoint(balancer, &candidates, &tried, turn, &mut rng).unwrap();
-                prop_assert!(picked < candidates.len());
-                prop_assert!(tried.len() == candidates.len() || !tried.contains(&picked));
-            }
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! Invariant: what is dialled, whom to expect there and which policies hold come from one snapshot. Load and idle
 //! connections live on from snapshot to snapshot as long as address, identity and tunnel stay the same.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,10 @@ use culvert_policy::{DenyReason, PolicySet};
 use culvert_xds::state::{AppProtocol, Service, Snapshot, Tunnel, Workload};
 
 use super::balance::{Load, PeakEwma};
+use super::hash;
+use super::member::Sample;
 use super::pool::Connections;
+use super::watch::Watch;
 use crate::destination::is_mesh_port;
 use crate::telemetry::series::{DestinationLabels, SeriesCache};
 
@@ -31,6 +34,8 @@ pub struct Endpoint {
     version: u64,
     /// The number of its labels, as an endpoint of the service that it was found by.
     labels: u32,
+    /// Of its uid.
+    hash: u64,
     state: Rc<State>,
 }
 
@@ -41,6 +46,10 @@ pub(super) struct State {
     ewma: Cell<PeakEwma>,
     answered: Cell<Option<Instant>>,
     connections: Connections,
+    /// What its whole set has in flight.
+    in_flight: Rc<Cell<u32>>,
+    /// Where its failures are counted, if a policy says so.
+    watch: RefCell<Option<Watch>>,
 }
 
 /// One request in flight at an endpoint.
@@ -48,16 +57,18 @@ pub(super) struct State {
 pub struct InFlight {
     state: Rc<State>,
     start: Instant,
+    /// The answer's end will tell how the endpoint did.
+    open: Cell<bool>,
 }
 
 impl Endpoint {
-    /// The endpoint at `port` of `workload`; none if it has no address or the port is the mesh's own.
+    /// The endpoint at `port` of `workload`, one of a set that has `in_flight` in all; none if it has no address or the port is the mesh's own.
     pub(super) fn new(
         snapshot: &Snapshot,
         workload: &Arc<Workload>,
         address: Option<SocketAddr>,
         service: Option<(&Service, AppProtocol)>,
-        series: &SeriesCache,
+        (series, in_flight): (&SeriesCache, &Rc<Cell<u32>>),
     ) -> Option<Self> {
         let address = address.filter(|address| !is_mesh_port(address.port()))?;
         let mut expected = vec![workload.identity().clone()];
@@ -76,7 +87,11 @@ impl Endpoint {
             app_protocol: service.map(|(_, protocol)| protocol).unwrap_or_default(),
             version: snapshot.version(),
             labels: series.destination(&labels(workload, service.map(|(service, _)| service))),
-            state: Rc::default(),
+            hash: hash::of(workload.uid().as_bytes()),
+            state: Rc::new(State {
+                in_flight: Rc::clone(in_flight),
+                ..State::default()
+            }),
         })
     }
 
@@ -136,6 +151,16 @@ impl Endpoint {
         self.policies.as_ref().map_err(|reason| *reason)
     }
 
+    /// The hash of its uid.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Counts its failures there from now on, or nowhere.
+    pub(super) fn watch(&self, watch: Option<Watch>) {
+        self.state.watch.replace(watch);
+    }
+
     /// Its idle connections.
     pub(super) fn connections(&self) -> &Connections {
         &self.state.connections
@@ -146,9 +171,12 @@ impl Endpoint {
         self.state
             .active
             .set(self.state.active.get().saturating_add(1));
+        let all = &self.state.in_flight;
+        all.set(all.get().saturating_add(1));
         InFlight {
             state: Rc::clone(&self.state),
             start: Instant::now(),
+            open: Cell::new(false),
         }
     }
 }
@@ -173,6 +201,25 @@ impl InFlight {
         ewma.observe(now - self.start, since);
         self.state.ewma.set(ewma);
     }
+
+    /// Takes how the try ended, as far as the endpoint is to blame.
+    pub fn observe(&self, sample: Sample) {
+        if let Some(watch) = &*self.state.watch.borrow() {
+            watch.observe(sample, self.start.elapsed());
+        }
+    }
+
+    /// Leaves it to the answer's end, which [`InFlight::ended`] takes.
+    pub fn leave_open(&self) {
+        self.open.set(true);
+    }
+
+    /// Takes how the answer ended, if that was left open.
+    pub fn ended(&self, sample: Sample) {
+        if self.open.take() {
+            self.observe(sample);
+        }
+    }
 }
 
 impl Drop for InFlight {
@@ -180,6 +227,8 @@ impl Drop for InFlight {
         self.state
             .active
             .set(self.state.active.get().saturating_sub(1));
+        let all = &self.state.in_flight;
+        all.set(all.get().saturating_sub(1));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: only endpoints that are healthy (unless the service says that all count) and take traffic are listed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,18 +11,46 @@ use std::sync::Arc;
 use culvert_xds::state::{HealthPolicy, Snapshot, Workload};
 use rand::Rng;
 
-use super::balance;
+use super::balance::{self, Choice, Keyed};
 use super::endpoint::Endpoint;
+use super::group::{Group, Resilience};
+use super::shares::Shares;
+use super::watch::Watched;
 use crate::config::ServiceRef;
 use crate::config::traffic::Balancer;
 use crate::telemetry::SeriesCache;
 
 /// The endpoints of one service port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EndpointSet {
+    /// None for a workload's own.
+    service: Option<ServiceRef>,
     endpoints: Vec<Rc<Endpoint>>,
     turn: Cell<usize>,
     version: u64,
+    /// What all of them have in flight on this core.
+    in_flight: Rc<Cell<u32>>,
+    /// The endpoints' hashes, once somebody needs them.
+    hashes: OnceCell<Box<[u64]>>,
+    /// What other cores know too, if a policy needs it.
+    watched: RefCell<Option<Rc<Watched>>>,
+    /// The same of the set before.
+    group: Option<Arc<Group>>,
+}
+
+/// Whom to pick.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// By what.
+    pub balancer: &'a Balancer,
+    /// Who is left out or has less than its share.
+    pub resilience: Option<&'a Arc<Resilience>>,
+    /// The hash of the request's key, if it has one.
+    pub key: Option<u64>,
+    /// The hash of the endpoint that the request's session is at, if it has one.
+    pub session: Option<u64>,
+    /// It is a copy, which goes by what is known of endpoints and changes nothing of it.
+    pub copy: bool,
 }
 
 /// A workload's uid, and one of its addresses with a port.
@@ -36,15 +64,71 @@ pub struct Endpoints {
 }
 
 impl EndpointSet {
+    /// Nobody.
+    pub fn nobody() -> Rc<Self> {
+        Self::new(None, 0, std::iter::empty(), &Rc::default(), None)
+    }
+
+    fn new(
+        service: Option<&ServiceRef>,
+        version: u64,
+        endpoints: impl Iterator<Item = Endpoint>,
+        in_flight: &Rc<Cell<u32>>,
+        earlier: Option<&Self>,
+    ) -> Rc<Self> {
+        let before = earlier.map_or(&[][..], |set| &set.endpoints);
+        // Snapshots list endpoints in the same order: the next one is mostly the one after the last.
+        let mut next = 0;
+        let endpoints = endpoints.map(|mut endpoint| {
+            let mut from_next = before
+                .iter()
+                .enumerate()
+                .cycle()
+                .skip(next)
+                .take(before.len());
+            let same =
+                |known: &Endpoint| known.hash() == endpoint.hash() && known.uid() == endpoint.uid();
+            if let Some((index, known)) = from_next.find(|(_, known)| same(known)) {
+                next = index + 1;
+                endpoint.inherit(known);
+            }
+            Rc::new(endpoint)
+        });
+        Rc::new(Self {
+            service: service.cloned(),
+            endpoints: endpoints.collect(),
+            turn: Cell::new(earlier.map_or(0, |set| set.turn.get())),
+            version,
+            in_flight: Rc::clone(in_flight),
+            hashes: OnceCell::new(),
+            watched: RefCell::default(),
+            group: earlier.and_then(Self::group),
+        })
+    }
+
+    /// What the set that comes after `earlier` counts in flight: what that still has goes on.
+    fn carried(earlier: Option<&Self>) -> Rc<Cell<u32>> {
+        earlier.map_or_else(Rc::default, |set| Rc::clone(&set.in_flight))
+    }
+
     /// Picks an endpoint, leaving out those of `tried` unless there is no other.
     pub fn pick(
         &self,
-        balancer: Balancer,
+        wanted: &Wanted<'_>,
         tried: &[Rc<Endpoint>],
         rng: &mut impl Rng,
     ) -> Option<&Rc<Endpoint>> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
+        let shares = match wanted.copy {
+            false => self.shares(wanted.resilience),
+            true => self
+                .watched
+                .borrow()
+                .as_ref()
+                .and_then(|watched| watched.shares()),
+        };
+        let shares = shares.as_deref();
         let is_tried =
             |endpoint: &Rc<Endpoint>| tried.iter().any(|tried| tried.uid() == endpoint.uid());
         let tried: Vec<_> = match tried {
@@ -57,18 +141,76 @@ impl EndpointSet {
                 .map(|(index, _)| index)
                 .collect(),
         };
-        let index = balance::endpoint(balancer, &self.endpoints, &tried, turn, rng)?;
-        self.endpoints.get(index)
+        let session = wanted.session.and_then(|session| {
+            let index = self.hashes().iter().position(|hash| *hash == session)?;
+            let open = shares.is_none_or(|shares| shares.of(index) > 0.0);
+            (open && !tried.contains(&index)).then_some(index)
+        });
+        let choice = Choice {
+            balancer: wanted.balancer,
+            tried: &tried,
+            shares,
+            turn,
+        };
+        let index = match (session, wanted.balancer, wanted.key) {
+            (Some(index), ..) => Some(index),
+            (None, Balancer::ConsistentHash(policy), Some(key)) => {
+                let keyed = Keyed {
+                    key,
+                    endpoints: self.hashes(),
+                    in_flight: self.in_flight.get(),
+                };
+                balance::keyed(policy, &keyed, &choice, &self.endpoints)
+            }
+            _ => balance::endpoint(&choice, &self.endpoints, rng),
+        };
+        self.endpoints.get(index?)
     }
 
-    fn inherit(endpoint: &mut Endpoint, earlier: Option<&Rc<Self>>) {
-        let known = earlier.and_then(|set| {
-            set.endpoints
-                .iter()
-                .find(|known| known.uid() == endpoint.uid())
-        });
-        if let Some(known) = known {
-            endpoint.inherit(known);
+    /// Whether an endpoint has this hash.
+    pub fn has(&self, hash: u64) -> bool {
+        self.hashes().contains(&hash)
+    }
+
+    fn hashes(&self) -> &[u64] {
+        let hashes = || self.endpoints.iter().map(|endpoint| endpoint.hash());
+        self.hashes.get_or_init(|| hashes().collect())
+    }
+
+    /// Who takes less than the whole of its share, if a policy says that there may be such endpoints.
+    fn shares(&self, resilience: Option<&Arc<Resilience>>) -> Option<Rc<Shares>> {
+        let Some(resilience) = resilience else {
+            if self.watched.take().is_some() {
+                self.endpoints
+                    .iter()
+                    .for_each(|endpoint| endpoint.watch(None));
+            }
+            return None;
+        };
+        let known = self.watched.borrow().clone();
+        let watched = match known.filter(|watched| watched.obeys(resilience)) {
+            Some(watched) => watched,
+            None => {
+                let service = self.service.as_ref()?;
+                let new = Watched::start(resilience, service, self.version, &self.endpoints);
+                self.watched.replace(Some(Rc::clone(&new)));
+                new
+            }
+        };
+        watched.shares()
+    }
+
+    fn group(&self) -> Option<Arc<Group>> {
+        let watched = self.watched.borrow();
+        let group = watched.as_ref().map(|watched| watched.group());
+        group.or(self.group.as_ref()).cloned()
+    }
+
+    /// Lets back whose time is over, also where nobody asks for endpoints.
+    fn review(&self) {
+        let watched = self.watched.borrow().clone();
+        if let Some(watched) = watched {
+            watched.review();
         }
     }
 }
@@ -88,53 +230,11 @@ impl Endpoints {
         {
             return Rc::clone(set);
         }
-        let endpoints = self.build(snapshot, wanted, earlier.as_ref(), series);
-        let turn = Cell::new(earlier.map_or(0, |set| set.turn.get()));
-        let set = Rc::new(EndpointSet {
-            endpoints,
-            turn,
-            version: snapshot.version(),
-        });
+        let set = build(snapshot, wanted, earlier.as_deref(), series);
         self.services
             .borrow_mut()
             .insert(wanted.clone(), Rc::clone(&set));
         set
-    }
-
-    fn build(
-        &self,
-        snapshot: &Snapshot,
-        wanted: &ServiceRef,
-        earlier: Option<&Rc<EndpointSet>>,
-        series: &SeriesCache,
-    ) -> Vec<Rc<Endpoint>> {
-        let Some(service) = snapshot.service(&wanted.service) else {
-            return Vec::new();
-        };
-        let protocol = service
-            .port(wanted.port)
-            .map(|port| port.app_protocol)
-            .unwrap_or_default();
-        let all = service.load_balancing.health_policy == HealthPolicy::AllowAll;
-        snapshot
-            .endpoints(service, wanted.port)
-            .filter(|found| (all || found.workload.healthy()) && found.workload.capacity() > 0)
-            .filter_map(|found| {
-                let ip = found.workload.addresses().first()?;
-                let address = Some(SocketAddr::new(*ip, found.port));
-                Endpoint::new(
-                    snapshot,
-                    found.workload,
-                    address,
-                    Some((&**service, protocol)),
-                    series,
-                )
-            })
-            .map(|mut endpoint| {
-                EndpointSet::inherit(&mut endpoint, earlier);
-                Rc::new(endpoint)
-            })
-            .collect()
     }
 
     /// A workload at an address of its own, as the only endpoint.
@@ -155,18 +255,12 @@ impl Endpoints {
         }
         // The workload may have changed since the connection was resolved; gone, it takes nothing.
         let current = snapshot.workload(workload.uid());
-        let endpoint = current
-            .and_then(|current| Endpoint::new(snapshot, current, Some(address), None, series));
-        let endpoint = endpoint.map(|mut endpoint| {
-            EndpointSet::inherit(&mut endpoint, earlier.as_ref());
-            Rc::new(endpoint)
+        let (version, earlier) = (snapshot.version(), earlier.as_deref());
+        let in_flight = EndpointSet::carried(earlier);
+        let endpoint = current.and_then(|current| {
+            Endpoint::new(snapshot, current, Some(address), None, (series, &in_flight))
         });
-        let set = EndpointSet {
-            endpoints: endpoint.into_iter().collect(),
-            turn: Cell::new(0),
-            version: snapshot.version(),
-        };
-        let set = Rc::new(set);
+        let set = EndpointSet::new(None, version, endpoint.into_iter(), &in_flight, earlier);
         self.workloads.borrow_mut().insert(key, Rc::clone(&set));
         set
     }
@@ -181,7 +275,7 @@ impl Endpoints {
             .retain(|(uid, _), _| snapshot.workload(uid).is_some());
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections that have been idle for too long, and lets endpoints back that nobody asked for.
     pub fn close_idle(&self) {
         let sets: Vec<_> = self
             .services
@@ -190,8 +284,38 @@ impl Endpoints {
             .chain(self.workloads.borrow().values())
             .cloned()
             .collect();
+        sets.iter().for_each(|set| set.review());
         for endpoint in sets.iter().flat_map(|set| &set.endpoints) {
             endpoint.connections().close_idle();
         }
     }
+}
+
+fn build(
+    snapshot: &Snapshot,
+    wanted: &ServiceRef,
+    earlier: Option<&EndpointSet>,
+    series: &SeriesCache,
+) -> Rc<EndpointSet> {
+    let (version, in_flight) = (snapshot.version(), EndpointSet::carried(earlier));
+    let Some(service) = snapshot.service(&wanted.service) else {
+        let none = std::iter::empty();
+        return EndpointSet::new(Some(wanted), version, none, &in_flight, earlier);
+    };
+    let protocol = service
+        .port(wanted.port)
+        .map(|port| port.app_protocol)
+        .unwrap_or_default();
+    let all = service.load_balancing.health_policy == HealthPolicy::AllowAll;
+    let endpoints = snapshot
+        .endpoints(service, wanted.port)
+        .filter(|found| (all || found.workload.healthy()) && found.workload.capacity() > 0)
+        .filter_map(|found| {
+            let ip = found.workload.addresses().first()?;
+            let address = Some(SocketAddr::new(*ip, found.port));
+            let service = Some((&**service, protocol));
+            let shared = (series, &in_flight);
+            Endpoint::new(snapshot, found.workload, address, service, shared)
+        });
+    EndpointSet::new(Some(wanted), version, endpoints, &in_flight, earlier)
 }

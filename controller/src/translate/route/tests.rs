@@ -214,3 +214,15 @@ fn a_route_of_grpc_is_one_of_http_by_another_name() {
     );
     assert_eq!(found.headers.len(), 1);
 }
+
+#[test]
+fn sessions_of_either_kind_of_route_arrive() {
+    let session = json!({"type": "Header", "sessionName": "x-session"});
+    let rule = json!({"backendRefs": [{"name": "web", "port": 80}], "sessionPersistence": session});
+    let (record, findings) = made(rule.clone(), &[]);
+    assert!(findings.is_empty(), "{findings:?}");
+    let session = record.rules[0].session_persistence.as_ref().unwrap();
+    assert!(session.header && session.session_name == "x-session");
+    let grpc: api::GrpcRouteSpec = serde_json::from_value(json!({"rules": [rule]})).unwrap();
+    assert!(grpc.as_http().rules[0].session_persistence.is_some());
+}
