@@ -79,10 +79,16 @@ impl Own {
 
     /// Whether `gateway` is this waypoint, which also listens at `local`.
     fn is_named_by(&self, snapshot: &Snapshot, gateway: &GatewayRef, local: IpAddr) -> bool {
+        let here = matches!(&gateway.destination, GatewayDestination::Address { ip, .. } if *ip == local.to_canonical());
+        here || self.is(snapshot, gateway)
+    }
+
+    /// Whether `gateway` is this waypoint, by its name or the addresses of its workload.
+    pub fn is(&self, snapshot: &Snapshot, gateway: &GatewayRef) -> bool {
         match &gateway.destination {
             GatewayDestination::Address { ip, .. } => {
                 let own = snapshot.workload(&self.uid(&snapshot.settings().cluster_id));
-                *ip == local.to_canonical() || own.is_some_and(|own| own.addresses().contains(ip))
+                own.is_some_and(|own| own.addresses().contains(ip))
             }
             GatewayDestination::Hostname {
                 namespace,

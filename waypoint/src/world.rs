@@ -86,9 +86,10 @@ impl Core {
     /// A core's own part of `world`. To be made on the core.
     pub fn start(world: Arc<World>, drain: Drain) -> Rc<Self> {
         let dialer = Dialer::new(&world);
+        let endpoints = Endpoints::new(world.gateway.clone(), world.own.clone());
         let core = Rc::new(Self {
             world,
-            endpoints: Endpoints::default(),
+            endpoints,
             dialer,
             permits: Rc::default(),
             series: Rc::default(),

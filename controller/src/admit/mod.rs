@@ -17,8 +17,8 @@ mod peer_authentication;
 mod pod;
 mod read;
 mod reference_grant;
-mod secret;
 mod resilience;
+mod secret;
 mod service;
 mod stream_route;
 mod traffic;
@@ -36,8 +36,8 @@ pub(crate) use authorization::{blocks, needs_http};
 pub(crate) use gateway::is_ours;
 pub use names::{address, dns_label, dns_subdomain};
 pub use pod::{CAPTURE_LOST, CAPTURED};
-pub(crate) use secret::{ENTRIES as SECRET_ENTRIES, TYPE as SECRET_TYPE};
 pub(crate) use resilience::{aggression, balance_factor, latency_factor, stdev_factor};
+pub(crate) use secret::{ENTRIES as SECRET_ENTRIES, TYPE as SECRET_TYPE};
 pub(crate) use traffic::{per_ten_thousand, retry_on};
 
 /// Why something is no object of the mesh.

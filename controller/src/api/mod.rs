@@ -12,8 +12,8 @@ mod http_route;
 mod mesh_config;
 mod peer_authentication;
 mod reference_grant;
-mod stream_route;
 mod resilience;
+mod stream_route;
 mod traffic;
 mod values;
 
@@ -33,11 +33,11 @@ pub use http_route::{
 pub use mesh_config::{CaptureExclusions, MeshConfigSpec, SameNode};
 pub use peer_authentication::{Mode, MutualTls, PeerAuthenticationSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrantSpec};
-pub use stream_route::{StreamRouteSpec, StreamRule};
 pub use resilience::{
     ConsistentHash, CookieConfig, CookieLifetime, HttpCookie, OutlierDetection, SessionPersistence,
     SessionType, SlowEndpoints, SuccessRate, Warmup,
 };
+pub use stream_route::{StreamRouteSpec, StreamRule};
 pub use traffic::{
     Abort, Budget, ConnectionPool, Delay, FaultMatch, FaultPolicySpec, GrpcStatus, HttpPool,
     LoadBalancer, LoadBalancerSimple, Percentage, Rate, Retries, RetryConstraint, TargetRef,

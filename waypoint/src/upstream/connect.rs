@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use culvert_hbone::{Authority, ConnectHeaders, ConnectRequest, Pool, PoolKey, TunnelStream};
+use culvert_hbone::{ConnectHeaders, ConnectRequest, Pool, PoolKey, TunnelStream};
 use culvert_identity::CertHandle;
 use culvert_policy::DenyReason;
 use culvert_runtime::net::{self, SocketOptions};
@@ -89,7 +89,13 @@ impl Dialer {
             .certificate
             .current()
             .ok_or(DenyReason::CertificateUnavailable)?;
-        let hbone = SocketAddr::new(endpoint.address().ip(), HBONE_PORT);
+        let (hbone, authority) = match endpoint.hop() {
+            Some(hop) => (hop.hbone, hop.authority.clone()),
+            None => {
+                let address = endpoint.address();
+                (SocketAddr::new(address.ip(), HBONE_PORT), address.into())
+            }
+        };
         let key = PoolKey {
             source: Arc::clone(&self.source),
             identity: identity.id.clone(),
@@ -97,7 +103,7 @@ impl Dialer {
             addr: hbone,
         };
         let request = ConnectRequest {
-            authority: Authority::from(endpoint.address()),
+            authority,
             headers: ConnectHeaders::default(),
             ahead: Bytes::new(),
         };

@@ -17,6 +17,7 @@ use super::balance::{Load, PeakEwma};
 use super::hash;
 use super::member::Sample;
 use super::pool::Connections;
+use super::through::Hop;
 use super::watch::Watch;
 use crate::destination::is_mesh_port;
 use crate::telemetry::series::{DestinationLabels, SeriesCache};
@@ -26,6 +27,8 @@ use crate::telemetry::series::{DestinationLabels, SeriesCache};
 pub struct Endpoint {
     workload: Arc<Workload>,
     address: SocketAddr,
+    /// It is an instance of the service's waypoint, and goes on to the service.
+    hop: Option<Hop>,
     /// Identities that it may prove.
     expected: Vec<SpiffeId>,
     policies: Result<PolicySet, DenyReason>,
@@ -80,6 +83,7 @@ impl Endpoint {
         Some(Self {
             workload: Arc::clone(workload),
             address,
+            hop: None,
             expected,
             policies: snapshot
                 .policies_for(workload)
@@ -95,9 +99,26 @@ impl Endpoint {
         })
     }
 
+    /// An instance of the service's waypoint, which is itself whom to expect there.
+    pub(super) fn through(
+        snapshot: &Snapshot,
+        (workload, hop): (&Arc<Workload>, Hop),
+        service: (&Service, AppProtocol),
+        shared: (&SeriesCache, &Rc<Cell<u32>>),
+    ) -> Option<Self> {
+        let address = Some(hop.address());
+        let endpoint = Self::new(snapshot, workload, address, Some(service), shared)?;
+        Some(Self {
+            expected: vec![workload.identity().clone()],
+            hop: Some(hop),
+            ..endpoint
+        })
+    }
+
     /// Takes over what `earlier` knows and holds, if it is the same endpoint.
     pub(super) fn inherit(&mut self, earlier: &Self) {
         let same = self.address == earlier.address
+            && self.hop == earlier.hop
             && self.expected == earlier.expected
             && self.workload.tunnel() == earlier.workload.tunnel()
             && self.uid() == earlier.uid();
@@ -119,6 +140,11 @@ impl Endpoint {
     /// What its application listens at.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The way to it, if that leads through the service's waypoint.
+    pub(super) fn hop(&self) -> Option<&Hop> {
+        self.hop.as_ref()
     }
 
     /// Whether it is reached by HBONE.

@@ -8,16 +8,19 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use culvert_xds::state::{HealthPolicy, Snapshot, Workload};
+use culvert_xds::state::{GatewayRef, HealthPolicy, Snapshot, Workload};
 use rand::Rng;
 
 use super::balance::{self, Choice, Keyed};
 use super::endpoint::Endpoint;
 use super::group::{Group, Resilience};
 use super::shares::Shares;
+use super::through;
 use super::watch::Watched;
 use crate::config::ServiceRef;
 use crate::config::traffic::Balancer;
+use crate::destination::Own;
+use crate::routes::OwnGateway;
 use crate::telemetry::SeriesCache;
 
 /// The endpoints of one service port.
@@ -57,8 +60,11 @@ pub struct Wanted<'a> {
 type WorkloadAddress = (Arc<str>, SocketAddr);
 
 /// A core's endpoint sets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Endpoints {
+    /// A gateway goes through the waypoints of services, if it is not one itself.
+    gateway: OwnGateway,
+    own: Own,
     services: RefCell<HashMap<ServiceRef, Rc<EndpointSet>>>,
     workloads: RefCell<HashMap<WorkloadAddress, Rc<EndpointSet>>>,
 }
@@ -216,6 +222,16 @@ impl EndpointSet {
 }
 
 impl Endpoints {
+    /// None known yet.
+    pub fn new(gateway: OwnGateway, own: Own) -> Self {
+        Self {
+            gateway,
+            own,
+            services: RefCell::default(),
+            workloads: RefCell::default(),
+        }
+    }
+
     /// The endpoints of a port of a service.
     pub fn of_service(
         &self,
@@ -230,7 +246,8 @@ impl Endpoints {
         {
             return Rc::clone(set);
         }
-        let set = build(snapshot, wanted, earlier.as_deref(), series);
+        let own = Some(&self.own).filter(|_| self.gateway.borrow().is_some());
+        let set = build(snapshot, wanted, own, earlier.as_deref(), series);
         self.services
             .borrow_mut()
             .insert(wanted.clone(), Rc::clone(&set));
@@ -294,6 +311,7 @@ impl Endpoints {
 fn build(
     snapshot: &Snapshot,
     wanted: &ServiceRef,
+    gateway: Option<&Own>,
     earlier: Option<&EndpointSet>,
     series: &SeriesCache,
 ) -> Rc<EndpointSet> {
@@ -306,6 +324,13 @@ fn build(
         .port(wanted.port)
         .map(|port| port.app_protocol)
         .unwrap_or_default();
+    let beyond = |waypoint: &&GatewayRef| gateway.is_some_and(|own| !own.is(snapshot, waypoint));
+    if let Some(waypoint) = service.waypoint.as_ref().filter(beyond) {
+        let (service, shared) = ((&**service, protocol), (series, &in_flight));
+        let ways = through::ways(snapshot, waypoint, service.0, wanted.port).into_iter();
+        let endpoints = ways.filter_map(|way| Endpoint::through(snapshot, way, service, shared));
+        return EndpointSet::new(Some(wanted), version, endpoints, &in_flight, earlier);
+    }
     let all = service.load_balancing.health_policy == HealthPolicy::AllowAll;
     let endpoints = snapshot
         .endpoints(service, wanted.port)

@@ -14,4 +14,5 @@ pub mod pool;
 pub mod ramp;
 pub mod registry;
 pub mod shares;
+mod through;
 mod watch;

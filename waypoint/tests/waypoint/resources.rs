@@ -37,9 +37,9 @@ fn network_address(ip: IpAddr) -> NetworkAddress {
     }
 }
 
-fn own_waypoint() -> GatewayAddress {
+fn waypoint_at(ip: IpAddr) -> GatewayAddress {
     GatewayAddress {
-        destination: Some(Destination::Address(network_address([10, 99, 0, 1].into()))),
+        destination: Some(Destination::Address(network_address(ip))),
         hbone_mtls_port: 15008,
     }
 }
@@ -66,6 +66,16 @@ pub(crate) fn waypoint() -> (String, Address) {
 
 /// A service with port 80 to port 8080 of its pods, behind the waypoint.
 pub(crate) fn service(name: &str, vip: &str, protocol: AppProtocol) -> (String, Address) {
+    service_behind(name, vip, protocol, [10, 99, 0, 1].into())
+}
+
+/// The same behind another waypoint.
+pub(crate) fn service_behind(
+    name: &str,
+    vip: &str,
+    protocol: AppProtocol,
+    waypoint: IpAddr,
+) -> (String, Address) {
     let service = Service {
         name: name.into(),
         namespace: "demo".into(),
@@ -76,7 +86,7 @@ pub(crate) fn service(name: &str, vip: &str, protocol: AppProtocol) -> (String, 
             target_port: 8080,
             app_protocol: protocol.into(),
         }],
-        waypoint: Some(own_waypoint()),
+        waypoint: Some(waypoint_at(waypoint)),
         ..Default::default()
     };
     (

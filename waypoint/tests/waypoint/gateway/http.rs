@@ -1,5 +1,6 @@
 //! Requests in plain text: which listener has a host, what backends are told, and who may come in.
 
+use culvert_hbone::Authority;
 use culvert_proto::istio::security::{self, Action};
 use culvert_proto::type_url;
 use culvert_proto::waypoint as pb;
@@ -7,9 +8,9 @@ use culvert_proto::waypoint::ListenerProtocol::Http;
 
 use super::listener;
 use crate::backend::{Backend, Speaks, response};
-use crate::mesh::{Mesh, test};
+use crate::mesh::{Mesh, ip, test};
 use crate::outside::{self, of};
-use crate::resources::{authorization, fault, prefix, rule};
+use crate::resources::{AppProtocol, authorization, fault, prefix, rule, service_behind};
 
 async fn two(mesh: &Mesh) -> anyhow::Result<[Backend; 2]> {
     mesh.service("a", "10.96.0.10")?;
@@ -65,6 +66,39 @@ fn a_host_belongs_to_the_most_specific_listener_alone() {
                 );
                 assert_eq!(answer.text(), "backend_unresolved\n", "and why, is for us");
             }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn what_has_a_waypoint_is_reached_through_it() {
+    test(
+        "gateway::http::what_has_a_waypoint_is_reached_through_it",
+        |mesh| async move {
+            let behind = service_behind("a", "10.96.0.10", AppProtocol::Unknown, ip(20));
+            mesh.put(type_url::ADDRESS, &behind)?;
+            let direct = Backend::named(&mesh, "a-1", "a", 10).await?;
+            let waypoint = Backend::named(&mesh, "waypoint-1", "none", 20).await?;
+            mesh.listeners(vec![listener("all", 8000, Http, "")])?;
+            mesh.attach("all", "all", &[], "a")?;
+            let mut http = outside::http1(8000).await?;
+            for _ in 0..10 {
+                let answer = http.fetch(of("a.example", "/")).await?;
+                assert_eq!((answer.status.as_u16(), answer.text()), (200, "waypoint-1"));
+            }
+            let asked = waypoint.authorities.borrow().clone();
+            let service = Authority::Ip("10.96.0.10:80".parse()?);
+            assert!(
+                !asked.is_empty() && asked.iter().all(|one| *one == service),
+                "{asked:?}"
+            );
+            // Without an instance nothing goes past it.
+            mesh.remove(type_url::ADDRESS, &waypoint.pod.uid());
+            let answer = http.fetch(of("a.example", "/")).await?;
+            let reason = answer.header("culvert-deny-reason");
+            assert_eq!((answer.status.as_u16(), reason), (503, Some("no_endpoint")));
+            assert_eq!(direct.requests.get(), 0);
             Ok(())
         },
     );
