@@ -1,10 +1,12 @@
 //! The cases, in the order in which they run.
 
 mod app;
+mod consumer_route;
 mod enrolment;
 mod faults;
 mod grpc_route;
 mod hostile;
+mod ingress;
 mod install;
 mod matrix;
 mod policy;
@@ -70,6 +72,14 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         name: "waypoint/grpc-route",
         run: grpc_route::split,
+    },
+    Case {
+        name: "waypoint/consumer-route",
+        run: consumer_route::own_clients_only,
+    },
+    Case {
+        name: "gateway/ingress",
+        run: ingress::gateway,
     },
     Case {
         name: "hostile/packet-mark",
@@ -181,6 +191,7 @@ pub(crate) fn clean(suite: &mut Suite) -> Result<()> {
         matrix::NAMESPACE,
         app::APP,
         app::OUTSIDER,
+        consumer_route::CONSUMER,
         "e2e-joining",
         "e2e-doomed",
         "e2e-probes",
