@@ -35,15 +35,24 @@ pub mod istio {
     }
 }
 
-/// Configuration of a waypoint.
-pub mod waypoint {
-    tonic::include_proto!("culvert.waypoint.v1");
+/// Packages that name each other's messages, where the generated code looks for them.
+mod culvert {
+    pub mod waypoint {
+        pub mod v1 {
+            tonic::include_proto!("culvert.waypoint.v1");
+        }
+    }
+    pub mod node {
+        pub mod v1 {
+            tonic::include_proto!("culvert.node.v1");
+        }
+    }
 }
 
 /// Agent, ztunnel and waypoint as nodes of the control plane.
-pub mod node {
-    tonic::include_proto!("culvert.node.v1");
-}
+pub use culvert::node::v1 as node;
+/// Configuration of a waypoint.
+pub use culvert::waypoint::v1 as waypoint;
 
 /// The resource types of delta ADS.
 pub mod type_url {
@@ -57,5 +66,6 @@ pub mod type_url {
     pub const FAULT_POLICY: &str = "type.googleapis.com/culvert.waypoint.v1.FaultPolicy";
     pub const POD: &str = "type.googleapis.com/culvert.node.v1.Pod";
     pub const MESH_SETTINGS: &str = "type.googleapis.com/culvert.node.v1.MeshSettings";
+    pub const CONNECTION_FAULT: &str = "type.googleapis.com/culvert.node.v1.ConnectionFault";
     pub const TRUST_BUNDLE: &str = "type.googleapis.com/culvert.node.v1.TrustBundle";
 }

@@ -5,6 +5,7 @@
 
 mod authorization;
 mod endpoint_slice;
+mod fault;
 mod gateway;
 mod grpc_route;
 mod http_filter;
@@ -33,12 +34,13 @@ use crate::model::{Key, Kind, NsName, Obj, Object};
 use crate::path::{FieldPath, Issue, Issues};
 
 pub(crate) use authorization::{blocks, needs_http};
+pub(crate) use fault::per_ten_thousand;
 pub(crate) use gateway::is_ours;
 pub use names::{address, dns_label, dns_subdomain};
 pub use pod::{CAPTURE_LOST, CAPTURED};
 pub(crate) use resilience::{aggression, balance_factor, latency_factor, stdev_factor};
 pub(crate) use secret::{ENTRIES as SECRET_ENTRIES, TYPE as SECRET_TYPE};
-pub(crate) use traffic::{per_ten_thousand, retry_on};
+pub(crate) use traffic::retry_on;
 
 /// Why something is no object of the mesh.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,7 +174,7 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
             Object::AuthorizationPolicy(custom(kind, value, authorization::check)?)
         }
         Kind::TrafficPolicy => Object::TrafficPolicy(custom(kind, value, traffic::check_traffic)?),
-        Kind::FaultPolicy => Object::FaultPolicy(custom(kind, value, traffic::check_fault)?),
+        Kind::FaultPolicy => Object::FaultPolicy(custom(kind, value, fault::check)?),
         Kind::Secret => Object::Secret(secret::admit(value)?),
         Kind::ReferenceGrant => {
             Object::ReferenceGrant(custom(kind, value, reference_grant::check)?)

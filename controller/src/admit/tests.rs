@@ -241,11 +241,115 @@ fn traffic_and_fault_policies() {
     ] {
         assert!(found.contains(field), "{field} not in\n{found}");
     }
-    assert_eq!(traffic::per_ten_thousand(None), Ok(10_000));
+    assert_eq!(fault::per_ten_thousand(None), Ok(10_000));
     assert_eq!(
         traffic::retry_on("503, unavailable"),
         Ok((vec![503], vec!["grpc-unavailable".into()]))
     );
+}
+
+/// A FaultPolicy for a Service, or as `more` has it, is refused with these words.
+fn refuses_fault(more: &Value, said: &str) {
+    let mut spec = json!({"targetRefs": [{"kind": "Service", "name": "web"}]});
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    let found = issues(&culvert("FaultPolicy", spec)).join("\n");
+    assert!(found.contains(said), "{said} not in\n{found}");
+}
+
+#[test]
+fn delays_and_times_of_faults() {
+    let delay = json!({"fixedDelay": "1s"});
+    for (spec, said) in [
+        (json!({}), "spec: has none of delay, abort and tcp"),
+        (
+            json!({"targetRefs": [], "delay": delay}),
+            "spec.targetRefs: is empty",
+        ),
+        (
+            json!({"delay": {"fixedDelay": "1s", "uniform": {"min": "1s", "max": "2s"}}}),
+            "spec.delay: has not exactly one of fixedDelay, uniform, normal, exponential",
+        ),
+        (
+            json!({"delay": {"uniform": {"min": "3s", "max": "2s"}}}),
+            "spec.delay.uniform.min: is more than max",
+        ),
+        (
+            json!({"tcp": {"delay": {"exponential": {"mean": "0s", "max": "2h"}}}}),
+            "spec.tcp.delay.exponential.mean: is zero\nspec.tcp.delay.exponential.max: is more than 1h",
+        ),
+        (
+            json!({"tcp": {"delay": {"normal": {"mean": "3s", "stdDev": "1s", "max": "2s"}}}}),
+            "spec.tcp.delay.normal.mean: is more than max",
+        ),
+        (
+            json!({"delay": {"normal": {"mean": "3s", "stdDev": "1s"}}}),
+            "missing field `max`",
+        ),
+        (
+            json!({"delay": delay, "duration": "0s"}),
+            "spec.duration: is zero",
+        ),
+        (
+            json!({"delay": delay, "duration": "5m"}),
+            "spec.startTime: is missing: it must be written beside duration",
+        ),
+        (
+            json!({"delay": delay, "startTime": "noon"}),
+            "spec.startTime: \"noon\" is no time such as",
+        ),
+    ] {
+        refuses_fault(&spec, said);
+    }
+}
+
+#[test]
+fn faults_of_connections() {
+    let (delay, labels) = (
+        json!({"fixedDelay": "1s"}),
+        json!({"matchLabels": {"app": "web"}}),
+    );
+    for (spec, said) in [
+        (
+            json!({"tcp": {}}),
+            "spec.tcp: has none of delay, reset, blackhole and throttle",
+        ),
+        (
+            json!({"tcp": {"throttle": {"bytesPerSecond": 0}}}),
+            "spec.tcp.throttle.bytesPerSecond: is zero: write a blackhole",
+        ),
+        (
+            json!({"tcp": {"reset": {"percentage": {"value": 101}}}}),
+            "spec.tcp.reset.percentage.value: 101 is not between 0 and 100",
+        ),
+        (
+            json!({"tcp": {"reset": {}}, "match": {"headers": [{"name": "a", "value": "b"}]}}),
+            "spec.match.headers: stands beside tcp",
+        ),
+        (
+            json!({"tcp": {"reset": {}}, "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r"}]}),
+            "spec.targetRefs[0].kind: \"HTTPRoute\" stands beside tcp",
+        ),
+        (
+            json!({"tcp": {"reset": {}}, "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "GRPCRoute", "name": "r"}]}),
+            "spec.targetRefs[0].kind: \"GRPCRoute\" stands beside tcp",
+        ),
+        (
+            json!({"tcp": {"reset": {}}, "selector": labels}),
+            "spec.selector: stands beside targetRefs",
+        ),
+        (
+            json!({"targetRefs": [], "delay": delay, "selector": labels}),
+            "spec.delay: stands beside selector",
+        ),
+        (
+            json!({"targetRefs": [], "tcp": {"reset": {}}, "selector": {"matchLabels": {}}}),
+            "spec.selector.matchLabels: is empty",
+        ),
+    ] {
+        refuses_fault(&spec, said);
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! TrafficPolicies and FaultPolicies, and what policies in general may target.
+//! TrafficPolicies, and what policies in general may target.
 
 use super::names::{dns_label, dns_subdomain};
 use super::{http_route, resilience};
-use crate::api::{FaultPolicySpec, Percentage, Retries, TargetRef, TrafficPolicySpec};
+use crate::api::{Retries, TargetRef, TrafficPolicySpec};
 use crate::model::Meta;
 use crate::path::{FieldPath, Issues};
 
@@ -45,21 +45,6 @@ pub(crate) fn retry_on(text: &str) -> Result<(Vec<u32>, Vec<String>), String> {
         }
     }
     Ok((codes, conditions))
-}
-
-/// Of ten thousand.
-pub(crate) fn per_ten_thousand(percentage: Option<Percentage>) -> Result<u32, String> {
-    let value = percentage.map_or(100.0, |percentage| percentage.value);
-    let scaled = value * 100.0;
-    if !(0.0..=10_000.0).contains(&scaled) || (scaled - scaled.round()).abs() > 1e-6 {
-        return Err(format!("{value} is not between 0 and 100 in steps of 0.01"));
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the range was checked"
-    )]
-    Ok(scaled.round() as u32)
 }
 
 /// References have the right form, and lead to kinds that this policy can be for.
@@ -164,49 +149,5 @@ fn check_retries(retries: &Retries, at: &FieldPath, issues: &mut Issues) {
         .is_some_and(|timeout| timeout.get().is_zero())
     {
         issues.add(at.key("perTryTimeout"), "is zero");
-    }
-}
-
-pub(super) fn check_fault(meta: &Meta, spec: &FaultPolicySpec, issues: &mut Issues) {
-    let at = FieldPath::of("spec");
-    need_targets(&spec.target_refs, issues);
-    check_targets(
-        meta,
-        &spec.target_refs,
-        &["Service", "HTTPRoute", "GRPCRoute"],
-        issues,
-    );
-    http_route::check_values(
-        &spec.matches.headers,
-        &at.key("match").key("headers"),
-        true,
-        issues,
-    );
-    for (i, principal) in spec.matches.principals.iter().enumerate() {
-        let id: Result<culvert_identity::SpiffeId, _> = format!("spiffe://{principal}").parse();
-        issues.take(&at.key("match").key("principals").index(i), id);
-    }
-    let percentage = |member: &str| at.key(member).key("percentage").key("value");
-    if let Some(delay) = &spec.delay {
-        issues.take(&percentage("delay"), per_ten_thousand(delay.percentage));
-    }
-    if let Some(abort) = &spec.abort {
-        issues.take(&percentage("abort"), per_ten_thousand(abort.percentage));
-        let at = at.key("abort");
-        match abort.http_status {
-            Some(status) if !(200..=599).contains(&status) => {
-                issues.add(
-                    at.key("httpStatus"),
-                    format!("{status} is not between 200 and 599"),
-                );
-            }
-            None if abort.grpc_status.is_none() => {
-                issues.add(at, "has neither httpStatus nor grpcStatus");
-            }
-            _ => {}
-        }
-    }
-    if spec.delay.is_none() && spec.abort.is_none() {
-        issues.add(at, "has neither delay nor abort");
     }
 }

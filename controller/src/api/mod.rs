@@ -6,6 +6,7 @@
 //! good ones, so that an error carries the path of its field.
 
 mod authorization;
+mod fault;
 mod gateway;
 mod grpc_route;
 mod http_route;
@@ -19,6 +20,10 @@ mod values;
 
 pub use authorization::{
     Action, AuthorizationPolicySpec, Condition, From, Operation, Rule, Source, To,
+};
+pub use fault::{
+    Abort, Blackhole, Delay, Exponential, FaultMatch, FaultPolicySpec, GrpcStatus, Normal,
+    Percentage, Reset, TcpFault, Throttle, Uniform,
 };
 pub use gateway::{
     Addresses, AllowedRoutes, FromNamespaces, GatewayClassSpec, GatewayShape, GatewayTls, Listener,
@@ -39,8 +44,7 @@ pub use resilience::{
 };
 pub use stream_route::{StreamRouteSpec, StreamRule};
 pub use traffic::{
-    Abort, Budget, ConnectionPool, Delay, FaultMatch, FaultPolicySpec, GrpcStatus, HttpPool,
-    LoadBalancer, LoadBalancerSimple, Percentage, Rate, Retries, RetryConstraint, TargetRef,
-    TcpPool, TrafficPolicySpec, WorkloadSelector,
+    Budget, ConnectionPool, HttpPool, LoadBalancer, LoadBalancerSimple, Rate, Retries,
+    RetryConstraint, TargetRef, TcpPool, TrafficPolicySpec, WorkloadSelector,
 };
-pub use values::{Duration, Ipnet, Port, Unused};
+pub use values::{Duration, Ipnet, Port, Time, Unused};

@@ -1,12 +1,11 @@
-//! `TrafficPolicy` and `FaultPolicy`: what a waypoint does with the requests that it forwards. And how policies name what
-//! they are for.
+//! `TrafficPolicy`: what a waypoint does with the requests that it forwards. And how policies name what they are for.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConsistentHash, Duration, OutlierDetection, Timeouts, ValueMatch, Warmup};
+use super::{ConsistentHash, Duration, OutlierDetection, Timeouts, Warmup};
 
 /// Which workloads of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -163,113 +162,4 @@ pub struct Rate {
     pub count: Option<u32>,
     /// In how long.
     pub interval: Option<Duration>,
-}
-
-/// `spec` of a FaultPolicy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FaultPolicySpec {
-    /// Services and routes of HTTP and gRPC.
-    pub target_refs: Vec<TargetRef>,
-    /// Which requests; left out: all.
-    #[serde(rename = "match", default)]
-    pub matches: FaultMatch,
-    /// Wait before forwarding.
-    #[serde(default)]
-    pub delay: Option<Delay>,
-    /// Answer instead of forwarding.
-    #[serde(default)]
-    pub abort: Option<Abort>,
-}
-
-/// Which requests.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct FaultMatch {
-    /// All must match.
-    pub headers: Vec<ValueMatch>,
-    /// The caller is one of these.
-    pub principals: Vec<String>,
-}
-
-/// Wait before forwarding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Delay {
-    /// Of the requests; left out: all.
-    pub percentage: Option<Percentage>,
-    /// How long.
-    pub fixed_delay: Duration,
-}
-
-/// Answer instead of forwarding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Abort {
-    /// Of the requests; left out: all.
-    pub percentage: Option<Percentage>,
-    /// For HTTP, 200 to 599.
-    pub http_status: Option<u16>,
-    /// For gRPC, by name or number.
-    pub grpc_status: Option<GrpcStatus>,
-}
-
-/// A share of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Percentage {
-    /// 0 to 100 in steps of 0.01.
-    pub value: f64,
-}
-
-/// A gRPC status code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct GrpcStatus(pub u32);
-
-const GRPC_STATUS: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-impl JsonSchema for GrpcStatus {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "GrpcStatus".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let numbers = (0..GRPC_STATUS.len()).map(|number| number.to_string());
-        let known: Vec<_> = GRPC_STATUS
-            .map(str::to_owned)
-            .into_iter()
-            .chain(numbers)
-            .collect();
-        schemars::json_schema!({"type": "string", "enum": known})
-    }
-}
-
-impl<'de> Deserialize<'de> for GrpcStatus {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let known = GRPC_STATUS.iter().zip(0..);
-        let found = known
-            .clone()
-            .find(|(name, number)| **name == text || number.to_string() == text);
-        found.map(|(_, number)| Self(number)).ok_or_else(|| {
-            serde::de::Error::custom(format!("{text:?} is no gRPC status such as UNAVAILABLE"))
-        })
-    }
 }

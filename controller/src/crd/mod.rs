@@ -46,7 +46,17 @@ pub fn all() -> Result<[Value; 5], PathError> {
             short: "culvert-fp",
             spec: spec::<api::FaultPolicySpec>(rules::fault::apply)?,
             rules: json!([]),
-            columns: &[TARGET, ACCEPTED, ENFORCED],
+            columns: &[
+                TARGET,
+                ACCEPTED,
+                ENFORCED,
+                (
+                    "State",
+                    r#".status.conditions[?(@.type=="Enforced")].reason"#,
+                ),
+                ("Start", ".spec.startTime"),
+                ("Duration", ".spec.duration"),
+            ],
         },
         Definition {
             kind: Kind::MeshConfig,

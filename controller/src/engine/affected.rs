@@ -122,7 +122,12 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
             }
         }
         Object::TrafficPolicy(_) => drop(affected.insert(Target::TrafficPolicy(name.clone()))),
-        Object::FaultPolicy(_) => drop(affected.insert(Target::FaultPolicy(name.clone()))),
+        Object::FaultPolicy(policy) => {
+            affected.insert(Target::FaultPolicy(name.clone()));
+            if policy.spec.tcp.is_some() {
+                affected.extend(pods(world, &name.namespace));
+            }
+        }
         Object::NetworkPolicy(_) => drop(affected.insert(Target::Mesh)),
         Object::ServiceAccount(_) | Object::GatewayClass(_) => {}
     }
@@ -146,6 +151,9 @@ pub(super) fn of_waypoint(world: &World, facts: &Facts, waypoint: &NsName) -> Af
 
 fn of_pod(world: &World, pod: &Obj<Pod>, affected: &mut Affected) {
     affected.insert(Target::Pod(pod.meta.name.clone()));
+    let faults = world.cache.fault_policies.of(&pod.meta.name.namespace);
+    let faults = faults.filter(|policy| policy.spec.selector.is_some());
+    affected.extend(faults.map(|policy| Target::FaultPolicy(policy.meta.name.clone())));
     for address in &pod.spec.addresses {
         affected.extend(world.index.pods_at(*address).cloned().map(Target::Pod));
         let slices = world.index.slices_listing(*address);

@@ -43,6 +43,8 @@ pub(crate) struct PodFacts {
     pub(crate) node: Arc<str>,
     pub(crate) services: BTreeSet<NsName>,
     pub(crate) policies: Vec<Arc<str>>,
+    /// Faults of connections that may strike it.
+    pub(crate) faults: Vec<Arc<str>>,
     /// The policy of its guard, and the waypoints that the guard lets through.
     pub(crate) guard: Option<(Arc<str>, BTreeSet<NsName>)>,
     /// Namespace and service account, if its node may have a certificate for it.

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -33,6 +34,7 @@ use crate::metrics;
 use crate::model::{Key, Kind, NsName, Object};
 use crate::source::{Batch, Change, Origin, Seen};
 use crate::status::{Components, Document, Journal, Memory};
+use crate::translate::fault::Window;
 use crate::translate::{Finding, authorization, enrolment, fault, gateway, ingress, names};
 use crate::translate::{Resource, guard::Guard, waypoint, workload};
 use crate::translate::{peer_authentication, pod, route, service, settings};
@@ -45,6 +47,8 @@ use target::Target;
 
 /// How long changes are gathered after some were published.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long nobody looks at the clock at most, while something is to begin or end.
+const LOOK: Duration = Duration::from_secs(3600);
 /// So many are published although more are waiting.
 const MOST: usize = 1000;
 
@@ -66,6 +70,8 @@ pub struct Engine {
     seen: (Seen, watch::Sender<Seen>),
     /// Grows with each event, for whoever shows the status.
     events: watch::Sender<u64>,
+    /// When the next policy begins or ends.
+    next_turn: Option<Timestamp>,
 }
 
 impl Engine {
@@ -95,6 +101,7 @@ impl Engine {
             snapshots: watch::Sender::new(Arc::default()),
             seen: (batch.seen, watch::Sender::default()),
             events: watch::Sender::new(0),
+            next_turn: None,
         };
         engine.forget_the_gone();
         let everything = affected::everything(&engine.world);
@@ -149,9 +156,15 @@ impl Engine {
         let mut dirty = Affected::new();
         let mut next = Instant::now();
         loop {
+            let due = self.due();
             let event = tokio::select! {
                 biased;
                 event = events.recv() => event,
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {
+                    self.refresh(Affected::new());
+                    self.events.send_modify(|events| *events += 1);
+                    continue;
+                }
                 () = tokio::time::sleep_until(next), if !dirty.is_empty() => {
                     self.refresh(std::mem::take(&mut dirty));
                     next = Instant::now() + GATHER;
@@ -172,6 +185,27 @@ impl Engine {
                 next = Instant::now() + GATHER;
             }
         }
+    }
+
+    /// How long until a policy begins or ends.
+    fn due(&self) -> Option<Duration> {
+        let wait = self.next_turn?.duration_since(crate::clock::now());
+        // Looked at again at least hourly: clocks are set.
+        Some(Duration::try_from(wait).unwrap_or_default().min(LOOK))
+    }
+
+    /// Let the time go on; what may be different now.
+    fn turn(&mut self) -> Affected {
+        let (before, now) = (self.world.now, crate::clock::now());
+        self.world.now = now;
+        let policies = self.world.cache.fault_policies.iter();
+        let turned = policies.filter(|policy| {
+            let next = Window::of(policy).next(before);
+            next.is_some_and(|next| next <= now)
+        });
+        turned
+            .map(|policy| Target::FaultPolicy(policy.meta.name.clone()))
+            .collect()
     }
 
     /// Change the world; what may be different now.
@@ -248,6 +282,7 @@ impl Engine {
     /// Make the resources of these targets anew and publish what differs.
     pub(crate) fn refresh(&mut self, dirty: Affected) {
         let mut queue = dirty;
+        queue.extend(self.turn());
         let mut done = BTreeSet::new();
         while let Some(target) = queue.pop_first() {
             // That a waypoint serves nobody any more counts for all who ask for it, those before this one too.
@@ -256,6 +291,9 @@ impl Engine {
             }
             done.insert(target);
         }
+        let policies = self.world.cache.fault_policies.iter();
+        let next = policies.filter_map(|policy| Window::of(policy).next(self.world.now));
+        self.next_turn = next.min();
         self.store.update_views(&self.world, &mut self.facts, &done);
         if let Some(journal) = &mut self.journal {
             journal.keep(Memory::of(&self.world.capture, &self.world.waypoints));

@@ -236,6 +236,10 @@ fn traffic() -> Candidates {
     }
     let policy =
         |target: Value| culvert("TrafficPolicy", "demo", "t", json!({"targetRefs": target}));
+    let of_connections = |mut aim: Value| {
+        aim["tcp"] = json!({"reset": {}});
+        aim
+    };
     let fault = json!({"targetRefs": target("HTTPRoute", "r"), "delay": {"fixedDelay": "1s"}});
     vec![
         vec![
@@ -250,7 +254,21 @@ fn traffic() -> Candidates {
             policy(target("HTTPRoute", "r")),
             policy(target("GRPCRoute", "r")),
         ],
-        vec![culvert("FaultPolicy", "demo", "f", fault)],
+        vec![
+            culvert("FaultPolicy", "demo", "f", fault),
+            culvert(
+                "FaultPolicy",
+                "demo",
+                "f",
+                of_connections(json!({"targetRefs": target("Service", "web")})),
+            ),
+            culvert(
+                "FaultPolicy",
+                "demo",
+                "f",
+                of_connections(json!({"selector": {"matchLabels": {"app": "a"}}})),
+            ),
+        ],
     ]
 }
 

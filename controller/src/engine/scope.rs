@@ -18,6 +18,8 @@ pub struct NodeView {
     pub pods: Resources,
     /// Policies that its workloads name.
     pub policies: OrdSet<Arc<str>>,
+    /// Faults of connections that may strike its workloads.
+    pub faults: OrdSet<Arc<str>>,
     /// Namespaces and service accounts of its enrolled pods.
     pub identities: OrdSet<(Arc<str>, Arc<str>)>,
 }

@@ -209,10 +209,12 @@ impl Engine {
             Target::FaultPolicy(name) => {
                 let object = self.world.cache.fault_policies.get(name);
                 let made = object.map(|object| fault::of(&self.world, object));
-                let (resource, findings, targets) = made.unwrap_or_default();
-                self.facts.faults.0.set(name, targets.service_names);
-                self.facts.faults.1.set(name, targets.route_keys);
-                (typed(resource), findings)
+                let made = made.unwrap_or_default();
+                self.facts.faults.0.set(name, made.targets.service_names);
+                self.facts.faults.1.set(name, made.targets.route_keys);
+                let resources = made.resources.into_iter();
+                let shelved = resources.map(|made| (Shelf::Type(made.message.kind()), made));
+                (shelved.collect(), made.findings)
             }
         };
         self.store.set(target, made);
@@ -377,6 +379,9 @@ fn pod_facts(
             .collect();
         facts.services = crate::translate::endpoints::services_of(world, object)
             .into_keys()
+            .collect();
+        facts.faults = fault::striking(world, object, &facts.services)
+            .map(|policy| fault::resource_name(policy).into())
             .collect();
     }
     facts

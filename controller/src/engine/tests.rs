@@ -182,6 +182,44 @@ fn a_waypoint_is_told_what_concerns_it_and_no_more() {
 }
 
 #[test]
+fn a_node_is_told_of_faults_of_its_own_pods_connections() {
+    let fault = |spec: Value| {
+        let mut spec = spec;
+        spec["tcp"] = json!({"reset": {}});
+        culvert("FaultPolicy", "demo", "f", spec)
+    };
+    let mut elsewhere = pod_value("demo", "b", "10.0.0.2");
+    elsewhere["spec"]["nodeName"] = json!("n2");
+    let mut engine = engine(&[
+        pod_value("demo", "a", "10.0.0.1"),
+        elsewhere,
+        service("demo", "web", "a", "10.96.0.1"),
+        fault(json!({"targetRefs": [{"kind": "Service", "name": "web"}]})),
+    ]);
+    let told = |engine: &Engine| {
+        let nodes = &engine.current().nodes;
+        ["n1", "n2"].map(|node| {
+            let view = nodes.get(node).cloned().unwrap_or_default();
+            view.faults
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        })
+    };
+    let (told_it, nothing) = (vec!["FaultPolicy/demo/f".to_owned()], Vec::new());
+    assert_eq!(told(&engine), [told_it.clone(), nothing.clone()]);
+    let by_label = fault(json!({"selector": {"matchLabels": {"app": "b"}}}));
+    engine.step(Event::Batch(batch(&[by_label])));
+    assert_eq!(told(&engine), [nothing.clone(), told_it]);
+    assert!(engine.current().all(Type::FaultPolicy).is_empty());
+    assert_eq!(engine.current().all(Type::ConnectionFault).len(), 1);
+    let mut over = fault(json!({"selector": {"matchLabels": {"app": "b"}}, "duration": "1m"}));
+    over["metadata"]["creationTimestamp"] = json!("2026-01-31T12:00:00Z");
+    engine.step(Event::Batch(batch(&[over])));
+    assert!(engine.current().all(Type::ConnectionFault).is_empty());
+}
+
+#[test]
 fn programmed_once_acknowledged_and_remembered() {
     let mut engine = engine(&mesh_with_waypoint());
     let gate = NsName::new("demo", "gate");

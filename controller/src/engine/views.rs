@@ -37,6 +37,7 @@ pub(super) struct Views {
 struct OnNode {
     pods: Resources,
     policies: Counted<Arc<str>>,
+    faults: Counted<Arc<str>>,
     identities: Counted<(Arc<str>, Arc<str>)>,
 }
 
@@ -97,7 +98,7 @@ impl Views {
         self.moved(before.services.iter().chain(&now.services));
         // First what is new, so that what stays is not taken away for a moment.
         for (facts, present) in [(now, true), (before, false)] {
-            if facts.policies.is_empty() && facts.identity.is_none() {
+            if facts.policies.is_empty() && facts.faults.is_empty() && facts.identity.is_none() {
                 continue;
             }
             self.stale.insert(facts.node.clone());
@@ -111,6 +112,10 @@ impl Views {
                 .policies
                 .iter()
                 .for_each(|policy| change(&mut on_node.policies, policy));
+            facts
+                .faults
+                .iter()
+                .for_each(|fault| change(&mut on_node.faults, fault));
             let change = if present {
                 Counted::add
             } else {
@@ -165,10 +170,12 @@ impl Views {
         let OnNode {
             pods,
             policies,
+            faults,
             identities,
         } = on_node;
-        let (policies, identities) = (&policies.present, &identities.present);
-        if pods.is_empty() && policies.is_empty() && identities.is_empty() {
+        let (policies, faults) = (&policies.present, &faults.present);
+        let identities = &identities.present;
+        if pods.is_empty() && policies.is_empty() && faults.is_empty() && identities.is_empty() {
             self.nodes.remove(&node);
             self.on_nodes.remove(&node);
             return;
@@ -176,12 +183,14 @@ impl Views {
         let same = |known: &Arc<NodeView>| {
             known.pods.ptr_eq(pods)
                 && known.policies.ptr_eq(policies)
+                && known.faults.ptr_eq(faults)
                 && known.identities.ptr_eq(identities)
         };
         if !self.nodes.get(&node).is_some_and(same) {
             let view = NodeView {
                 pods: pods.clone(),
                 policies: policies.clone(),
+                faults: faults.clone(),
                 identities: identities.clone(),
             };
             self.nodes.insert(node, Arc::new(view));

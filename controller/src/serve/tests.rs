@@ -239,6 +239,29 @@ async fn a_change_reaches_the_client_policy_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_type_that_is_not_served_there_is_nothing_and_the_stream_goes_on() {
+    let mesh = Mesh::start(&demo());
+    let controller = mesh.node("n1");
+    let mut stream = Stream::open(&controller).await.unwrap();
+    let request = DeltaDiscoveryRequest {
+        type_url: "type.googleapis.com/culvert.node.v9.Later".into(),
+        initial_resource_versions: [("kept".into(), "1".into())].into(),
+        ..Default::default()
+    };
+    stream.requests.send(request.clone()).await.unwrap();
+    let nothing = stream.take().await;
+    let expected = DeltaDiscoveryResponse {
+        type_url: request.type_url,
+        nonce: nothing.nonce.clone(),
+        ..Default::default()
+    };
+    assert_eq!(nothing, expected);
+    // That it was taken gets no answer.
+    stream.subscribe(Type::TrustBundle).await;
+    assert_eq!(text(&stream.take().await), "TrustBundle +default");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_good_token_nothing_is_said() {
     let mesh = Mesh::start(&demo());
     let good = mesh.token(Kind::Node, "n1");

@@ -349,7 +349,8 @@ fn conditions_of(kind: Kind) -> &'static [ConditionType] {
         }
         Kind::AuthorizationPolicy => &[Accepted, ResolvedRefs, Enforced],
         Kind::PeerAuthentication | Kind::MeshConfig => &[Accepted],
-        Kind::TrafficPolicy | Kind::FaultPolicy => &[Accepted, ResolvedRefs],
+        Kind::TrafficPolicy => &[Accepted, ResolvedRefs],
+        Kind::FaultPolicy => &[Accepted, ResolvedRefs, Enforced],
         _ => &[],
     }
 }

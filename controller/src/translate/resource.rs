@@ -23,11 +23,12 @@ pub enum Type {
     HttpRoute,
     StreamRoute,
     Pod,
+    ConnectionFault,
 }
 
 impl Type {
     /// All of them, in the order in which they are sent: what is named by another comes before it.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TrustBundle,
         Self::MeshSettings,
         Self::Authorization,
@@ -39,6 +40,7 @@ impl Type {
         Self::HttpRoute,
         Self::StreamRoute,
         Self::Pod,
+        Self::ConnectionFault,
     ];
 
     /// As the wire names it.
@@ -56,6 +58,7 @@ impl Type {
             Self::HttpRoute => type_url::HTTP_ROUTE,
             Self::StreamRoute => type_url::STREAM_ROUTE,
             Self::Pod => type_url::POD,
+            Self::ConnectionFault => type_url::CONNECTION_FAULT,
         }
     }
 
@@ -100,6 +103,7 @@ pub enum Message {
     HttpRoute(waypoint::HttpRoute),
     StreamRoute(waypoint::StreamRoute),
     Pod(node::Pod),
+    ConnectionFault(node::ConnectionFault),
 }
 
 impl Message {
@@ -118,6 +122,7 @@ impl Message {
             Self::HttpRoute(_) => Type::HttpRoute,
             Self::StreamRoute(_) => Type::StreamRoute,
             Self::Pod(_) => Type::Pod,
+            Self::ConnectionFault(_) => Type::ConnectionFault,
         }
     }
 
@@ -144,6 +149,7 @@ impl Message {
             Self::HttpRoute(message) => message.encode_to_vec(),
             Self::StreamRoute(message) => message.encode_to_vec(),
             Self::Pod(message) => message.encode_to_vec(),
+            Self::ConnectionFault(message) => message.encode_to_vec(),
         }
     }
 }

@@ -15,6 +15,8 @@ pub use waypoints::{Consumer, Remembered, Waypoints, Wishes};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::cache::Cache;
 use crate::keys;
 use crate::model::{Key, Kind, NsName, Obj, Object, TlsSecret};
@@ -32,6 +34,8 @@ pub struct World {
     pub capture: Capture,
     /// Which waypoints serve whom.
     pub waypoints: Waypoints,
+    /// The time by which what has a beginning or an end is judged.
+    pub now: Timestamp,
 }
 
 impl World {

@@ -1,4 +1,5 @@
-//! Who may talk to whom: a pure evaluator of layer 4 authorization, and the one list of reasons for a refusal.
+//! Who may talk to whom: a pure evaluator of layer 4 authorization, and the one list of reasons for a refusal. And the
+//! arithmetic of [`fault`]s.
 //!
 //! Nothing here does I/O, waits, reads a clock or knows a protocol, so that a verdict is a function of a [`PolicySet`]
 //! and a [`Connection`] alone. Invariants:
@@ -11,6 +12,7 @@
 
 mod evaluate;
 mod explain;
+pub mod fault;
 mod field;
 mod model;
 mod principal;

@@ -12,6 +12,7 @@
 
 pub mod client;
 mod demand;
+pub mod fault;
 pub mod handler;
 mod metrics;
 mod node;

@@ -1,19 +1,20 @@
 //! One FaultPolicy, and what it does to a request.
 //!
-//! Invariant: a fault strikes only requests that every selector of its policy names.
+//! Invariants: a fault strikes only requests that every selector of its policy names, and none once the policy is over;
+//! whoever is delayed when it ends goes on then.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use culvert_policy::fault::{Delay, Share, Term};
 use culvert_proto::waypoint as pb;
+use culvert_xds::fault as wire;
+use culvert_xds::state::Invalid;
 use http::{HeaderMap, StatusCode};
 use rand::Rng;
 
 use super::matcher::HeaderMatch;
-use super::{ConfigError, PerTenThousand, ServiceRef, decode_all, duration};
-
-/// The longest delay that is accepted.
-const MAX_DELAY: Duration = Duration::from_secs(3600);
+use super::{ConfigError, ServiceRef, decode_all};
 
 /// Faults for the traffic of services and routes.
 #[derive(Debug)]
@@ -24,10 +25,11 @@ pub struct FaultPolicy {
     pub services: Vec<ServiceRef>,
     /// Routes that it is for, `NAMESPACE/NAME`.
     pub routes: Vec<String>,
-    delay: Option<(Duration, PerTenThousand)>,
-    abort: Option<(Abort, PerTenThousand)>,
+    delay: Option<(Delay, Share)>,
+    abort: Option<(Abort, Share)>,
     headers: Vec<HeaderMatch>,
     principals: Vec<String>,
+    term: Option<Term>,
 }
 
 /// An answer in place of the backend's.
@@ -54,9 +56,9 @@ impl FaultPolicy {
         let delay = raw
             .delay
             .as_ref()
-            .map(decode_delay)
+            .map(wire::delay)
             .transpose()
-            .map_err(|error| error.within("delay"))?;
+            .map_err(|error| config_error(error).within("delay"))?;
         let abort = raw
             .abort
             .as_ref()
@@ -78,7 +80,29 @@ impl FaultPolicy {
             abort,
             headers: decode_all("headers", &raw.headers, HeaderMatch::decode)?,
             principals: decode_all("principals", &raw.principals, plain)?,
+            term: raw
+                .term
+                .as_ref()
+                .map(wire::term)
+                .transpose()
+                .map_err(|error| config_error(error).within("term"))?,
         })
+    }
+
+    /// The same policy, which was known as `before`: a change of it does not begin its term anew.
+    #[must_use]
+    pub fn following(self, before: Option<&Self>) -> Self {
+        let known = before.and_then(|before| before.term);
+        Self {
+            term: self.term.map(|term| term.following(known)),
+            ..self
+        }
+    }
+
+    /// How much of its term is left; none if it has none.
+    pub fn left(&self) -> Option<Duration> {
+        let term = self.term?;
+        Some(term.left(Instant::now()).unwrap_or_default())
     }
 
     /// Rolls the dice for a request of `principal` (without scheme) with these headers. A client without identity is none
@@ -89,30 +113,21 @@ impl FaultPolicy {
         if !called_by || !self.headers.iter().all(|header| header.matches(headers)) {
             return Fault::default();
         }
-        let mut hit = |share: PerTenThousand| rng.random_range(0..10_000) < share.get();
+        let left = self.left();
+        if left.is_some_and(|left| left.is_zero()) {
+            return Fault::default();
+        }
+        let delay = self.delay.filter(|(_, share)| share.strikes(rng.random()));
+        let delay = delay.map(|(delay, _)| delay.draw(|| rng.random()));
+        let abort = self.abort.filter(|(_, share)| share.strikes(rng.random()));
         Fault {
-            delay: self
-                .delay
-                .filter(|(_, share)| hit(*share))
-                .map(|(delay, _)| delay),
-            abort: self
-                .abort
-                .filter(|(_, share)| hit(*share))
-                .map(|(abort, _)| abort),
+            delay: delay.map(|delay| left.map_or(delay, |left| delay.min(left))),
+            abort: abort.map(|(abort, _)| abort),
         }
     }
 }
 
 impl Fault {
-    /// Keeps what is there and takes the rest from `other`.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            delay: self.delay.or(other.delay),
-            abort: self.abort.or(other.abort),
-        }
-    }
-
     /// The value of the `culvert-fault` response header, if anything strikes.
     pub fn label(self) -> Option<&'static str> {
         match (self.delay, self.abort) {
@@ -124,17 +139,11 @@ impl Fault {
     }
 }
 
-fn decode_delay(raw: &pb::FaultDelay) -> Result<(Duration, PerTenThousand), ConfigError> {
-    match duration("fixed", raw.fixed.as_ref())? {
-        Some(delay) if delay <= MAX_DELAY => {
-            Ok((delay, PerTenThousand::new(raw.per_ten_thousand)?))
-        }
-        Some(_) => Err(ConfigError::new("fixed", "is more than 1 h")),
-        None => Err(ConfigError::new("fixed", "is missing")),
-    }
+fn config_error(error: Invalid) -> ConfigError {
+    ConfigError::new(error.field, error.problem)
 }
 
-fn decode_abort(raw: &pb::FaultAbort) -> Result<(Abort, PerTenThousand), ConfigError> {
+fn decode_abort(raw: &pb::FaultAbort) -> Result<(Abort, Share), ConfigError> {
     let grpc = raw.has_grpc_status.then_some(raw.grpc_status);
     if grpc.is_some_and(|grpc| grpc > 16) {
         return Err(ConfigError::new(
@@ -152,114 +161,9 @@ fn decode_abort(raw: &pb::FaultAbort) -> Result<(Abort, PerTenThousand), ConfigE
                 ConfigError::new("http_status", format!("{code} is not from 200 to 599"))
             })?,
     };
-    Ok((
-        Abort { status, grpc },
-        PerTenThousand::new(raw.per_ten_thousand)?,
-    ))
+    let share = wire::share(raw.per_ten_thousand).map_err(config_error)?;
+    Ok((Abort { status, grpc }, share))
 }
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-    use proptest::prelude::*;
-    use rand::SeedableRng;
-    use rand::rngs::SmallRng;
-
-    use super::*;
-
-    fn policy(delay: u32, abort: u32) -> pb::FaultPolicy {
-        pb::FaultPolicy {
-            delay: Some(pb::FaultDelay {
-                fixed: Some(prost_types::Duration {
-                    seconds: 1,
-                    nanos: 0,
-                }),
-                per_ten_thousand: delay,
-            }),
-            abort: Some(pb::FaultAbort {
-                http_status: 503,
-                per_ten_thousand: abort,
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn selectors_must_all_match() {
-        let kind = Some(pb::value_match::Kind::Exact("yes".into()));
-        let mut raw = policy(10_000, 10_000);
-        raw.headers = vec![pb::ValueMatch {
-            name: "x-chaos".into(),
-            kind,
-        }];
-        raw.principals = vec!["cluster.local/ns/demo/sa/curl".into()];
-        let policy = FaultPolicy::decode(&raw).unwrap();
-        let mut rng = SmallRng::seed_from_u64(1);
-        let marked =
-            HeaderMap::from_iter([("x-chaos".parse().unwrap(), HeaderValue::from_static("yes"))]);
-        let curl = "cluster.local/ns/demo/sa/curl";
-        assert_eq!(
-            policy.roll(&marked, Some(curl), &mut rng).label(),
-            Some("delay,abort")
-        );
-        assert_eq!(
-            policy
-                .roll(&marked, Some("cluster.local/ns/demo/sa/curl2"), &mut rng)
-                .label(),
-            None
-        );
-        assert_eq!(
-            policy.roll(&marked, None, &mut rng).label(),
-            None,
-            "nobody is none of those that are named"
-        );
-        assert_eq!(
-            policy.roll(&HeaderMap::new(), Some(curl), &mut rng).label(),
-            None
-        );
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        let refused = |change: fn(&mut pb::FaultPolicy)| {
-            let mut raw = policy(1, 1);
-            change(&mut raw);
-            FaultPolicy::decode(&raw).unwrap_err().to_string()
-        };
-        assert_eq!(
-            refused(|raw| raw.delay = Some(pb::FaultDelay::default())),
-            "delay.fixed: is missing"
-        );
-        assert_eq!(
-            refused(|raw| raw.abort = Some(pb::FaultAbort::default())),
-            "abort.http_status: 0 is not from 200 to 599"
-        );
-        assert_eq!(
-            refused(|raw| raw.principals = vec!["spiffe://a/b".into()]),
-            "principals[0].principal: `spiffe://a/b` is not a name without scheme"
-        );
-        assert_eq!(
-            refused(|raw| raw.abort.as_mut().unwrap().per_ten_thousand = 10_001),
-            "abort.per_ten_thousand: 10001 is more than 10000"
-        );
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn shares_are_kept(seed: u64, delay in 0u32..=10_000, abort in 0u32..=10_000) {
-            let policy = FaultPolicy::decode(&policy(delay, abort)).unwrap();
-            let mut rng = SmallRng::seed_from_u64(seed);
-            let (mut delayed, mut aborted) = (0i64, 0i64);
-            for _ in 0..10_000 {
-                let fault = policy.roll(&HeaderMap::new(), None, &mut rng);
-                delayed += i64::from(fault.delay.is_some());
-                aborted += i64::from(fault.abort.is_some());
-            }
-            // Six standard deviations of the widest binomial.
-            prop_assert!((delayed - i64::from(delay)).abs() <= 300);
-            prop_assert!((aborted - i64::from(abort)).abs() <= 300);
-        }
-    }
-}
+mod tests;

@@ -106,7 +106,7 @@ fn config_dump(name: &str, shown: &Shown) -> Response {
         "gateways": routes.raw_gateways().map(|raw| super::dump::gateway(&raw)).collect::<Vec<_>>(),
         "listener_certificates": routes.certificates().map(|(name, known)| super::dump::certificate(name, known)).collect::<Vec<_>>(),
         "traffic_policies": routes.raw_traffic().map(|raw| super::dump::traffic(&raw)).collect::<Vec<_>>(),
-        "fault_policies": routes.raw_faults().map(|raw| super::dump::fault(&raw)).collect::<Vec<_>>(),
+        "fault_policies": routes.raw_faults().map(|(raw, left)| super::dump::fault(&raw, left)).collect::<Vec<_>>(),
         "endpoints": routes.endpoints(),
         "certificates": certificates(&shown.secrets),
         "settings": &**snapshot.settings(),

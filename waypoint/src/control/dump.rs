@@ -1,6 +1,6 @@
 //! Routes and policies as JSON that reads like the YAML they come from.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use culvert_proto::waypoint as pb;
 use serde_json::{Map, Value, json};
@@ -128,11 +128,33 @@ pub(super) fn traffic(raw: &pb::TrafficPolicy) -> Value {
     ])
 }
 
-/// A FaultPolicy.
-pub(super) fn fault(raw: &pb::FaultPolicy) -> Value {
+/// A FaultPolicy, and how much of its term is left.
+pub(super) fn fault(raw: &pb::FaultPolicy, left: Option<Duration>) -> Value {
     let delay = |delay: &pb::FaultDelay| {
+        let uniform = delay.uniform.as_ref().map(|uniform| {
+            object([
+                ("min", duration(uniform.min.as_ref())),
+                ("max", duration(uniform.max.as_ref())),
+            ])
+        });
+        let normal = delay.normal.as_ref().map(|normal| {
+            object([
+                ("mean", duration(normal.mean.as_ref())),
+                ("stdDev", duration(normal.std_dev.as_ref())),
+                ("max", duration(normal.max.as_ref())),
+            ])
+        });
+        let exponential = delay.exponential.as_ref().map(|exponential| {
+            object([
+                ("mean", duration(exponential.mean.as_ref())),
+                ("max", duration(exponential.max.as_ref())),
+            ])
+        });
         object([
             ("fixed", duration(delay.fixed.as_ref())),
+            ("uniform", uniform.unwrap_or_default()),
+            ("normal", normal.unwrap_or_default()),
+            ("exponential", exponential.unwrap_or_default()),
             ("perTenThousand", delay.per_ten_thousand.into()),
         ])
     };
@@ -158,6 +180,10 @@ pub(super) fn fault(raw: &pb::FaultPolicy) -> Value {
         ("abort", raw.abort.as_ref().map_or(Value::Null, abort)),
         ("headers", list(&raw.headers, value_match)),
         ("principals", list(&raw.principals, |name| text(name))),
+        (
+            "secondsLeft",
+            left.map_or(Value::Null, |left| left.as_secs().into()),
+        ),
     ])
 }
 

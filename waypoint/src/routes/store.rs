@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use culvert_proto::{type_url, waypoint as pb};
@@ -116,7 +117,8 @@ impl RouteStore {
                 Ok(())
             }
             type_url::FAULT_POLICY => {
-                let policy = FaultPolicy::decode(&pb::FaultPolicy::decode(body)?)?;
+                let known = resources.faults.get(name).map(Arc::as_ref);
+                let policy = FaultPolicy::decode(&pb::FaultPolicy::decode(body)?)?.following(known);
                 put(&mut resources.faults, &mut raw.faults, name, policy, body);
                 Ok(())
             }
@@ -205,9 +207,11 @@ impl RouteStore {
         decoded(&self.raw.traffic)
     }
 
-    /// The fault policies that serve, as they came.
-    pub fn raw_faults(&self) -> impl Iterator<Item = pb::FaultPolicy> {
-        decoded(&self.raw.faults)
+    /// The fault policies that serve, as they came, and how much of its term each has left.
+    pub fn raw_faults(&self) -> impl Iterator<Item = (pb::FaultPolicy, Option<Duration>)> {
+        let left = self.resources.faults.values().map(|policy| policy.left());
+        // Both are by name.
+        decoded(&self.raw.faults).zip(left)
     }
 }
 

@@ -115,8 +115,8 @@ static RETRIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static FAULTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::int_counter_vec(
         "culvert_waypoint_faults_total",
-        "Faults injected, by service and kind.",
-        &["destination_service", "kind"],
+        "Faults injected, by service, policy and kind.",
+        &["destination_service", "policy", "kind"],
     )
 });
 static MIRRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -165,9 +165,9 @@ pub fn retry(service: &str, result: &str) {
     RETRIES.with_label_values(&[service, result]).inc();
 }
 
-/// Counts an injected fault: `delay` or `abort`.
-pub fn fault(service: &str, kind: &str) {
-    FAULTS.with_label_values(&[service, kind]).inc();
+/// Counts an injected fault of a policy: `delay` or `abort`.
+pub fn fault(service: &str, policy: &str, kind: &str) {
+    FAULTS.with_label_values(&[service, policy, kind]).inc();
 }
 
 /// Counts a copy of a request: `sent`, `failed`, `overload`, `body`.

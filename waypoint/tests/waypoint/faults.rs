@@ -23,6 +23,7 @@ fn delay(wait: i32, share: u32) -> Option<pb::FaultDelay> {
     Some(pb::FaultDelay {
         fixed: millis(wait),
         per_ten_thousand: share,
+        ..Default::default()
     })
 }
 
@@ -59,7 +60,7 @@ fn the_chosen_share_is_aborted_and_marked() {
                 "what was aborted was not sent"
             );
             let metrics = culvert_runtime::metrics::encode();
-            let line = "culvert_waypoint_faults_total{destination_service=\"demo/web.demo.svc.cluster.local\",kind=\"abort\"}";
+            let line = "culvert_waypoint_faults_total{destination_service=\"demo/web.demo.svc.cluster.local\",kind=\"abort\",policy=\"demo/abort\"}";
             assert!(metrics.contains(&format!("{line} {aborted}")), "{metrics}");
             Ok(())
         },
@@ -88,6 +89,59 @@ fn delays_wait_and_mark_the_backends_answer() {
                     ("web-1", Some("delay"))
                 );
             }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_policy_ends_by_itself_and_delays_keep_within_their_bounds() {
+    test(
+        "faults::a_policy_ends_by_itself_and_delays_keep_within_their_bounds",
+        |mesh| async move {
+            mesh.service("web", "10.96.0.10")?;
+            let _web = Backend::named(&mesh, "web-1", "web", 10).await?;
+            let uniform = pb::FaultUniform {
+                min: millis(20),
+                max: millis(60),
+            };
+            let delay = pb::FaultDelay {
+                uniform: Some(uniform),
+                per_ten_thousand: 10_000,
+                ..Default::default()
+            };
+            let until = |seconds: u64| {
+                let not_after = std::time::SystemTime::now() + Duration::from_secs(seconds);
+                Some(pb::FaultTerm {
+                    not_after: Some(not_after.into()),
+                    lasts: millis(3000),
+                })
+            };
+            // By its clock it would have an hour, and it lasts three seconds.
+            let policy = pb::FaultPolicy {
+                delay: Some(delay),
+                term: until(3600),
+                ..Default::default()
+            };
+            mesh.put(
+                type_url::FAULT_POLICY,
+                &fault("term", "web", policy.clone()),
+            )?;
+            let mut http = Client::new(&mesh, "curl").await?.http1(VIP).await?;
+            let start = Instant::now();
+            let answer = http.get("/").await?;
+            assert!(start.elapsed() >= Duration::from_millis(20));
+            assert_eq!(answer.header("culvert-fault"), Some("delay"));
+            while http.get("/").await?.header("culvert-fault").is_some() {
+                assert!(start.elapsed() < Duration::from_secs(30), "it does not end");
+            }
+            // Over by the clock: it never strikes.
+            let policy = pb::FaultPolicy {
+                term: until(0),
+                ..policy
+            };
+            mesh.put(type_url::FAULT_POLICY, &fault("over", "web", policy))?;
+            assert_eq!(http.get("/").await?.header("culvert-fault"), None);
             Ok(())
         },
     );

@@ -1,3 +1,5 @@
+//! What a person wants, read from a Gateway, and what is refused.
+
 use serde_json::json;
 
 use super::super::exposure::ServiceType;

@@ -1,3 +1,5 @@
+//! The objects as they are applied, held against what was agreed.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::exposure::{Exposure, ServiceType};

@@ -1,3 +1,5 @@
+//! The status at each step of a gateway's and a waypoint's life.
+
 use super::*;
 use crate::model::Kind;
 use crate::translate::listener::{GatewayState, ListenerState, ListenerWord};

@@ -1,3 +1,5 @@
+//! When a status is told, and when it is not.
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 

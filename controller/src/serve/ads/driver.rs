@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::session::{Answer, Session, UnknownType};
-use super::wire::Response;
+use super::wire::{Outgoing, Response};
 use crate::engine::{Client, Component, Event, Scope, Snapshot};
 use crate::metrics;
 use crate::serve::Context;
@@ -31,7 +31,7 @@ pub(super) struct Driver {
     client: Client,
     session: Session,
     requests: Streaming<DeltaDiscoveryRequest>,
-    responses: mpsc::Sender<Result<Response, Status>>,
+    responses: mpsc::Sender<Result<Outgoing, Status>>,
     answer_by: Option<Instant>,
     /// Told when what is served is no older than what the client had when it came.
     caught_up: Option<oneshot::Receiver<()>>,
@@ -57,7 +57,7 @@ impl Driver {
         context: Context,
         client: Client,
         requests: Streaming<DeltaDiscoveryRequest>,
-        responses: mpsc::Sender<Result<Response, Status>>,
+        responses: mpsc::Sender<Result<Outgoing, Status>>,
     ) -> Self {
         Self {
             session: Session::new(client.clone(), context.catch_up.is_some()),
@@ -148,11 +148,7 @@ impl Driver {
         let snapshot = self.context.snapshots.borrow().clone();
         let (answer, response) = match self.session.request(&snapshot, request) {
             Ok(taken) => taken,
-            Err(UnknownType(url)) => {
-                // A newer client may ask for more than there is.
-                tracing::warn!(client = %self.client, url, "asked for a type that is not served");
-                return Ok(());
-            }
+            Err(UnknownType { type_url, asks }) => return self.nothing(type_url, asks).await,
         };
         if let Some(Answer { kind, error }) = answer {
             self.answered(component, kind, error).await;
@@ -168,6 +164,16 @@ impl Driver {
             self.caught_up = self.context.catch_up.as_ref().map(CatchUp::ask);
         }
         Ok(())
+    }
+
+    /// A newer client may ask for more than there is, and may wait until it has heard of every type. It is told that there
+    /// is nothing, and keeps what it has from a newer controller.
+    async fn nothing(&self, type_url: String, asks: bool) -> Result<(), End> {
+        if !asks {
+            return Ok(());
+        }
+        tracing::warn!(client = %self.client, type_url, "asked for a type that is not served");
+        self.out(Outgoing::Nothing { type_url }).await
     }
 
     async fn answered(&mut self, component: Component, kind: Type, error: Option<String>) {
@@ -219,10 +225,12 @@ impl Driver {
             .inc_by(changes as u64);
         self.answer_by
             .get_or_insert_with(|| Instant::now() + ANSWER);
-        self.responses
-            .send(Ok(response))
-            .await
-            .map_err(|_| End::Gone)
+        self.out(Outgoing::Response(response)).await
+    }
+
+    async fn out(&self, outgoing: Outgoing) -> Result<(), End> {
+        let sent = self.responses.send(Ok(outgoing)).await;
+        sent.map_err(|_| End::Gone)
     }
 
     async fn tell(&self, event: Event) {

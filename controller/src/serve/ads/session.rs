@@ -36,7 +36,11 @@ pub(super) struct Answer {
 
 /// A type that this server does not have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct UnknownType(pub(super) String);
+pub(super) struct UnknownType {
+    pub(super) type_url: String,
+    /// Whether it was asked for, rather than what was said of it answered.
+    pub(super) asks: bool,
+}
 
 impl Session {
     /// Of a client that may have got newer things elsewhere, if what is served here may lag.
@@ -82,7 +86,10 @@ impl Session {
         request: DeltaDiscoveryRequest,
     ) -> Result<(Option<Answer>, Option<Response>), UnknownType> {
         let Some(kind) = Type::of_url(&request.type_url) else {
-            return Err(UnknownType(request.type_url));
+            return Err(UnknownType {
+                type_url: request.type_url,
+                asks: request.response_nonce.is_empty(),
+            });
         };
         let answer = self.answer(kind, &request);
         let response = match self.subscriptions.get_mut(&kind) {

@@ -78,6 +78,10 @@ fn of_node(snapshot: &Snapshot, name: &Arc<str>, kind: Type) -> Resources {
             snapshot.named(kind, policies)
         }
         Type::Pod => view.map(|view| view.pods.clone()).unwrap_or_default(),
+        Type::ConnectionFault => {
+            let faults = view.iter().flat_map(|view| &view.faults);
+            snapshot.named(kind, faults)
+        }
         Type::TrafficPolicy
         | Type::FaultPolicy
         | Type::Certificate
@@ -106,7 +110,7 @@ fn of_waypoint(snapshot: &Snapshot, scope: &Scope, kind: Type) -> Resources {
         Type::StreamRoute => snapshot.named(kind, scope.streams.iter()),
         Type::TrafficPolicy => snapshot.named(kind, scope.traffic.iter()),
         Type::FaultPolicy => snapshot.named(kind, scope.faults.iter()),
-        Type::Pod => Resources::new(),
+        Type::Pod | Type::ConnectionFault => Resources::new(),
     }
 }
 

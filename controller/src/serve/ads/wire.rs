@@ -24,6 +24,8 @@ use crate::translate::Type;
 const TYPE_URL: u32 = 4;
 const NONCE: u32 = 5;
 const REMOVED: u32 = 6;
+/// The nonce of what is said of a type that is not served. A session counts from 1.
+const NOTHING: &str = "0";
 /// What the transport is given at once.
 const CHUNK: usize = 64 << 10;
 
@@ -65,6 +67,47 @@ impl Response {
     }
 }
 
+/// What goes out.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// What there is of a type, or what changed of it.
+    Response(Response),
+    /// That there is nothing of a type that this server does not have.
+    Nothing {
+        /// As the client wrote it.
+        type_url: String,
+    },
+}
+
+impl Outgoing {
+    /// The message's first part, which may be all of it.
+    fn begin(self) -> Result<(Bytes, Option<Sending>), Status> {
+        match self {
+            Self::Response(response) => Sending::begin(response),
+            Self::Nothing { type_url } => {
+                let mut named = BytesMut::new();
+                string::encode(TYPE_URL, &type_url, &mut named);
+                Ok((begun(&NOTHING.to_owned(), &named, 0)?, None))
+            }
+        }
+    }
+}
+
+/// The first part of a message, of which so many bytes are to follow.
+fn begun(nonce: &String, first: &[u8], rest: usize) -> Result<Bytes, Status> {
+    let mut named = BytesMut::new();
+    string::encode(NONCE, nonce, &mut named);
+    let too_large = |_| Status::resource_exhausted("a response of more than 4 GiB");
+    let len = u32::try_from(named.len() + first.len() + rest).map_err(too_large)?;
+    let mut out = BytesMut::with_capacity(5 + named.len() + first.len());
+    // Not compressed.
+    out.put_u8(0);
+    out.put_u32(len);
+    out.put(named);
+    out.put(first);
+    Ok(out.freeze())
+}
+
 /// A response on its way.
 #[derive(Debug)]
 struct Sending {
@@ -77,8 +120,6 @@ impl Sending {
     /// The message's first part, which may be all of it.
     fn begin(response: Response) -> Result<(Bytes, Option<Self>), Status> {
         let resources_len = response.resources_len();
-        let mut nonce = BytesMut::new();
-        string::encode(NONCE, &response.nonce, &mut nonce);
         let small = resources_len <= CHUNK;
         let first = if small {
             response.shared(resources_len)
@@ -86,16 +127,9 @@ impl Sending {
             response.frame_of().freeze()
         };
         let rest = if small { 0 } else { resources_len };
-        let too_large = |_| Status::resource_exhausted("a response of more than 4 GiB");
-        let len = u32::try_from(nonce.len() + first.len() + rest).map_err(too_large)?;
-        let mut out = BytesMut::with_capacity(5 + nonce.len() + first.len());
-        // Not compressed.
-        out.put_u8(0);
-        out.put_u32(len);
-        out.put(nonce);
-        out.put(first);
+        let first = begun(&response.nonce, &first, rest)?;
         let sending = (!small).then_some(Self { response, next: 0 });
-        Ok((out.freeze(), sending))
+        Ok((first, sending))
     }
 
     /// The next part; nothing after the last one.
@@ -119,13 +153,13 @@ impl Sending {
 /// The responses of a stream as the body of HTTP's response.
 #[derive(Debug)]
 pub(super) struct Responses {
-    inbox: mpsc::Receiver<Result<Response, Status>>,
+    inbox: mpsc::Receiver<Result<Outgoing, Status>>,
     sending: Option<Sending>,
     ended: bool,
 }
 
 impl Responses {
-    pub(super) fn new(inbox: mpsc::Receiver<Result<Response, Status>>) -> Self {
+    pub(super) fn new(inbox: mpsc::Receiver<Result<Outgoing, Status>>) -> Self {
         Self {
             inbox,
             sending: None,
@@ -159,7 +193,7 @@ impl Body for Responses {
             self.sending = None;
         }
         let next = match ready!(self.inbox.poll_recv(cx)) {
-            Some(next) => next.and_then(Sending::begin),
+            Some(next) => next.and_then(Outgoing::begin),
             None => Err(Status::new(Code::Ok, "")),
         };
         Poll::Ready(Some(match next {
@@ -208,6 +242,7 @@ mod tests {
             delta: Arc::new(Delta::new(vec![resource; resources], removed)),
         };
         let (outbox, inbox) = mpsc::channel(2);
+        let response = Outgoing::Response(response);
         outbox.send(Ok(response)).await.unwrap();
         outbox.send(Err(Status::unavailable("done"))).await.unwrap();
         let mut body = Responses::new(inbox);
@@ -253,5 +288,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn nothing_is_a_whole_response_of_the_type_that_was_asked_for() {
+        let nothing = Outgoing::Nothing {
+            type_url: "x".into(),
+        };
+        let (bytes, rest) = nothing.begin().unwrap();
+        assert!(rest.is_none());
+        let (head, body) = bytes.split_at(5);
+        assert_eq!(usize::from(head[4]), body.len());
+        let expected = ads::DeltaDiscoveryResponse {
+            type_url: "x".into(),
+            nonce: NOTHING.into(),
+            ..ads::DeltaDiscoveryResponse::default()
+        };
+        assert_eq!(ads::DeltaDiscoveryResponse::decode(body).unwrap(), expected);
     }
 }

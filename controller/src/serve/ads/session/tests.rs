@@ -318,14 +318,20 @@ fn an_answer_names_its_response_and_type() {
     };
     assert_eq!(session.request(&snapshot(&engine), stale).unwrap().0, None);
     assert!(!session.is_settled());
-    let unknown = DeltaDiscoveryRequest {
-        type_url: "x".into(),
-        ..ack(&response)
-    };
-    assert_eq!(
-        session.request(&snapshot(&engine), unknown).unwrap_err(),
-        UnknownType("x".into())
-    );
+    for (nonce, asks) in [("", true), ("0", false)] {
+        let unknown = DeltaDiscoveryRequest {
+            type_url: "x".into(),
+            response_nonce: nonce.into(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        assert_eq!(
+            session.request(&snapshot(&engine), unknown).unwrap_err(),
+            UnknownType {
+                type_url: "x".into(),
+                asks
+            }
+        );
+    }
 }
 
 #[test]
