@@ -15,8 +15,8 @@ use culvert_runtime::drain;
 use culvert_runtime::limits::Limits;
 use culvert_runtime::ready::Ready;
 use culvert_runtime::{build, signal, task, trace};
-use culvert_xds::Store;
 use culvert_xds::state::Settings;
+use culvert_xds::{Handlers, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
@@ -24,6 +24,7 @@ use crate::asking::Asking;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::control::{self, Shutdown};
+use crate::faults::Faults;
 use crate::inpod::{Pods, zds};
 use crate::node::Node;
 use crate::proxy::connections::Quota;
@@ -85,6 +86,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
     let source = Arc::new(CaClient::new(controller.clone(), CERTIFICATE_TTL));
     let node = Arc::new(Node {
         store: Store::new(Settings::default()),
+        faults: Faults::default(),
         asking: Asking::new(config.on_demand),
         certificates: Certificates::new(SecretManager::new(
             source,
@@ -108,8 +110,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
 
     let (_end, ended) = drain::channel();
     control::follow(&node, &pods, trust, xds_ready);
-    let client =
-        xds(&config, controller.clone(), node.store.clone()).on_demand(node.asking.demand());
+    let client = xds(&config, controller.clone(), &node).on_demand(node.asking.demand());
     task::spawn("xds", {
         let controller = controller.clone();
         async move {
@@ -117,6 +118,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
             client.run(ended).await;
         }
     });
+    task::spawn("faults", node.faults.clone().run());
     task::spawn("revoke", revoke::run(node.store.clone(), pods.clone()));
     task::spawn(
         "upkeep",
@@ -142,7 +144,11 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
     Ok(())
 }
 
-fn xds(config: &Config, controller: Controller, store: Store) -> culvert_xds::Client<Store> {
+fn xds(config: &Config, controller: Controller, node: &Node) -> culvert_xds::Client<Handlers> {
+    let handlers = Handlers::new()
+        .with(Store::TYPES, node.store.clone())
+        .with(Faults::TYPES, node.faults.clone());
+    let types = handlers.types();
     let name = format!("ztunnel-{}", config.node);
     let node = culvert_xds::node(
         "ztunnel",
@@ -151,7 +157,7 @@ fn xds(config: &Config, controller: Controller, store: Store) -> culvert_xds::Cl
         "culvert-system",
         &[("NODE_NAME", &config.node)],
     );
-    culvert_xds::Client::new(controller, node, Store::TYPES, store)
+    culvert_xds::Client::new(controller, node, &types, handlers)
 }
 
 /// Take nothing new, let what is there finish for `patience`, and end the rest.

@@ -11,6 +11,7 @@ mod certificates;
 mod config;
 mod control;
 mod dns;
+mod faults;
 mod inpod;
 mod node;
 mod proxy;

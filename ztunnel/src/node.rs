@@ -8,6 +8,7 @@ use culvert_xds::Store;
 
 use crate::asking::Asking;
 use crate::certificates::Certificates;
+use crate::faults::Faults;
 use crate::proxy::connections::Quota;
 use crate::proxy::cores::DataCores;
 use crate::proxy::load::Load;
@@ -18,6 +19,8 @@ use crate::proxy::neighbours::Neighbours;
 pub(crate) struct Node {
     /// The mesh as the controller tells it.
     pub(crate) store: Store,
+    /// What users ask to go wrong.
+    pub(crate) faults: Faults,
     /// What of it is asked for.
     pub(crate) asking: Asking,
     /// Certificates of the service accounts of this node's pods.

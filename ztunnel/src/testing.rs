@@ -20,6 +20,7 @@ use prost::Message as _;
 
 use crate::asking::Asking;
 use crate::certificates::Certificates;
+use crate::faults::Faults;
 use crate::node::Node;
 use crate::proxy::connections::Quota;
 use crate::proxy::cores::DataCores;
@@ -321,6 +322,7 @@ pub(crate) fn node_asking(mesh: &Mesh, root: Root, asking: Asking) -> Arc<Node> 
     let tunnel = TunnelConfig::default();
     Arc::new(Node {
         store: mesh.0.clone(),
+        faults: Faults::default(),
         asking,
         certificates,
         cores: DataCores::start(2, &tunnel).unwrap(),

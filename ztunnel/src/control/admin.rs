@@ -43,6 +43,7 @@ struct ConfigDump<'a> {
     certificates: Vec<CertificateView>,
     pods: Vec<crate::inpod::PodView>,
     settings: &'a culvert_xds::state::Settings,
+    faults: Vec<crate::faults::View>,
 }
 
 /// Serve admin, statistics and readiness at their addresses.
@@ -122,6 +123,7 @@ fn config_dump(name: &str, node: &Node, pods: &Pods) -> Response {
         certificates: certificates(node),
         pods: pods.list().iter().map(|pod| pod.view()).collect(),
         settings: snapshot.settings(),
+        faults: node.faults.views(),
     })
 }
 

@@ -106,6 +106,8 @@ pub(crate) struct View {
     destination_identity: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     service: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<Arc<str>>,
     established: bool,
     since: u64,
     bytes_to_server: u64,
@@ -421,6 +423,7 @@ impl Entry {
                 .as_ref()
                 .map(|service| service.hostname.to_string())
                 .unwrap_or_default(),
+            fault: facts.fault.clone(),
             established: self.series.is_some(),
             since: since.map_or(0, |since| since.as_secs()),
             bytes_to_server,

@@ -10,6 +10,8 @@ use futures_util::future::{Either, OptionFuture, select};
 use tokio::net::TcpStream;
 
 use super::connections::{Client, Connection, Stop};
+use super::faulted::{self, Faulted};
+use super::inbound::connect::App;
 use super::load::Loaded;
 
 /// The other side of a connection.
@@ -24,8 +26,24 @@ pub(super) enum Far {
 #[derive(Debug)]
 pub(super) struct Within {
     pub(super) inbound: Connection,
-    pub(super) app: TcpStream,
+    pub(super) app: App,
     pub(super) stop: Stop,
+}
+
+/// What bytes are copied between.
+#[derive(Debug)]
+pub(super) enum Sides {
+    /// The near side and the far side.
+    Plain(TcpStream, Far),
+    /// The client, and an application behind a fault: a copy of its own, which is slower.
+    Faulted(Caller, Box<Faulted>),
+}
+
+/// The client of a connection that a fault struck.
+#[derive(Debug)]
+pub(super) enum Caller {
+    Tcp(TcpStream),
+    Tunnel(TunnelStream),
 }
 
 /// A connection whose two sides are connected.
@@ -33,8 +51,7 @@ pub(super) struct Within {
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) stop: Stop,
-    pub(super) near: TcpStream,
-    pub(super) far: Far,
+    pub(super) sides: Sides,
     /// Which of the two is the client.
     pub(super) client: Client,
     /// Counts the connection at its workload, until its end.
@@ -54,21 +71,30 @@ fn copy(opened: Opened) -> impl Future<Output = ()> {
     let Opened {
         mut connection,
         stop,
-        near,
-        far,
+        sides,
         client,
         loaded,
     } = opened;
     connection.established(client);
     let (progress, stop) = (connection.progress(), stop.error());
     // Who is idle for too long is told by the table, as is who is revoked.
-    let copying = match far {
-        // Boxed, since it is the larger and most connections go by tunnels.
-        Far::Tcp(far) => Either::Left(copy::watched(near, far, None, progress, stop).boxed_local()),
-        Far::Within(far) => Either::Left(within(near, *far, progress, stop).boxed_local()),
-        Far::Tunnel(far) => Either::Right(culvert_hbone::copy::watched(
+    let copying = match sides {
+        Sides::Plain(near, Far::Tunnel(far)) => Either::Right(culvert_hbone::copy::watched(
             near, far, None, progress, stop,
         )),
+        // Boxed, since they are larger and most connections go by tunnels.
+        Sides::Plain(near, Far::Tcp(far)) => {
+            Either::Left(copy::watched(near, far, None, progress, stop).boxed_local())
+        }
+        Sides::Plain(near, Far::Within(far)) => {
+            Either::Left(within(near, *far, progress, stop).boxed_local())
+        }
+        Sides::Faulted(Caller::Tcp(client), app) => {
+            Either::Left(faulted::watched(client, *app, progress, stop).boxed_local())
+        }
+        Sides::Faulted(Caller::Tunnel(client), app) => {
+            Either::Left(faulted::watched(client, *app, progress, stop).boxed_local())
+        }
     };
     copying.map(|outcome| {
         connection.closed(&outcome);
@@ -91,7 +117,10 @@ async fn within(
     inbound.established(Client::Near);
     let stop = select(stop, revoked.error())
         .map(|(Either::Left((error, _)) | Either::Right((error, _)))| error);
-    let outcome = copy::watched(near, app, None, progress, stop).await;
+    let outcome = match app {
+        App::Plain(app) => copy::watched(near, app, None, progress, stop).await,
+        App::Faulted(app) => faulted::watched(near, *app, progress, stop).await,
+    };
     inbound.closed(&outcome);
     outcome
 }

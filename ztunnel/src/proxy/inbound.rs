@@ -1,4 +1,4 @@
-//! What reaches a pod over HBONE: identify -> resolve -> authorize -> connect -> copy, over the types
+//! What reaches a pod over HBONE: identify -> resolve -> authorize -> fault -> connect -> copy, over the types
 //! `Accepted -> Peer -> Destination -> Permit -> Tunnel`, each of which only the step before it can make.
 
 use std::net::SocketAddr;
@@ -13,16 +13,18 @@ use tokio::net::TcpStream;
 pub(super) mod authorize;
 pub(super) mod connect;
 pub(super) mod describe;
+pub(super) mod fault;
 pub(super) mod identify;
 pub(super) mod resolve;
 
 use authorize::authorize;
-use connect::{Tunnel, connect};
+use connect::{App, Tunnel, connect};
+use fault::fault;
 use identify::identify;
 use resolve::resolve;
 
 use super::connections::{Client, Connection};
-use super::copy::{self, Far, Opened};
+use super::copy::{self, Caller, Far, Opened, Sides};
 use super::denial::Denial;
 use super::outbound::baggage;
 use super::{Context, reset};
@@ -114,23 +116,28 @@ async fn open(cx: Arc<Context>, accepted: Accepted, local: SocketAddr) -> Option
     };
     let (app, stop) = tunnel.into_parts();
     match accepted.0.accept(&headers) {
-        Ok(far) => Some(Opened {
-            connection,
-            stop,
-            near: app,
-            far: Far::Tunnel(far),
-            client: Client::Far,
-            loaded: None,
-        }),
+        Ok(far) => {
+            let (sides, client) = match app {
+                App::Plain(app) => (Sides::Plain(app, Far::Tunnel(far)), Client::Far),
+                App::Faulted(app) => (Sides::Faulted(Caller::Tunnel(far), app), Client::Near),
+            };
+            Some(Opened {
+                connection,
+                stop,
+                sides,
+                client,
+                loaded: None,
+            })
+        }
         Err(error) => {
-            reset(app);
+            app.reset();
             connection.refused(&Denial::because(DenyReason::H2Failure, error));
             None
         }
     }
 }
 
-/// identify -> resolve -> authorize -> connect.
+/// identify -> resolve -> authorize -> fault -> connect.
 async fn establish(
     cx: &Context,
     connection: &mut Connection,
@@ -141,8 +148,9 @@ async fn establish(
     describe::ends(connection, &snapshot, &peer, &cx.pod, &workload);
     let destination = resolve(&cx.pod, &workload, &snapshot, &accepted.0.authority)?;
     describe::destination(connection, &snapshot, accepted, &destination);
-    let permit = authorize(connection, &cx.node.store, &cx.pod, peer, destination)?;
-    connect(permit, &cx.pod, &cx.node.limits).await
+    let mut permit = authorize(connection, &cx.node.store, &cx.pod, peer, destination)?;
+    let strike = fault(&cx.node, connection, &mut permit).await?;
+    connect(permit, strike, &cx.pod, &cx.node.limits).await
 }
 
 fn refuse(accepted: Accepted, denial: &Denial) {

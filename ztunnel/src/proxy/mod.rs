@@ -22,6 +22,7 @@ pub(crate) mod connections;
 mod copy;
 pub(crate) mod cores;
 pub(crate) mod denial;
+pub(crate) mod faulted;
 pub(crate) mod handshakes;
 mod inbound;
 pub(crate) mod load;

@@ -20,7 +20,7 @@ pub(super) use headers::baggage;
 use route::{Route, View, route};
 
 use super::connections::{Client, Connection};
-use super::copy::{self, Opened};
+use super::copy::{self, Opened, Sides};
 use super::denial::Denial;
 use super::{Context, reset};
 use crate::telemetry::{Direction, Facts, Party};
@@ -71,8 +71,7 @@ async fn open(
         Ok(Upstream { far, loaded }) => Some(Opened {
             connection,
             stop,
-            near: app,
-            far,
+            sides: Sides::Plain(app, far),
             client: Client::Near,
             loaded,
         }),

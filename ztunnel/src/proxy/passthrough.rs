@@ -1,5 +1,5 @@
-//! What reaches a pod in plain text, as far as policy lets it: accept -> resolve -> authorize -> connect -> copy, by
-//! the same types as over HBONE, with a peer who is nobody.
+//! What reaches a pod in plain text, as far as policy lets it: accept -> resolve -> authorize -> fault -> connect ->
+//! copy, by the same types as over HBONE, with a peer who is nobody.
 
 use std::net::{SocketAddr, TcpStream as Accepted};
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use culvert_runtime::net;
 use tokio::net::TcpStream;
 
 use super::connections::{Client, Connection};
-use super::copy::{self, Far, Opened};
+use super::copy::{self, Caller, Far, Opened, Sides};
 use super::denial::Denial;
 use super::inbound::authorize::authorize;
-use super::inbound::connect::{Tunnel, connect};
+use super::inbound::connect::{App, Tunnel, connect};
 use super::inbound::describe;
+use super::inbound::fault::fault;
 use super::inbound::identify::{Peer, unidentified};
 use super::inbound::resolve::resolve_captured;
 use super::{Context, reset};
@@ -47,11 +48,14 @@ async fn open(
     match establish(&cx, &mut connection, unidentified(peer.ip()), dst).await {
         Ok(tunnel) => {
             let (app, stop) = tunnel.into_parts();
+            let sides = match app {
+                App::Plain(app) => Sides::Plain(client, Far::Tcp(app)),
+                App::Faulted(app) => Sides::Faulted(Caller::Tcp(client), app),
+            };
             Some(Opened {
                 connection,
                 stop,
-                near: client,
-                far: Far::Tcp(app),
+                sides,
                 client: Client::Near,
                 loaded: None,
             })
@@ -69,7 +73,7 @@ fn accept(client: &Accepted, peer: SocketAddr) -> std::io::Result<SocketAddr> {
     net::original_dst(client, peer)
 }
 
-/// resolve -> authorize -> connect.
+/// resolve -> authorize -> fault -> connect.
 pub(super) async fn establish(
     cx: &Context,
     connection: &mut Connection,
@@ -79,6 +83,7 @@ pub(super) async fn establish(
     let (snapshot, workload) = cx.own_workload().await?;
     describe::ends(connection, &snapshot, &peer, &cx.pod, &workload);
     let destination = resolve_captured(&cx.pod, &workload, dst)?;
-    let permit = authorize(connection, &cx.node.store, &cx.pod, peer, destination)?;
-    connect(permit, &cx.pod, &cx.node.limits).await
+    let mut permit = authorize(connection, &cx.node.store, &cx.pod, peer, destination)?;
+    let strike = fault(&cx.node, connection, &mut permit).await?;
+    connect(permit, strike, &cx.pod, &cx.node.limits).await
 }

@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) destination: Party,
     /// What the client asked for.
     pub(crate) service: Option<Arc<Service>>,
+    /// The faults that struck it, with their policies.
+    pub(crate) fault: Option<Arc<str>>,
 }
 
 impl Facts {
@@ -63,6 +65,7 @@ impl Facts {
             source: Party::default(),
             destination: Party::default(),
             service: None,
+            fault: None,
         }
     }
 
@@ -117,6 +120,7 @@ impl Facts {
                     bytes_sent = sent,
                     bytes_recv = received,
                     duration = %format_args!("{}ms", end.duration.as_millis()),
+                    fault = self.fault.as_deref(),
                     deny_reason = end.denial.map(|denial| denial.reason.as_str()),
                     policy = end.denial.and_then(|denial| denial.policy.as_deref()),
                     error = end.error.map(tracing::field::display) },

@@ -6,23 +6,48 @@ use culvert_xds::state::Workload;
 use tokio::net::TcpStream;
 
 use super::authorize::Permit;
+use crate::faults::Strike;
 use crate::inpod::Pod;
 use crate::proxy::connections::Stop;
 use crate::proxy::denial::Denial;
+use crate::proxy::faulted::Faulted;
 
 /// An application's connection, and what revokes it.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    app: TcpStream,
+    app: App,
     permit: Permit,
 }
 
-/// Dial the permit's destination. Stops when the permit is revoked meanwhile.
+/// The application's side.
+#[derive(Debug)]
+pub(crate) enum App {
+    Plain(TcpStream),
+    Faulted(Box<Faulted>),
+}
+
+/// Dial the permit's destination, unless what strikes keeps it from being reached.
 pub(crate) async fn connect(
     mut permit: Permit,
+    strike: Option<Strike>,
     pod: &Pod,
     limits: &Limits,
 ) -> Result<Tunnel, Denial> {
+    let app = match strike {
+        None => App::Plain(dial(&mut permit, pod, limits).await?),
+        Some(strike) => {
+            let app = match strike.dials() {
+                true => Some(dial(&mut permit, pod, limits).await?),
+                false => None,
+            };
+            App::Faulted(Box::new(Faulted { app, strike }))
+        }
+    };
+    Ok(Tunnel { app, permit })
+}
+
+/// Stops when the permit is revoked meanwhile.
+async fn dial(permit: &mut Permit, pod: &Pod, limits: &Limits) -> Result<TcpStream, Denial> {
     let (addr, client) = (permit.destination().addr(), permit.peer().address());
     let dial = async {
         if client.is_ipv4() == addr.is_ipv4() {
@@ -41,9 +66,20 @@ pub(crate) async fn connect(
         std::io::ErrorKind::TimedOut => DenyReason::ConnectTimeout,
         _ => DenyReason::ConnectFailed,
     };
-    let app = dialled
-        .map_err(|error| Denial::because(reason(&error), format_args!("{addr}: {error}")))?;
-    Ok(Tunnel { app, permit })
+    dialled.map_err(|error| Denial::because(reason(&error), format_args!("{addr}: {error}")))
+}
+
+impl App {
+    /// End it as an error.
+    pub(crate) fn reset(self) {
+        let app = match self {
+            Self::Plain(app) => Some(app),
+            Self::Faulted(faulted) => faulted.app,
+        };
+        if let Some(app) = app {
+            crate::proxy::reset(app);
+        }
+    }
 }
 
 impl Tunnel {
@@ -53,7 +89,7 @@ impl Tunnel {
     }
 
     /// Both, for the copy.
-    pub(crate) fn into_parts(self) -> (TcpStream, Stop) {
+    pub(crate) fn into_parts(self) -> (App, Stop) {
         (self.app, self.permit.into_stop())
     }
 }
