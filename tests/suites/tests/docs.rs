@@ -52,6 +52,11 @@ fn the_configuration_page() {
 }
 
 #[test]
+fn the_faults_page() {
+    culvert_lab::test("the_faults_page", |lab| taken(lab, "faults.md", 5));
+}
+
+#[test]
 fn the_waypoint_page() {
     culvert_lab::test("the_waypoint_page", |lab| taken(lab, "waypoint.md", 1));
 }
