@@ -2,7 +2,7 @@
 //! of them.
 
 /// In ascending order, as the status has to be.
-pub(super) const FEATURES: [&str; 35] = [
+pub(super) const FEATURES: [&str; 36] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
@@ -35,6 +35,7 @@ pub(super) const FEATURES: [&str; 35] = [
     "HTTPRouteRetry",
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
+    "TCPRoute",
     "TLSRoute",
     "TLSRouteModeMixed",
     "TLSRouteModeTerminate",
