@@ -2,6 +2,7 @@
 //! while its certificate and its pods are replaced.
 
 use super::app::{APP, OUTSIDER};
+use super::waypoint::gone;
 use crate::suite::Suite;
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
@@ -239,16 +240,5 @@ fn remove(suite: &Suite) -> Result<()> {
         "to-https",
         "secure",
     ])?;
-    wait::until("the gateway's objects are gone", PATIENCE, || {
-        pause();
-        let left = k.list(&[
-            "-n",
-            APP,
-            "deployments,services,serviceaccounts,poddisruptionbudgets,pods",
-            "-l",
-            "gateway.networking.k8s.io/gateway-name=ingress",
-        ])?;
-        ensure!(left.is_empty(), "{} objects", left.len());
-        Ok(Some(()))
-    })
+    gone(suite, "ingress")
 }

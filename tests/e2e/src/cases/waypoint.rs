@@ -154,24 +154,27 @@ fn remove(suite: &Suite) -> Result<()> {
 
 /// Nothing of the waypoint stays.
 pub(super) fn retire(suite: &Suite) -> Result<()> {
-    let k = &suite.cluster.kubectl;
     suite
         .culvert(&["waypoint", "delete", "-n", APP, "waypoint"])?
         .success()?;
-    wait::until(
-        "the waypoint's objects are gone",
-        culvert_e2e::kubectl::PATIENCE,
-        || {
-            pause();
-            let left = k.list(&[
-                "-n",
-                APP,
-                "deployments,services,serviceaccounts,poddisruptionbudgets,pods",
-                "-l",
-                "gateway.networking.k8s.io/gateway-name=waypoint",
-            ])?;
-            ensure!(left.is_empty(), "{} objects", left.len());
-            Ok(Some(()))
-        },
-    )
+    gone(suite, "waypoint")
+}
+
+/// Waits until nothing of what was made for a Gateway is left.
+pub(super) fn gone(suite: &Suite, gateway: &str) -> Result<()> {
+    let k = &suite.cluster.kubectl;
+    let of = format!("gateway.networking.k8s.io/gateway-name={gateway}");
+    let what = format!("the objects of Gateway {gateway} are gone");
+    wait::until(what, culvert_e2e::kubectl::PATIENCE, || {
+        pause();
+        let left = k.list(&[
+            "-n",
+            APP,
+            "deployments,services,serviceaccounts,poddisruptionbudgets,pods",
+            "-l",
+            &of,
+        ])?;
+        ensure!(left.is_empty(), "{} objects", left.len());
+        Ok(Some(()))
+    })
 }
