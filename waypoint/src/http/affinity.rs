@@ -8,8 +8,9 @@ use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 
 use super::decode::Decoded;
 use super::normalise::Target;
-use super::session::{Marker, Token};
+use super::session::{self, Marker, Token};
 use crate::client::Client;
+use crate::config::ServiceRef;
 use crate::config::matcher::query_value;
 use crate::config::persistence::Persistence;
 use crate::config::resilience::HashKey;
@@ -31,12 +32,13 @@ pub(crate) struct Affinity<'a> {
 impl<'a> Affinity<'a> {
     /// Of a request to a backend whose rule has sessions; `token` is what the client says of its own.
     pub(super) fn of_session(
-        persistence: Option<&'a Persistence>,
+        persistence: &'a Persistence,
         token: Option<Token>,
-        backend: u32,
+        target: &ServiceRef,
     ) -> Self {
+        let backend = session::backend(target);
         Self {
-            session: persistence.map(|persistence| Marker::new(persistence, token, backend)),
+            session: Some(Marker::new(persistence, token, backend)),
             ..Self::default()
         }
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_policy::DenyReason;
-use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::headers;
 use super::outbound::Outbound;
 use super::refusal::Refusal;
 use crate::config::retry::Outcome;
@@ -173,17 +173,10 @@ pub(crate) fn is_endpoints(reason: DenyReason) -> bool {
 /// What a response says of its endpoint; none if its trailers will tell.
 fn sample<B>(response: &Response<B>) -> Option<Sample> {
     let headers = response.headers();
-    let kind = headers.get(CONTENT_TYPE);
-    let grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if !grpc || response.status() != StatusCode::OK {
+    if !headers::is_grpc(headers) || response.status() != StatusCode::OK {
         return Some(Sample::of_status(response.status().as_u16()));
     }
-    grpc_status(headers).map(Sample::of_grpc)
-}
-
-/// The status of a gRPC call, if these headers or trailers have it.
-pub(super) fn grpc_status(headers: &http::HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers::grpc_status(headers).map(Sample::of_grpc)
 }
 
 async fn exchange(

@@ -2,7 +2,7 @@
 //!
 //! Invariant: past this step there is exactly one host, in canonical form, and no header of the client's connection.
 
-use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue};
+use http::header::{EXPECT, HOST, HeaderValue};
 use http::{Method, Request, Version, request};
 use hyper::body::{Body as _, Incoming};
 
@@ -59,10 +59,7 @@ pub(super) fn decode(request: Request<Incoming>, default_host: &str) -> Result<D
             return Err(Refusal::Expectation);
         }
     }
-    let grpc = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let grpc = headers::is_grpc(&parts.headers);
     Ok(Decoded {
         parts,
         body,

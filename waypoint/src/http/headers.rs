@@ -4,8 +4,8 @@
 //! a header that we set; it can't nominate what frames or addresses the message either.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// Not registered with the http crate.
@@ -17,6 +17,20 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the Connection header nominates what it may not, or is malformed")]
 pub struct ConnectionError;
+
+/// Where a gRPC call's status stands.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// Whether they are those of a gRPC call.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The status of a gRPC call, if these headers or trailers have it.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
 
 /// Whether `name` belongs to one connection.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {

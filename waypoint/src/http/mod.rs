@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::framing::Switch;
 use crate::permit::{InForce, check_destination};
@@ -149,13 +149,7 @@ impl Connection {
             .settings
             .request_timeout
             .map(|timeout| Instant::now() + timeout);
-        let tries = retry::run(session, &backend, &mut outbound, record, deadline);
-        let mut answer = match deadline {
-            Some(at) => timeout_at(at, tries)
-                .await
-                .map_err(|_| Refusal::Timeout)??,
-            None => tries.await?,
-        };
+        let mut answer = retry::run(session, &backend, &mut outbound, record, deadline).await?;
         if answer.switches() {
             let response = reply::switching(&mut answer, &backend, &outbound, record)?;
             return Ok(Reply::Switch(

@@ -61,13 +61,14 @@ pub(super) fn backend<'a>(
         return Err(Refusal::Unresolved(reason.clone()));
     }
     let backend = service(session, snapshot, plan).map_err(Refusal::Unresolved)?;
-    let target = plan.backend.target.as_ref().ok();
+    let affinity = match (persistence, &plan.backend.target) {
+        (Some(persistence), Ok(target)) => Affinity::of_session(persistence, token, target),
+        _ => Affinity::default(),
+    };
     Ok(Backend {
         filters: [Some(found.rule.filters()), Some(&*plan.backend.filters)],
         prefix: found.prefix,
-        affinity: target.map_or_else(Affinity::default, |target| {
-            Affinity::of_session(persistence, token, session::backend(target))
-        }),
+        affinity,
         ..backend
     })
 }

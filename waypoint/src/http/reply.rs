@@ -8,7 +8,7 @@ use http::{HeaderMap, Response, StatusCode, Version};
 
 use super::attempt::Answer;
 use super::decode::Decoded;
-use super::headers;
+use super::headers::{self, GRPC_STATUS};
 use super::normalise::Target;
 use super::outbound::Outbound;
 use super::pick::Backend;
@@ -21,7 +21,6 @@ use crate::world::Session;
 
 const FAULT: HeaderName = HeaderName::from_static("culvert-fault");
 const DENY_REASON: HeaderName = HeaderName::from_static("culvert-deny-reason");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// The head of a backend's response, as the client gets it.
@@ -33,9 +32,7 @@ pub(super) fn head(
     let status = answer.response.status();
     let mut headers = std::mem::take(answer.response.headers_mut());
     headers::strip(&mut headers).map_err(|_| Refusal::Reset)?;
-    record.grpc = headers
-        .get(GRPC_STATUS)
-        .and_then(|status| status.to_str().ok()?.parse().ok());
+    record.grpc = headers::grpc_status(&headers);
     for filters in backend.filters.iter().flatten() {
         for change in &filters.response {
             change.apply(&mut headers);

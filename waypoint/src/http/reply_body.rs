@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::attempt::{Answer, grpc_status};
+use super::attempt::Answer;
 use super::body::Progress;
 use super::headers;
 use super::outbound::Outbound;
@@ -180,7 +180,7 @@ impl BackendBody {
             Err(data) => data,
             Ok(mut trailers) => {
                 headers::strip_trailers(&mut trailers);
-                if let Some(status) = grpc_status(&trailers) {
+                if let Some(status) = headers::grpc_status(&trailers) {
                     self.in_flight.ended(Sample::of_grpc(status));
                     self.record.grpc = Some(status);
                 }

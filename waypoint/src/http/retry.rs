@@ -6,9 +6,10 @@
 use std::rc::Rc;
 
 use http::Response;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{Answer, Failure, Limits, attempt};
+use super::headers;
 use super::outbound::Outbound;
 use super::pick::{self, Backend};
 use super::refusal::Refusal;
@@ -60,7 +61,11 @@ pub(super) async fn run(
         drop(result);
         series::retry(&backend.name, "sent");
         tried.push(endpoint);
-        tokio::time::sleep(settings.retry.backoff(record.tries, &mut rand::rng())).await;
+        let pause = tokio::time::sleep(settings.retry.backoff(record.tries, &mut rand::rng()));
+        match deadline {
+            Some(at) => timeout_at(at, pause).await.map_err(|_| Refusal::Timeout)?,
+            None => pause.await,
+        }
     }
 }
 
@@ -100,9 +105,6 @@ fn refuse(failure: Failure, record: &mut Record) -> Refusal {
 
 /// How a response counts.
 fn outcome<B>(response: &Response<B>) -> Outcome {
-    let grpc = response
-        .headers()
-        .get("grpc-status")
-        .and_then(|status| status.to_str().ok()?.parse().ok());
+    let grpc = headers::grpc_status(response.headers()).map(u32::from);
     Outcome::Response(response.status().as_u16(), grpc)
 }
