@@ -16,7 +16,9 @@ use boring::ssl::{
     Ssl, SslContext, SslMethod, SslStreamBuilder,
 };
 use bytes::{Bytes, BytesMut};
+use culvert_policy::DenyReason;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, timeout_at};
 
 use crate::http::host::Host;
 
@@ -77,6 +79,21 @@ where
         if stream.read_buf(&mut all).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
+    }
+}
+
+/// The same with a deadline, and why connections are refused that have none by then.
+pub async fn by<S>(stream: &mut S, deadline: Instant) -> Result<Hello, DenyReason>
+where
+    S: AsyncRead + Unpin,
+{
+    match timeout_at(deadline, read(stream, Bytes::new())).await {
+        Ok(Ok(hello)) => Ok(hello),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no ClientHello");
+            Err(DenyReason::TlsHandshake)
+        }
+        Err(_) => Err(DenyReason::HandshakeTimeout),
     }
 }
 

@@ -60,14 +60,10 @@ async fn http(mut admitted: Admitted<'_>) {
 
 /// TLS: the server name chooses the listener, the listener what becomes of it.
 async fn tls(mut admitted: Admitted<'_>) {
-    let read = hello::read(&mut admitted.tcp, Bytes::new());
-    let Hello { server_name, bytes } = match timeout_at(admitted.deadline, read).await {
-        Ok(Ok(hello)) => hello,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, client = %admitted.client, "no ClientHello");
-            return admitted.refuse(DenyReason::TlsHandshake);
-        }
-        Err(_) => return admitted.refuse(DenyReason::HandshakeTimeout),
+    let hello = hello::by(&mut admitted.tcp, admitted.deadline).await;
+    let Hello { server_name, bytes } = match hello {
+        Ok(hello) => hello,
+        Err(reason) => return admitted.refuse(reason),
     };
     tracing::debug!(%server_name, client = %admitted.client, "ClientHello");
     let Some(listener) = admitted.listener(&server_name) else {

@@ -14,13 +14,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use culvert_hbone::{Incoming, ResponseHeaders, TunnelStream};
 use culvert_policy::DenyReason;
 use culvert_runtime::task;
 use culvert_xds::state::AppProtocol;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::destination::Destination;
@@ -180,16 +181,8 @@ async fn by_server_name(
 /// Serves a connection that begins with TLS where TLSRoutes are attached: by server name, or not at all.
 async fn tls(session: Rc<Session>, mut stream: Prefixed<TunnelStream>) {
     let world = Arc::clone(&session.core.world);
-    let read = hello::read(&mut stream, Bytes::new());
-    let hello = match tokio::time::timeout(world.limits.handshake, read).await {
-        Ok(Ok(hello)) => Ok(hello),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "no ClientHello");
-            Err(DenyReason::TlsHandshake)
-        }
-        Err(_) => Err(DenyReason::HandshakeTimeout),
-    };
-    let routed = hello.and_then(|hello| {
+    let deadline = Instant::now() + world.limits.handshake;
+    let routed = hello::by(&mut stream, deadline).await.and_then(|hello| {
         let routes = world.routes.load();
         let streams = &session.config(&routes).streams;
         let route = streams.tls(&hello.server_name).cloned();
