@@ -40,9 +40,8 @@ pub(super) fn listeners<'a>(
         let message = format!("Gateway {gateway} has no listener {name:?}");
         return Err(refuse(Some("sectionName"), "NoMatchingParent", message));
     }
-    let mut meant = named.into_iter();
-    let meant: Vec<_> = meant
-        .by_ref()
+    let meant: Vec<_> = named
+        .into_iter()
         .filter(|listener| port.is_none_or(|port| listener.port == port))
         .collect();
     if meant.is_empty() {

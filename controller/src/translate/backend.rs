@@ -5,9 +5,9 @@
 use culvert_proto::waypoint::{HttpBackend, ServiceRef, http_backend::Target};
 
 use super::finding::{ConditionType, Findings};
-use super::parents::Parents;
+use super::parents::{self, Parents};
 use super::{names, refs, route_filter};
-use crate::api;
+use crate::api::{self, ParentRef};
 use crate::model::{Key, Kind, NsName};
 use crate::path::FieldPath;
 use crate::world::World;
@@ -15,7 +15,7 @@ use crate::world::World;
 /// While one route is translated.
 pub(super) struct Context<'a> {
     world: &'a World,
-    route: Key,
+    pub(super) route: Key,
     pub(super) findings: Findings,
     pub(super) parents: Parents,
     /// Services that it leads to.
@@ -23,11 +23,18 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Begin with what the route is attached to.
-    pub(super) fn new(world: &'a World, route: &Key, parents: Parents, findings: Findings) -> Self {
+    /// Begin with what the route is attached to, for these hosts.
+    pub(super) fn new(
+        world: &'a World,
+        route: Key,
+        references: &[ParentRef],
+        hostnames: &[String],
+    ) -> Self {
+        let mut findings = Findings::new(route.clone());
+        let parents = parents::of(world, &route, references, hostnames, &mut findings);
         Self {
             world,
-            route: route.clone(),
+            route,
             findings,
             parents,
             backends: Vec::new(),

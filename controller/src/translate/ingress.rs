@@ -12,7 +12,7 @@ use super::listener::{GatewayState, ListenerState, ListenerWord};
 use super::resource::{Message, Resource};
 use super::{names, refs};
 use crate::keys;
-use crate::model::{Gateway, Key, KeyPair, Kind, Listener, NsName, Obj, Protocol};
+use crate::model::{Gateway, Key, Kind, Listener, NsName, Obj, Protocol};
 use crate::path::FieldPath;
 use crate::world::World;
 
@@ -35,7 +35,7 @@ pub fn of(
         kind: Kind::Gateway,
         name: gateway.clone(),
     });
-    let mut served = Vec::new();
+    let (mut served, mut secrets) = (Vec::new(), BTreeSet::new());
     for (i, listener) in listeners.iter().enumerate() {
         let at = FieldPath::of("spec.listeners").index(i);
         let resolved = resolve(world, gateway, listener);
@@ -50,7 +50,10 @@ pub fn of(
                 at,
                 refused.message.clone(),
             ),
-            None => served.push(record(listener, &resolved)),
+            None => {
+                served.push(record(listener, &resolved));
+                secrets.extend(resolved.secrets);
+            }
         }
     }
     if !is_programmed(world, gateway) {
@@ -69,7 +72,11 @@ pub fn of(
         aliases: Vec::new(),
         message: Message::Gateway(message),
     }];
-    for (name, pair) in pairs(world, gateway, listeners) {
+    for name in secrets {
+        let secret = world.cache.secrets.get(&name);
+        let Some(pair) = secret.and_then(|secret| secret.spec.pair.as_ref()) else {
+            continue;
+        };
         let message = wire::Certificate {
             chain: pair.chain.to_string(),
             key: pair.key.to_string(),
@@ -90,19 +97,6 @@ pub fn secrets(world: &World, gateway: &NsName, listeners: &[Listener]) -> BTree
     served
         .flat_map(|listener| resolve(world, gateway, listener).secrets)
         .collect()
-}
-
-fn pairs<'a>(
-    world: &'a World,
-    gateway: &NsName,
-    listeners: &[Listener],
-) -> Vec<(NsName, &'a KeyPair)> {
-    let pair = |name: NsName| {
-        let pair = world.cache.secrets.get(&name)?.spec.pair.as_ref()?;
-        Some((name, pair))
-    };
-    let secrets = secrets(world, gateway, listeners).into_iter();
-    secrets.filter_map(pair).collect()
 }
 
 fn authorizations(world: &World, gateway: &NsName) -> Vec<String> {

@@ -5,9 +5,9 @@ use culvert_proto::waypoint::{
 };
 
 use super::backend::Context;
-use super::finding::{Finding, Findings};
+use super::finding::Finding;
 use super::resource::{Message, Resource};
-use super::{names, parents, resilience, route_filter};
+use super::{names, resilience, route_filter};
 use crate::api::{self, HttpRouteSpec, MatchType, PathMatchType, RouteMatch, RouteRule};
 use crate::model::{Key, Kind, Meta, NsName, Obj};
 use crate::path::FieldPath;
@@ -54,10 +54,7 @@ pub fn of(world: &World, kind: Kind, route: &Obj<HttpRouteSpec>) -> Translated {
         kind,
         name: name.clone(),
     };
-    let mut findings = Findings::new(key.clone());
-    let (references, hostnames) = (&spec.parent_refs, &spec.hostnames);
-    let parents = parents::of(world, &key, references, hostnames, &mut findings);
-    let mut context = Context::new(world, &key, parents, findings);
+    let mut context = Context::new(world, key, &spec.parent_refs, &spec.hostnames);
     let at = FieldPath::of("spec.rules");
     let rules = spec.rules.iter().enumerate();
     let rules = rules.map(|(i, r)| rule(&mut context, r, &at.index(i)));
@@ -69,13 +66,13 @@ pub fn of(world: &World, kind: Kind, route: &Obj<HttpRouteSpec>) -> Translated {
         created: created(&route.meta),
         rules,
         parents: std::mem::take(&mut parents.own),
-        hostnames: hostnames.clone(),
+        hostnames: spec.hostnames.clone(),
         grpc: kind == Kind::GrpcRoute,
         consumed: std::mem::take(&mut parents.consumed),
         listeners: parents.listeners.clone(),
     };
     let resource = Resource {
-        name: names::route(&key).into(),
+        name: names::route(&context.route).into(),
         aliases: Vec::new(),
         message: Message::HttpRoute(record),
     };

@@ -3,10 +3,9 @@
 use culvert_proto::waypoint::StreamRoute;
 
 use super::backend::Context;
-use super::finding::Findings;
+use super::names;
 use super::resource::{Message, Resource};
 use super::route::{Translated, created};
-use super::{names, parents};
 use crate::api::StreamRouteSpec;
 use crate::model::{Key, Kind, Obj};
 use crate::path::FieldPath;
@@ -20,10 +19,7 @@ pub fn of(world: &World, kind: Kind, route: &Obj<StreamRouteSpec>) -> Translated
         kind,
         name: name.clone(),
     };
-    let mut findings = Findings::new(key.clone());
-    let (references, hostnames) = (&spec.parent_refs, &spec.hostnames);
-    let parents = parents::of(world, &key, references, hostnames, &mut findings);
-    let mut context = Context::new(world, &key, parents, findings);
+    let mut context = Context::new(world, key, &spec.parent_refs, &spec.hostnames);
     let mut backends = Vec::new();
     for (i, rule) in spec.rules.iter().enumerate() {
         let at = FieldPath::of("spec.rules").index(i).key("backendRefs");
@@ -38,11 +34,11 @@ pub fn of(world: &World, kind: Kind, route: &Obj<StreamRouteSpec>) -> Translated
         parents: std::mem::take(&mut context.parents.own),
         listeners: context.parents.listeners.clone(),
         tls: kind == Kind::TlsRoute,
-        hostnames: hostnames.clone(),
+        hostnames: spec.hostnames.clone(),
         backends,
     };
     let resource = Resource {
-        name: names::route(&key).into(),
+        name: names::route(&context.route).into(),
         aliases: Vec::new(),
         message: Message::StreamRoute(record),
     };
