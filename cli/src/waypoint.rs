@@ -16,6 +16,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use object::Choices;
 pub(crate) use object::Seen;
 use serde_json::Value;
+pub(crate) use tables::{conditions, place};
 
 use crate::output::{self, Format};
 

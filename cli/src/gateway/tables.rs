@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::table::Table;
-use crate::waypoint::Seen;
+use crate::waypoint::{Seen, conditions, place};
 
 /// For programs.
 pub(super) fn summary(gateway: &Value) -> Value {
@@ -65,17 +65,9 @@ pub(super) fn status(gateway: &Value) -> String {
         seen.namespace(),
         seen.name(),
         seen.class(),
-        match seen.addresses().join(", ") {
-            addresses if addresses.is_empty() => "no address yet".to_owned(),
-            addresses => addresses,
-        }
+        place(seen)
     );
-    let mut table = Table::new(&["condition", "status", "reason", "message"]);
-    for kind in ["Accepted", "Programmed", "ResolvedRefs"] {
-        let (status, reason, message) = seen.condition(kind);
-        table.row([kind, status, reason, message].map(str::to_owned));
-    }
-    let _ = writeln!(text, "{table}");
+    let _ = writeln!(text, "{}", conditions(seen));
     let headings = ["listener", "port", "protocol", "host", "routes", "problem"];
     let mut table = Table::new(&headings);
     for listener in items(&gateway["spec"]["listeners"]) {

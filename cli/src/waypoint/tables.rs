@@ -36,6 +36,24 @@ pub(super) fn list(gateways: &[Value]) -> Table {
     table
 }
 
+/// Where a Gateway is reached.
+pub(crate) fn place(seen: Seen<'_>) -> String {
+    match seen.addresses().join(", ") {
+        addresses if addresses.is_empty() => "no address yet".to_owned(),
+        addresses => addresses,
+    }
+}
+
+/// Conditions of a Gateway.
+pub(crate) fn conditions(seen: Seen<'_>) -> Table {
+    let mut table = Table::new(&["condition", "status", "reason", "message"]);
+    for kind in ["Accepted", "Programmed", "ResolvedRefs"] {
+        let (status, reason, message) = seen.condition(kind);
+        table.row([kind, status, reason, message].map(str::to_owned));
+    }
+    table
+}
+
 /// Conditions of one, and who uses it.
 pub(super) fn status(gateway: &Value, users: &[User]) -> String {
     let seen = Seen::of(gateway);
@@ -46,17 +64,9 @@ pub(super) fn status(gateway: &Value, users: &[User]) -> String {
         seen.namespace(),
         seen.name(),
         seen.purpose(),
-        match seen.addresses().join(", ") {
-            addresses if addresses.is_empty() => "no address yet".to_owned(),
-            addresses => addresses,
-        }
+        place(seen)
     );
-    let mut table = Table::new(&["condition", "status", "reason", "message"]);
-    for kind in ["Accepted", "Programmed", "ResolvedRefs"] {
-        let (status, reason, message) = seen.condition(kind);
-        table.row([kind, status, reason, message].map(str::to_owned));
-    }
-    let _ = writeln!(text, "{table}");
+    let _ = writeln!(text, "{}", conditions(seen));
     if users.is_empty() {
         text.push_str(
             "nothing asks for it: label a Namespace, Service or Pod culvert.dev/use-waypoint\n",

@@ -60,14 +60,7 @@ pub(super) fn gateway(suite: &mut Suite) -> Result<Vec<String>> {
         "the old certificate is still served"
     );
     k.run(&["-n", APP, "rollout", "restart", "deployment/ingress"])?;
-    k.run(&[
-        "-n",
-        APP,
-        "rollout",
-        "status",
-        "deployment/ingress",
-        "--timeout=120s",
-    ])?;
+    rolled_out(suite)?;
     let load = load.finish(50)?.all_answered()?;
     remove(suite)?;
     Ok(vec![
@@ -148,14 +141,14 @@ fn programmed(suite: &Suite) -> Result<()> {
         );
         Ok(Some(()))
     })?;
-    k.run(&[
-        "-n",
-        APP,
-        "rollout",
-        "status",
-        "deployment/ingress",
-        "--timeout=120s",
-    ])?;
+    rolled_out(suite)
+}
+
+/// Every instance is there as it is to be.
+fn rolled_out(suite: &Suite) -> Result<()> {
+    let of = ["-n", APP, "rollout", "status", "deployment/ingress"];
+    let k = &suite.cluster.kubectl;
+    k.run(&[&of[..], &["--timeout=120s"]].concat())?;
     Ok(())
 }
 
