@@ -87,7 +87,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
     let node = Arc::new(Node {
         store: Store::new(Settings::default()),
         faults: Faults::default(),
-        asking: Asking::new(config.on_demand),
+        asking: Asking::default(),
         certificates: Certificates::new(SecretManager::new(
             source,
             trusted,
@@ -110,7 +110,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
 
     let (_end, ended) = drain::channel();
     control::follow(&node, &pods, trust, xds_ready);
-    let client = xds(&config, controller.clone(), &node).on_demand(node.asking.demand());
+    let client = xds(&config, controller.clone(), &node);
     task::spawn("xds", {
         let controller = controller.clone();
         async move {
@@ -150,14 +150,20 @@ fn xds(config: &Config, controller: Controller, node: &Node) -> culvert_xds::Cli
         .with(Faults::TYPES, node.faults.clone());
     let types = handlers.types();
     let name = format!("ztunnel-{}", config.node);
-    let node = culvert_xds::node(
+    let about = culvert_xds::node(
         "ztunnel",
         config.admin.ip(),
         &name,
         "culvert-system",
         &[("NODE_NAME", &config.node)],
     );
-    culvert_xds::Client::new(controller, node, &types, handlers)
+    let client = culvert_xds::Client::new(controller, about, &types, handlers);
+    let demand = node.asking.demand();
+    if config.on_demand {
+        client.on_demand(Some(demand))
+    } else {
+        client.beginning_with(demand)
+    }
 }
 
 /// Take nothing new, let what is there finish for `patience`, and end the rest.

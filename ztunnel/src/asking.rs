@@ -1,47 +1,44 @@
-//! What this node asks the controller for, if it takes only what its pods need (`--on-demand`).
+//! What this node asks the controller for: at first, and with `--on-demand` always, only what its pods need.
 //!
-//! Invariant: without the flag everything is known and nothing is asked for; with it, nothing is concluded about an
-//! address or a name before the controller has said what there is of it.
+//! Invariant: nothing is concluded about an address or a name before the controller has said what there is of it, or all
+//! that there is.
 
 use std::net::IpAddr;
 
 use culvert_xds::Demand;
 use culvert_xds::state::Settings;
 
-/// What is asked for; nothing if all of the mesh is known.
+/// What is asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Asking(Option<Demand>);
+pub(crate) struct Asking(Demand);
 
 impl Asking {
-    /// As the flag says.
-    pub(crate) fn new(on_demand: bool) -> Self {
-        Self(on_demand.then(Demand::new))
+    /// Nothing: all is known.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        Self(Demand::whole())
     }
 
     /// What the client of the controller is to ask for.
-    pub(crate) fn demand(&self) -> Option<Demand> {
+    pub(crate) fn demand(&self) -> Demand {
         self.0.clone()
     }
 
-    /// Whether anything is asked for at all.
+    /// Whether anything is asked for: not all of the mesh is known.
     pub(crate) fn is_on(&self) -> bool {
-        self.0.is_some()
+        !self.0.is_whole()
     }
 
     /// Whether it is known what has this address. If not, it is asked for.
     pub(crate) fn knows_address(&self, network: &str, ip: IpAddr) -> bool {
-        let want = |demand: &Demand| demand.want(&format!("{network}/{}", ip.to_canonical()));
-        self.0.as_ref().is_none_or(want)
+        !self.is_on() || self.0.want(&format!("{network}/{}", ip.to_canonical()))
     }
 
     /// Whether it is known what has this name (lower case, no final dot), if it may be one of the mesh's. If not, the
     /// service is asked for.
     pub(crate) fn knows_hostname(&self, settings: &Settings, name: &str) -> bool {
-        let Some(demand) = &self.0 else { return true };
-        match service(settings, name) {
-            Some(service) => demand.want(&service),
-            None => true,
-        }
+        let known = |service: String| self.0.want(&service);
+        !self.is_on() || service(settings, name).is_none_or(known)
     }
 }
 
@@ -85,12 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn all_is_known_unless_the_flag_is_set() {
-        let ip = IpAddr::from([10, 0, 0, 1]);
-        assert!(Asking::new(false).knows_address("", ip));
-        let asking = Asking::new(true);
-        assert!(!asking.knows_address("", ip));
+    fn what_is_not_known_is_asked_for() {
+        let asking = Asking::default();
+        assert!(asking.is_on() && !asking.knows_address("", IpAddr::from([10, 0, 0, 1])));
         assert!(asking.knows_hostname(&Settings::default(), "example.com"));
-        assert_eq!(asking.demand().map(|demand| demand.len()), Some(1));
+        assert_eq!(asking.demand().len(), 1);
     }
 }

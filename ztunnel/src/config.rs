@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Threads that move bytes [default: the machine's processors, at most 4].
     #[arg(long, env = "CULVERT_DATA_CORES")]
     data_cores: Option<String>,
-    /// Take of the mesh only what this node's pods talk to, each when it is first talked to, rather than all of it.
+    /// Take of the mesh only what this node's pods talk to, each when it is first talked to, and never all of it.
     #[arg(long, env = "CULVERT_ON_DEMAND")]
     on_demand: bool,
     /// Address of the admin server: dumps, log level, drain.

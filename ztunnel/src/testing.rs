@@ -309,7 +309,7 @@ pub(crate) fn authority() -> Root {
 
 /// A node that knows `mesh`, and whose pods get certificates of `root`. To be called inside a tokio runtime.
 pub(crate) fn node(mesh: &Mesh, root: Root) -> Arc<Node> {
-    node_asking(mesh, root, Asking::default())
+    node_asking(mesh, root, Asking::nothing())
 }
 
 /// One that asks for what it needs.

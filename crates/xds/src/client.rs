@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use culvert_identity::controller::Controller;
 use culvert_proto::ads::{self, DeltaDiscoveryRequest};
+use culvert_proto::type_url;
 use culvert_runtime::drain::Drain;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -28,12 +29,17 @@ const MAX_UNREAD_REQUESTS: usize = 256;
 const IDLE: Duration = Duration::from_secs(600);
 /// How often that is looked for.
 const SWEEP: Duration = Duration::from_secs(30);
+/// After its first addresses a client that begins with what it needs goes on to all of them. So long its pods, which all
+/// begin again together with it, are not kept waiting by what they do not need.
+const BEGINNING: Duration = Duration::from_secs(3);
 
 /// A delta ADS client.
 pub struct Client<H> {
     controller: Controller,
     machine: Machine,
     handler: H,
+    /// When to take all addresses, after the first ones that were asked for.
+    grows: Option<Duration>,
 }
 
 /// Why a stream ended.
@@ -49,6 +55,8 @@ enum Ended {
     Stalled,
     #[error("the server ended the stream")]
     ByServer,
+    #[error("all addresses are wanted from now on")]
+    Grown,
 }
 
 impl Ended {
@@ -57,7 +65,7 @@ impl Ended {
         match self {
             Self::Connect(_) => "ConnectionError",
             Self::Stream(_) | Self::Protocol(_) | Self::Stalled => "Error",
-            Self::ByServer => "Reconnect",
+            Self::ByServer | Self::Grown => "Reconnect",
         }
     }
 }
@@ -75,6 +83,7 @@ impl<H: Handler> Client<H> {
             controller,
             machine: Machine::new(node, types),
             handler,
+            grows: None,
         }
     }
 
@@ -85,6 +94,14 @@ impl<H: Handler> Client<H> {
             self.machine = self.machine.on_demand(demand);
         }
         self
+    }
+
+    /// The same client, which begins with the addresses that are asked for and then takes all of them, on a stream of its
+    /// own, whose first response is known to have all.
+    #[must_use]
+    pub fn beginning_with(mut self, demand: Demand) -> Self {
+        self.grows = Some(BEGINNING);
+        self.on_demand(Some(demand))
     }
 
     /// Keeps a stream open until the drain starts. Give it the drain that ends the process's need of configuration,
@@ -132,13 +149,24 @@ impl<H: Handler> Client<H> {
         tracing::debug!("xDS stream opened");
         let demand = self.machine.demand().cloned();
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut grow = None;
         loop {
             let request = tokio::select! {
                 response = responses.message() => {
                     match response.map_err(|status| Ended::Stream(Box::new(status)))? {
-                        Some(response) => Some(self.receive(response)?),
+                        Some(response) => {
+                            let answer = self.receive(response)?;
+                            if grow.is_none() && answer.type_url == type_url::ADDRESS {
+                                grow = self.grow_at();
+                            }
+                            Some(answer)
+                        }
                         None => return Ok(()),
                     }
+                }
+                () = until(grow) => {
+                    self.machine.grow();
+                    return Err(Ended::Grown);
                 }
                 () = news(demand.as_ref()) => self.machine.ask(),
                 _ = sweep.tick(), if demand.is_some() => self.machine.give_back(IDLE),
@@ -147,6 +175,12 @@ impl<H: Handler> Client<H> {
                 send(&requests, request)?;
             }
         }
+    }
+
+    /// When to go on to all addresses, if that is still to be done, and the first ones are there.
+    fn grow_at(&self) -> Option<Instant> {
+        let grows = self.grows.filter(|_| !self.machine.is_grown())?;
+        Some(Instant::now() + grows)
     }
 
     fn receive(&mut self, response: Bytes) -> Result<DeltaDiscoveryRequest, ProtocolError> {
@@ -179,6 +213,14 @@ async fn news(demand: Option<&Demand>) {
     }
 }
 
+/// Waits for this moment, for ever where there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Never waits: a server that neither reads nor stops writing would otherwise stall both sides.
 fn send(
     requests: &mpsc::Sender<DeltaDiscoveryRequest>,
@@ -194,7 +236,7 @@ fn send(
 
 fn log_end(ended: &Ended, wait: Duration) {
     match ended {
-        Ended::ByServer => tracing::debug!(?wait, "xDS: {ended}"),
+        Ended::ByServer | Ended::Grown => tracing::debug!(?wait, "xDS: {ended}"),
         _ => tracing::warn!(?wait, "xDS: {ended}"),
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Invariants: a name counts as answered only after the server has said what it is or that there is nothing of that
 //! name, which is then in force already or a moment later; names that nobody used for a while are given back; there is a
-//! bound on how many there are.
+//! bound on how many there are. Once the server has said all that there is, every name counts as answered.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Demand(Arc<Inner>);
 struct Inner {
     names: Mutex<Names>,
     news: Notify,
+    /// All is in force that there is.
+    whole: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -44,9 +47,20 @@ impl Demand {
         Self::default()
     }
 
+    /// Nothing ever: all there is is known by other means.
+    #[must_use]
+    pub fn whole() -> Self {
+        let all = Self::default();
+        all.complete();
+        all
+    }
+
     /// Uses a name, and asks for it if it is new. Whether the server has said what there is of it.
     #[must_use]
     pub fn want(&self, name: &str) -> bool {
+        if self.is_whole() {
+            return true;
+        }
         let mut names = self.lock();
         if let Some(known) = names.known.get_mut(name) {
             known.used = Instant::now();
@@ -71,10 +85,14 @@ impl Demand {
     /// Whether the server has said what there is of a name.
     #[must_use]
     pub fn is_answered(&self, name: &str) -> bool {
-        self.lock()
-            .known
-            .get(name)
-            .is_some_and(|name| name.answered)
+        let answered = |names: &Names| names.known.get(name).is_some_and(|name| name.answered);
+        self.is_whole() || answered(&self.lock())
+    }
+
+    /// Whether the server has said all that there is, so that nothing has to be asked for any more.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.0.whole.load(Ordering::Acquire)
     }
 
     /// How many names are asked for.
@@ -130,6 +148,12 @@ impl Demand {
         }
     }
 
+    /// The server has said all that there is, and it is in force. Names that wait for their answer still get it: who
+    /// asked for them is told by that.
+    pub(crate) fn complete(&self) {
+        self.0.whole.store(true, Ordering::Release);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Names> {
         self.0.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,6 +185,15 @@ mod tests {
         assert_eq!(demand.take_all(), ["b".into()]);
         assert!(!demand.want("a"));
         assert_eq!(demand.len(), 2);
+    }
+
+    #[test]
+    fn when_all_is_known_nothing_is_asked_for() {
+        let demand = Demand::new();
+        assert!(!demand.want("a"));
+        demand.complete();
+        assert!(demand.is_whole() && demand.want("b") && demand.is_answered("c"));
+        assert_eq!(demand.take_unsent(), ["a".into()], "somebody waits for it");
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub struct Machine {
     subscriptions: Vec<Subscription>,
     /// Addresses are asked for by name.
     demand: Option<Demand>,
+    /// From the next stream on, all of them.
+    grown: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +91,7 @@ impl Machine {
             node,
             subscriptions,
             demand: None,
+            grown: false,
         }
     }
 
@@ -105,6 +108,17 @@ impl Machine {
         self.demand.as_ref()
     }
 
+    /// Takes all addresses from the next stream on. Until they are in force, what is needed is still asked for by name.
+    pub fn grow(&mut self) {
+        self.grown = true;
+    }
+
+    /// Whether it takes all addresses, or would.
+    #[must_use]
+    pub fn is_grown(&self) -> bool {
+        self.grown || self.demand.is_none()
+    }
+
     /// The request for names that were not asked for yet.
     #[must_use]
     pub fn ask(&self) -> Option<DeltaDiscoveryRequest> {
@@ -116,20 +130,21 @@ impl Machine {
     #[must_use]
     pub fn give_back(&self, idle: Duration) -> Option<DeltaDiscoveryRequest> {
         let unused = self.demand.as_ref()?.take_idle(idle);
-        (!unused.is_empty()).then(|| addresses(Vec::new(), unused))
+        let give_back = !self.grown && !unused.is_empty();
+        give_back.then(|| addresses(Vec::new(), unused))
     }
 
     /// The first requests of a new stream.
     #[must_use]
     pub fn connect(&self) -> Vec<DeltaDiscoveryRequest> {
         let request = |subscription: &Subscription| {
-            let demand = self.demand.as_ref();
-            let demand = demand.filter(|_| subscription.type_url == type_url::ADDRESS);
+            let demand = self.demand_of(subscription.type_url);
             let names = demand.map(|demand| {
-                // To begin with nothing can only be said so.
                 let wildcard = [Arc::from(WILDCARD)];
                 let all = wildcard.iter().cloned().chain(demand.take_all());
-                addresses(all.collect(), wildcard.to_vec())
+                // To begin with nothing can only be said so.
+                let but: &[_] = if self.grown { &[] } else { &wildcard };
+                addresses(all.collect(), but.to_vec())
             });
             DeltaDiscoveryRequest {
                 node: Some(self.node.clone()),
@@ -143,6 +158,10 @@ impl Machine {
             }
         };
         self.subscriptions.iter().map(request).collect()
+    }
+
+    fn demand_of(&self, type_url: &str) -> Option<&Demand> {
+        self.demand.as_ref().filter(|demand| asks(demand, type_url))
     }
 
     /// Name and version of everything that is held of a type; the version is empty for what was never good.
@@ -181,8 +200,10 @@ impl Machine {
             let error = "this client did not subscribe to the type".to_owned();
             return Ok(reply(type_url, nonce, Some(error), Vec::new()));
         };
-        let demand = self.demand.as_ref();
-        let demand = demand.filter(|_| type_url == type_url::ADDRESS);
+        let demand = self
+            .demand
+            .as_ref()
+            .filter(|demand| asks(demand, &type_url));
         let mut answered = Vec::new();
         let update = response.read(|name| {
             if demand.is_some() {
@@ -194,9 +215,18 @@ impl Machine {
             demand.answer(answered.iter().map(String::as_str));
         }
         let rejected = subscription.apply(update, handler);
+        // The first response of a stream that asks for all of a type has all of it.
+        if let Some(demand) = demand.filter(|_| self.grown) {
+            demand.complete();
+        }
         let error = (!rejected.is_empty()).then(|| describe(&rejected));
         Ok(reply(type_url, nonce, error, rejected))
     }
+}
+
+/// Whether names of this type are asked for.
+fn asks(demand: &Demand, type_url: &str) -> bool {
+    type_url == type_url::ADDRESS && !demand.is_whole()
 }
 
 /// A request for addresses by name.

@@ -76,14 +76,12 @@ pub(super) fn run(
         objects::write(&mesh, known, size)?;
         known = size;
         start_ours(&mut mesh, lab)?;
-        until(format!("{size} workloads at a ztunnel"), LONG, || {
-            Ok((workloads(&mesh)? >= size).then_some(()))
-        })?;
+        wait_for_all(&mesh, size)?;
         for round in 1..=rounds {
             let mut each: Vec<Option<&Path>> = vec![None];
             each.extend(stock.map(Some));
             for program in each {
-                let figures = once(&mut mesh, lab, stage, program)
+                let figures = once(&mut mesh, lab, stage, program, size)
                     .with_context(|| format!("{size} workloads"))?;
                 let subject = program.map_or(CULVERT, |_| STOCK);
                 eprintln!(
@@ -156,7 +154,13 @@ fn change_over(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Pat
 }
 
 /// Starts a pair of ztunnels, waits for the first answer, and weighs them.
-fn once(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> Result<Figures> {
+fn once(
+    mesh: &mut Mesh<'_>,
+    lab: &Lab,
+    stage: &Stage,
+    stock: Option<&Path>,
+    size: usize,
+) -> Result<Figures> {
     change_over(mesh, lab, stage, stock)?;
     end(mesh, lab)?;
     let begin = Instant::now();
@@ -169,6 +173,8 @@ fn once(mesh: &mut Mesh<'_>, lab: &Lab, stage: &Stage, stock: Option<&Path>) -> 
     let mut pids: Vec<u32> = peers.iter().map(Process::pid).collect();
     if pids.is_empty() {
         pids = vec![mesh.ztunnel("n1")?.pid(), mesh.ztunnel("n2")?.pid()];
+        // The rest comes after what the pods need.
+        wait_for_all(mesh, size)?;
     }
     let churn = Churn::start(mesh);
     let before = churn.changes();
@@ -213,9 +219,20 @@ fn fresh(mesh: &Mesh<'_>, stage: &Stage) -> Result<f64> {
     Ok(stats::median(&seconds))
 }
 
-/// What our ztunnel of the first node knows.
-fn workloads(mesh: &Mesh<'_>) -> Result<usize> {
-    let dump = mesh.ztunnel_dump("n1")?;
+/// Until our ztunnels know all.
+fn wait_for_all(mesh: &Mesh<'_>, size: usize) -> Result<()> {
+    ["n1", "n2"].iter().try_for_each(|node| {
+        until(
+            format!("{size} workloads at the ztunnel of {node}"),
+            LONG,
+            || Ok((workloads(mesh, node)? >= size).then_some(())),
+        )
+    })
+}
+
+/// How many a ztunnel of ours knows.
+fn workloads(mesh: &Mesh<'_>, node: &str) -> Result<usize> {
+    let dump = mesh.ztunnel_dump(node)?;
     let workloads = dump.get("workloads").context("no workloads in the dump")?;
     Ok(workloads
         .as_array()

@@ -275,8 +275,8 @@ fn what_is_asked_for_is_waited_for_and_nothing_is_concluded_before() {
         "proxy::tests::what_is_asked_for_is_waited_for_and_nothing_is_concluded_before",
         async || {
             let world = World::new();
-            let asking = Asking::new(true);
-            let demand = asking.demand().unwrap();
+            let asking = Asking::default();
+            let demand = asking.demand();
             let asks = node_asking(&world.mesh, world.root.clone(), asking);
             // In the place of the client's first ztunnel.
             world.pods[0].remove(&uid("demo", "client"));

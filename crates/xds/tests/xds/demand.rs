@@ -197,3 +197,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_that_has_grown_takes_all_and_answers_who_waits() {
+    let mut world = World::new();
+    world.step(&Step::Put(1, 1));
+    world.step(&Step::Put(2, 2));
+    world.step(&Step::Cut);
+    world.step(&Step::Want(1));
+    assert_eq!(world.store.snapshot().workloads().count(), 1);
+    // Asked for when the stream is gone already.
+    assert!(!world.demand.want(&alias(2)));
+    assert!(!world.machine.is_grown());
+    world.machine.grow();
+    let request = world.machine.connect().remove(0);
+    let asked: BTreeSet<_> = request.resource_names_subscribe.into_iter().collect();
+    let expected = ["*".to_owned(), alias(1), alias(2)];
+    assert_eq!(asked, expected.into_iter().collect());
+    assert!(request.resource_names_unsubscribe.is_empty());
+    assert_eq!(request.initial_resource_versions.len(), 1);
+    assert!(!world.demand.is_whole() && !world.demand.want(&alias(3)));
+    // The first response of this stream has all.
+    world.names.extend([alias(1), alias(2)]);
+    world.push(&BTreeSet::from([alias(2)]));
+    assert!(world.demand.is_whole() && world.demand.want(&alias(4)));
+    assert_eq!(world.store.snapshot().workloads().count(), 2);
+    let late = world.machine.ask().unwrap();
+    assert_eq!(
+        late.resource_names_subscribe,
+        [alias(3)],
+        "who asked is told"
+    );
+    let request = world.machine.connect().remove(0);
+    assert!(request.resource_names_subscribe.is_empty());
+}
