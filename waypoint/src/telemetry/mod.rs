@@ -1,4 +1,4 @@
-//! What happened, for people and for Prometheus: one access-log line and one count a request.
+//! What happened, for people and for Prometheus: one count a request, and an access-log line where there is something to tell.
 //!
 //! Invariant: what a client says of itself is never a label by itself beyond a bound, so that the number of series
 //! does not grow with what clients invent.

@@ -108,10 +108,44 @@ impl Record {
         self.protocol == "grpc"
     }
 
+    /// Whether something was done to the request that its backend did not do, or the backend failed.
+    fn is_remarkable(&self) -> bool {
+        self.flags != "-" || self.fault.is_some() || self.tries > 1 || self.status >= 500
+    }
+
     /// Takes the response's status.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = status.as_u16();
     }
+}
+
+/// One line of the access log. A macro, since a level is part of what is decided when the program is built.
+macro_rules! log_line {
+    ($level:expr, $record:expr, $asked:expr, $took:expr) => {{
+        let (record, asked): (&Record, &Asked) = ($record, $asked);
+        tracing::event!(
+            target: "access",
+            $level,
+            reporter = "waypoint",
+            src.addr = %record.client.address,
+            src.identity = %record.client.id(),
+            dst.service = %record.service,
+            dst.workload = record.endpoint.as_deref().unwrap_or("-"),
+            method = %asked.method,
+            host = %asked.host,
+            path = %asked.path,
+            status = record.status,
+            flags = record.flags,
+            route = record.route.as_deref().unwrap_or("-"),
+            backend = record.backend.as_deref().unwrap_or("-"),
+            tries = record.tries,
+            fault = record.fault.unwrap_or("-"),
+            bytes_sent = record.sent,
+            bytes_recv = record.received,
+            duration = ?$took,
+            "request complete"
+        );
+    }};
 }
 
 impl Drop for Record {
@@ -130,27 +164,12 @@ impl Drop for Record {
             flags: self.flags,
         };
         self.series.get(key).observe(took);
-        let Some(asked) = &self.asked else { return };
-        tracing::info!(
-            target: "access",
-            reporter = "waypoint",
-            src.addr = %self.client.address,
-            src.identity = %self.client.id(),
-            dst.service = %self.service,
-            dst.workload = self.endpoint.as_deref().unwrap_or("-"),
-            method = %asked.method,
-            host = %asked.host,
-            path = %asked.path,
-            status = self.status,
-            flags = self.flags,
-            route = self.route.as_deref().unwrap_or("-"),
-            backend = self.backend.as_deref().unwrap_or("-"),
-            tries = self.tries,
-            fault = self.fault.unwrap_or("-"),
-            bytes_sent = self.sent,
-            bytes_recv = self.received,
-            duration = ?took,
-            "request complete"
-        );
+        match &self.asked {
+            Some(asked) if self.is_remarkable() => {
+                log_line!(tracing::Level::INFO, self, asked, took)
+            }
+            Some(asked) => log_line!(tracing::Level::DEBUG, self, asked, took),
+            None => {}
+        }
     }
 }
