@@ -199,10 +199,14 @@ impl<'lab> Mesh<'lab> {
 
     /// Writes the Gateway of a waypoint that runs in `pod` under the pod's name, starts it and waits until it is ready.
     pub fn start_waypoint(&mut self, pod: &Pod) -> Result<()> {
-        self.put(
-            &format!("waypoint-{}", pod.name),
-            &objects::waypoint(&pod.namespace, &pod.name, pod.ip()),
-        )?;
+        let text = objects::waypoint(&pod.namespace, &pod.name, pod.ip());
+        self.start_gateway(pod, &text)
+    }
+
+    /// Writes `text`, the Gateway of any class that has the name of `pod`, starts its program there and waits until it is
+    /// ready.
+    pub fn start_gateway(&mut self, pod: &Pod, text: &str) -> Result<()> {
+        self.put(&format!("waypoint-{}", pod.name), text)?;
         let token = self.token("waypoint", &pod.key())?;
         let run_dir = self.lab.subdir(&format!("waypoint-{}", pod.name))?;
         let mut argv = vec![programs::own("culvert-waypoint")?.display().to_string()];

@@ -120,12 +120,12 @@ fn peer(args: &Args) -> Result<Option<PathBuf>> {
         Some(path) => fs::canonicalize(path)
             .map(Some)
             .with_context(|| path.display().to_string()),
-        None if args.quick => {
+        None if args.quick || args.only.starts_with(HOP) => {
             eprintln!("no stock ztunnel is named (ZTUNNEL=PATH): measuring without the comparison");
             Ok(None)
         }
         None => bail!(
-            "the comparison is missing: name a stock ztunnel by ZTUNNEL=PATH (the short form, --quick, goes without)"
+            "the comparison is missing: name a stock ztunnel by ZTUNNEL=PATH (the short form, --quick, goes without, and --only hop)"
         ),
     }
 }

@@ -55,7 +55,7 @@ pub(crate) const HOP_MB: &str = "hop MB";
 /// How requests come to the L7 hop and leave it, and how many routes it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hop {
-    /// HTTP/2 in mutual TLS in and out, or as plain as the hop takes it.
+    /// HTTP/2 in mutual TLS in and out, or plain HTTP/1.1.
     pub(crate) tls: bool,
     pub(crate) routes: usize,
 }

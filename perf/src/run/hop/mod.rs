@@ -2,9 +2,9 @@
 //!
 //! Each is in the way as its users have it. With mutual TLS: a proxy at the client brings requests to the hop, and the hop
 //! brings them to a proxy at the server; ztunnels around the waypoint (HBONE), two more Envoys around Envoy (HTTP/2).
-//! Plain: Envoy takes HTTP/1.1 from the client and speaks it to the server; the waypoint speaks it to the server, and
-//! takes HBONE all the same, since it takes nothing else. CPU and memory are those of the hop's process alone; its latency
-//! is what it adds to the same way without it.
+//! Plain: both take HTTP/1.1 from the client and speak it to the server, and nothing else is in the way; the waypoint's
+//! program is there as a Gateway. CPU and memory are those of the hop's process alone; its latency is what it adds to the
+//! same way without it.
 
 mod certificates;
 mod config;
