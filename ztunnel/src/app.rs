@@ -70,6 +70,7 @@ fn tunnel_config(limits: &Limits) -> TunnelConfig {
         handshake: limits.handshake,
         connect: limits.connect_request,
         idle: limits.tunnel_idle,
+        client_age: Some(limits.tunnel_age).filter(|age| !age.is_zero()),
         ..TunnelConfig::default()
     }
 }

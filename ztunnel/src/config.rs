@@ -75,6 +75,9 @@ pub(crate) struct Args {
     /// How long established connections may go on after SIGTERM, in seconds.
     #[arg(long, env = "CULVERT_DRAIN_SECONDS", default_value = "25")]
     drain_seconds: String,
+    /// Tunnels get no new streams after so many seconds, or up to a fifth less; 0: never.
+    #[arg(long, env = "CULVERT_TUNNEL_AGE_SECONDS", default_value = "600")]
+    tunnel_age_seconds: String,
     /// Connections that one pod may have open, both directions together.
     #[arg(long, env = "CULVERT_CONNECTIONS_PER_POD", default_value = "10000")]
     connections_per_pod: String,
@@ -136,6 +139,9 @@ impl Config {
             ready: errors.address("ready", &args.ready),
             limits: Limits {
                 drain: Duration::from_secs(errors.parse("drain-seconds", &args.drain_seconds)),
+                tunnel_age: Duration::from_secs(
+                    errors.parse("tunnel-age-seconds", &args.tunnel_age_seconds),
+                ),
                 connections_per_pod: errors.parse("connections-per-pod", &args.connections_per_pod),
                 ..Limits::default()
             },
@@ -274,6 +280,7 @@ mod tests {
         assert_eq!(config.zds, Path::new("/run/c/ztunnel.sock"));
         assert!((1..=4).contains(&config.data_cores));
         assert_eq!(config.limits.drain, Duration::from_secs(25));
+        assert_eq!(config.limits.tunnel_age, Duration::from_secs(600));
         assert!(matches!(config.auth, Auth::Mounted { .. }));
     }
 

@@ -5,6 +5,7 @@
 
 use crate::engine::{Limits, Role, Setup};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Sizes, counts and deadlines of tunnels.
 #[derive(Debug, Clone)]
@@ -38,6 +39,11 @@ pub struct TunnelConfig {
     pub connect: Duration,
     /// A client closes a tunnel that had no stream for so long; a server waits twice as long. 5 min.
     pub idle: Duration,
+    /// A client opens no stream in a tunnel that is older, less up to a fifth by chance. The tunnel ends with its streams.
+    /// 10 min; never if absent.
+    pub client_age: Option<Duration>,
+    /// A server sends GOAWAY in a tunnel that is older, less up to a fifth by chance; its streams finish. Never.
+    pub server_age: Option<Duration>,
     /// Between PINGs in a tunnel where nothing arrives. 10 s.
     pub ping_interval: Duration,
     /// For the answer to a PING, or anything else, to arrive. 20 s.
@@ -60,6 +66,8 @@ impl Default for TunnelConfig {
             handshake: Duration::from_secs(10),
             connect: Duration::from_secs(15),
             idle: Duration::from_secs(300),
+            client_age: Some(Duration::from_secs(600)),
+            server_age: None,
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(20),
         }
@@ -75,6 +83,14 @@ impl TunnelConfig {
         let product = round_trip.as_micros() * BYTES_PER_MICROSECOND;
         let window = u32::try_from(product).unwrap_or(u32::MAX);
         window.min(self.stream_window).max(self.near_stream_window)
+    }
+
+    /// When a tunnel that begins now is old.
+    pub(crate) fn old(age: Option<Duration>) -> Option<Instant> {
+        let age = age?;
+        // Tunnels that began together don't end together.
+        let earlier = age.mul_f64(rand::random_range(0.0..0.2));
+        Instant::now().checked_add(age - earlier)
     }
 
     /// What a connection over a way of this round trip starts with. A way that is not known is short.
@@ -98,6 +114,18 @@ impl TunnelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tunnel_is_old_within_the_last_fifth_of_its_age() {
+        let age = Duration::from_secs(100);
+        for _ in 0..1000 {
+            let from = Instant::now();
+            let old = TunnelConfig::old(Some(age)).unwrap();
+            assert!(old >= from + age.mul_f64(0.8) && old <= Instant::now() + age);
+        }
+        assert_eq!(TunnelConfig::old(None), None);
+        assert_eq!(TunnelConfig::old(Some(Duration::MAX)), None);
+    }
 
     #[test]
     fn windows_grow_with_the_way() {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: two source pods never share a tunnel, be they of one identity, since the destination sees the tunnel's
 //! source address; one task dials for a key at a time and its failure is that of exactly those who wait for it; a tunnel
-//! of an older identity generation gets no new stream.
+//! of an older identity generation, or one past its age, gets no new stream.
 
 mod dial;
 mod entry;
@@ -186,7 +186,8 @@ impl Pool {
         let result = result.await.map(|tunnel| {
             // An eviction meanwhile took the entry away: who still wants a tunnel then dials anew.
             if let Some(entry) = self.0.entries.borrow_mut().get_mut(key) {
-                entry.add(Pooled::new(tunnel, identity.generation));
+                let old = TunnelConfig::old(self.0.config.client_age);
+                entry.add(Pooled::new(tunnel, identity.generation, old));
             }
         });
         dialing.finish(result.clone());

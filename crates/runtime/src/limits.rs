@@ -22,6 +22,12 @@ pub struct Limits {
     pub stream_idle: Duration,
     /// A tunnel without streams is closed after this. 5 min.
     pub tunnel_idle: Duration,
+    /// No stream is opened in a tunnel that is older, less up to a fifth by chance; it ends with its streams. 10 min: what
+    /// was chosen before there were more instances of a waypoint is soon chosen anew, and a handshake in 10 min is nothing.
+    pub tunnel_age: Duration,
+    /// A waypoint sends GOAWAY in a tunnel that is older, less up to a fifth by chance, to node proxies that would use it
+    /// for ever. 30 min: ours have left it before.
+    pub served_age: Duration,
     /// From the first byte of an HTTP request to the end of its headers. 10 s.
     pub request_header: Duration,
     /// Size of all headers of a request or CONNECT, decoded. 64 KiB.
@@ -61,6 +67,8 @@ impl Default for Limits {
             certificate_wait: Duration::from_secs(5),
             stream_idle: Duration::from_secs(24 * 3600),
             tunnel_idle: Duration::from_secs(300),
+            tunnel_age: Duration::from_secs(600),
+            served_age: Duration::from_secs(1800),
             request_header: Duration::from_secs(10),
             header_bytes: 64 * 1024,
             client_silence: Duration::from_secs(60),

@@ -16,16 +16,23 @@ use tokio::time::Instant;
 pub(super) struct Pooled {
     pub(super) tunnel: Tunnel,
     generation: u64,
+    old: Option<Instant>,
     idle_since: Option<Instant>,
 }
 
 impl Pooled {
-    pub(super) fn new(tunnel: Tunnel, generation: u64) -> Self {
+    /// A tunnel that takes no new streams once it is `old`.
+    pub(super) fn new(tunnel: Tunnel, generation: u64, old: Option<Instant>) -> Self {
         Self {
             tunnel,
             generation,
+            old,
             idle_since: None,
         }
+    }
+
+    fn takes_streams(&self, now: Instant) -> bool {
+        self.tunnel.is_usable() && self.old.is_none_or(|old| now < old)
     }
 }
 
@@ -40,10 +47,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Takes out what gets no new streams: tunnels that close, and those of an identity before `generation`.
+    /// Takes out what gets no new streams: tunnels that close or are old, and those of an identity before `generation`.
+    /// Their streams finish.
     pub(super) fn retire(&mut self, generation: u64) {
+        let now = Instant::now();
         self.tunnels
-            .retain(|pooled| pooled.generation >= generation && pooled.tunnel.is_usable());
+            .retain(|pooled| pooled.generation >= generation && pooled.takes_streams(now));
     }
 
     /// Whether one more tunnel is worth its dial: those that there are belong to somebody who moves much.
@@ -86,14 +95,14 @@ impl Entry {
         self.tunnels.push(pooled);
     }
 
-    /// Releases tunnels that have been idle for `idle`; whether anything is left.
+    /// Releases tunnels that are old or have been idle for `idle`; whether anything is left.
     pub(super) fn sweep(&mut self, now: Instant, idle: Duration) -> bool {
         self.tunnels.retain_mut(|pooled| {
             if pooled.tunnel.active_streams() > 0 {
                 pooled.idle_since = None;
-                return pooled.tunnel.is_usable();
+                return pooled.takes_streams(now);
             }
-            now - *pooled.idle_since.get_or_insert(now) < idle && pooled.tunnel.is_usable()
+            now - *pooled.idle_since.get_or_insert(now) < idle && pooled.takes_streams(now)
         });
         !self.tunnels.is_empty() || self.is_dialing()
     }

@@ -1,4 +1,4 @@
-//! A server's connection: streams out, deadlines, idleness, drain.
+//! A server's connection: streams out, deadlines, idleness, age, drain.
 //!
 //! Invariant: a client that says nothing, asks for nothing or stops asking is not waited for for ever.
 
@@ -87,14 +87,17 @@ impl<'a, T: Transport> Serving<'a, T> {
     }
 }
 
-/// When a connection without streams is closed.
+/// When a connection without streams, or one that is old, is closed.
 struct Idle {
     /// The client's first bytes were HTTP/2.
     began: bool,
     /// It asked for a stream.
     asked: bool,
     first: Duration,
+    /// When the first CONNECT is late.
+    late: Instant,
     limit: Duration,
+    old: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     since: Option<Instant>,
 }
@@ -105,14 +108,16 @@ impl Idle {
             began: false,
             asked: false,
             first: config.connect,
+            late: deadline,
             limit: config.idle * 2,
+            old: TunnelConfig::old(config.server_age),
             timer: Box::pin(sleep_until(deadline)),
             since: None,
         }
     }
 
     /// Ready with what the client was too slow for, or with nothing when the connection has been without streams for long
-    /// enough. The timer is touched when it fires only.
+    /// enough or is old. The timer is touched when it fires only.
     fn poll(
         &mut self,
         began: bool,
@@ -120,7 +125,9 @@ impl Idle {
         cx: &mut Context<'_>,
     ) -> Poll<Option<&'static str>> {
         if began && !std::mem::replace(&mut self.began, true) {
-            self.timer.as_mut().reset(Instant::now() + self.first);
+            self.late = Instant::now() + self.first;
+            let at = self.sooner(self.late);
+            self.timer.as_mut().reset(at);
         }
         if streams {
             self.since = None;
@@ -131,16 +138,26 @@ impl Idle {
             if !self.began {
                 return Poll::Ready(Some("no HTTP/2 preface"));
             }
-            if !self.asked {
-                return Poll::Ready(Some("no CONNECT"));
-            }
             let now = Instant::now();
+            if !self.asked {
+                if self.late <= now {
+                    return Poll::Ready(Some("no CONNECT"));
+                }
+                self.timer.as_mut().reset(self.late);
+                continue;
+            }
             let until = self.since.unwrap_or(now) + self.limit;
-            if until <= now {
+            if until <= now || self.old.is_some_and(|old| old <= now) {
                 return Poll::Ready(None);
             }
-            self.timer.as_mut().reset(until);
+            let at = self.sooner(until);
+            self.timer.as_mut().reset(at);
         }
         Poll::Pending
+    }
+
+    /// `at`, or when the connection is old.
+    fn sooner(&self, at: Instant) -> Instant {
+        self.old.map_or(at, |old| old.min(at))
     }
 }

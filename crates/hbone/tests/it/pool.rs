@@ -412,3 +412,103 @@ fn a_server_that_drains_is_left_for_a_new_tunnel() {
         works(&mut old).await;
     });
 }
+
+/// Opens streams and uses them until `server` has seen so many connections; says how many streams there were.
+async fn until_connections(fixture: &Fixture, count: usize) -> usize {
+    let mut streams = 0;
+    let deadline = tokio::time::Instant::now() + SOON;
+    while fixture.connections() < count {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{} connections",
+            fixture.connections()
+        );
+        works(&mut fixture.open("a").await.unwrap()).await;
+        streams += 1;
+    }
+    streams
+}
+
+#[test]
+fn an_old_tunnel_is_left_for_a_new_one_and_ends_with_its_streams() {
+    on_core(|| async {
+        let client = TunnelConfig {
+            client_age: Some(Duration::from_millis(60)),
+            // Looked for four times as often.
+            idle: SOON / 50,
+            ..TunnelConfig::default()
+        };
+        let mut fixture = fixture(client, TunnelConfig::default()).await;
+        let mut first = fixture.open("a").await.unwrap();
+        works(&mut first).await;
+        // Not a stream fails, and many share each tunnel.
+        let streams = until_connections(&fixture, 5).await;
+        assert!(streams > 20, "{streams}");
+        // The tunnels in between had no stream left; the first one has.
+        for _ in 0..3 {
+            fixture.server.ended.recv().await.unwrap().unwrap();
+        }
+        works(&mut first).await;
+        assert!(fixture.pool.stats().tunnels <= 1);
+        drop(first);
+        for _ in 0..2 {
+            fixture.server.ended.recv().await.unwrap().unwrap();
+        }
+        assert_eq!(
+            fixture.pool.stats(),
+            PoolStats::default(),
+            "old ones don't stay for being idle"
+        );
+    });
+}
+
+#[test]
+fn a_server_sends_old_tunnels_away_and_loses_nothing() {
+    on_core(|| async {
+        let client = TunnelConfig {
+            client_age: None,
+            ..TunnelConfig::default()
+        };
+        let server = TunnelConfig {
+            server_age: Some(Duration::from_millis(60)),
+            ..TunnelConfig::default()
+        };
+        let mut fixture = fixture(client, server).await;
+        let mut first = fixture.open("a").await.unwrap();
+        works(&mut first).await;
+        let streams = until_connections(&fixture, 5).await;
+        assert!(streams > 20, "{streams}");
+        for _ in 0..3 {
+            fixture.server.ended.recv().await.unwrap().unwrap();
+        }
+        // What was open at the GOAWAY is open for as long as its ends like.
+        works(&mut first).await;
+        drop(first);
+        fixture.server.ended.recv().await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn many_at_once_notice_nothing_of_rotation() {
+    on_core(|| async {
+        let client = TunnelConfig {
+            client_age: Some(Duration::from_millis(90)),
+            client_streams: 8,
+            ..TunnelConfig::default()
+        };
+        let server = TunnelConfig {
+            server_age: Some(Duration::from_millis(50)),
+            ..TunnelConfig::default()
+        };
+        let fixture = Rc::new(fixture(client, server).await);
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let fixture = Rc::clone(&fixture);
+                spawn_local(async move { until_connections(&fixture, 40).await })
+            })
+            .collect();
+        for task in tasks {
+            assert!(task.await.unwrap() > 0);
+        }
+    });
+}
