@@ -11,6 +11,7 @@ mod grpc_route;
 mod http_filter;
 mod http_route;
 mod listener;
+mod locality;
 mod mesh_config;
 mod meta;
 mod names;

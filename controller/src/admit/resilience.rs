@@ -1,6 +1,7 @@
 //! What TrafficPolicies say of single endpoints, and how routes keep sessions.
 
 use super::http_filter::header_name;
+use super::locality;
 use crate::api::{
     ConsistentHash, CookieLifetime, Duration, HttpCookie, LoadBalancer, OutlierDetection,
     SessionPersistence, SessionType, TrafficPolicySpec,
@@ -45,9 +46,11 @@ pub(super) fn check_of_service(spec: &TrafficPolicySpec, issues: &mut Issues) {
     let at = FieldPath::of("spec");
     let balancer = spec.load_balancer.as_ref();
     let warmup = balancer.and_then(|balancer| balancer.warmup.as_ref());
+    let locality = balancer.and_then(|balancer| balancer.locality.as_ref());
     let given = [
         (spec.outlier_detection.is_some(), at.key("outlierDetection")),
         (warmup.is_some(), at.key("loadBalancer").key("warmup")),
+        (locality.is_some(), at.key("loadBalancer").key("locality")),
     ];
     let services = spec
         .target_refs
@@ -63,8 +66,13 @@ pub(super) fn check_load_balancer(balancer: &LoadBalancer, at: &FieldPath, issue
     if balancer.simple.is_some() && hash.is_some() {
         issues.add(at.key("consistentHash"), "is there beside simple");
     }
-    if balancer.simple.is_none() && hash.is_none() && balancer.warmup.is_none() {
-        issues.add(at.clone(), "has none of simple, consistentHash, warmup");
+    let nothing = balancer.simple.is_none() && hash.is_none();
+    if nothing && balancer.warmup.is_none() && balancer.locality.is_none() {
+        let message = "has none of simple, consistentHash, warmup, locality";
+        issues.add(at.clone(), message);
+    }
+    if let Some(locality) = &balancer.locality {
+        locality::check(locality, &at.key("locality"), issues);
     }
     if let Some(hash) = hash {
         check_hash(hash, &at.key("consistentHash"), issues);

@@ -10,6 +10,7 @@ mod fault;
 mod gateway;
 mod grpc_route;
 mod http_route;
+mod locality;
 mod mesh_config;
 mod peer_authentication;
 mod reference_grant;
@@ -35,6 +36,7 @@ pub use http_route::{
     MatchType, Mirror, ParentRef, PathMatch, PathMatchType, PathModifier, PathModifierType,
     Redirect, Rewrite, RouteMatch, RouteRetry, RouteRule, Timeouts, ValueMatch,
 };
+pub use locality::{Locality, LocalityLevel, LocalityMode, RegionFailover};
 pub use mesh_config::{CaptureExclusions, MeshConfigSpec, SameNode};
 pub use peer_authentication::{Mode, MutualTls, PeerAuthenticationSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrantSpec};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConsistentHash, Duration, OutlierDetection, Timeouts, Warmup};
+use super::{ConsistentHash, Duration, Locality, OutlierDetection, Timeouts, Warmup};
 
 /// Which workloads of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +78,8 @@ pub struct LoadBalancer {
     pub consistent_hash: Option<ConsistentHash>,
     /// How endpoints that appear come to their share.
     pub warmup: Option<Warmup>,
+    /// Which endpoints are near.
+    pub locality: Option<Locality>,
 }
 
 /// How an endpoint is picked.

@@ -47,7 +47,7 @@ pub struct Scope {
     pub traffic: BTreeSet<Arc<str>>,
     /// FaultPolicies.
     pub faults: BTreeSet<Arc<str>>,
-    /// Services in it, its own and those that its routes lead to.
+    /// Services in it: those that it serves, those that its routes lead to, and what it is deployed as itself.
     pub services: BTreeSet<NsName>,
 }
 
@@ -70,6 +70,10 @@ impl Scope {
         let object = world.cache.gateways.get(waypoint);
         if let Some(listeners) = object.and_then(|object| object.spec.listeners.as_deref()) {
             scope.add_gateway(world, facts, waypoint, listeners);
+        }
+        if waypoint::is_deployed(world, waypoint) {
+            // Its own instances: each finds out there where it is.
+            scope.services.insert(waypoint.clone());
         }
         for service in scope.services.clone() {
             scope

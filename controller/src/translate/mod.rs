@@ -15,6 +15,7 @@ pub mod guard;
 mod hosts;
 pub mod ingress;
 pub mod listener;
+mod locality;
 pub mod names;
 mod parents;
 pub mod peer_authentication;

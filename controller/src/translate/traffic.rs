@@ -3,6 +3,7 @@
 use culvert_proto::waypoint::{Retry, RetryBudget, TrafficPolicy};
 
 use super::finding::{Finding, Findings};
+use super::locality;
 use super::refs::{self, Targets};
 use super::resilience;
 use super::resource::{Message, Resource};
@@ -30,6 +31,7 @@ pub fn of(
     let timeouts = spec.timeouts.unwrap_or_default();
     let balancer = spec.load_balancer.as_ref();
     let warmup = balancer.and_then(|balancer| balancer.warmup.as_ref());
+    let near = balancer.and_then(|balancer| balancer.locality.as_ref());
     let (balancer, consistent_hash) = resilience::load_balancer(balancer);
     let record = TrafficPolicy {
         namespace: name.namespace.to_string(),
@@ -55,6 +57,7 @@ pub fn of(
         outlier_detection: spec.outlier_detection.as_ref().map(resilience::outlier),
         consistent_hash,
         warmup: warmup.map(resilience::warmup),
+        locality: near.map(locality::of),
     };
     let resource = Resource {
         name: format!("TrafficPolicy/{name}").into(),

@@ -58,6 +58,7 @@ fn container(wanted: &Wanted, common: &Common) -> Value {
     ]
     .into_iter()
     .map(|(name, value)| json!({"name": name, "value": value}))
+    .chain([json!({"name": "CULVERT_POD", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}})])
     .collect();
     json!({
         "name": wanted.takes.role().as_str(),
