@@ -57,7 +57,9 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
     let (store, routes) = (Store::new(Settings::default()), RouteFeed::new());
     let (ready, shutdown) = (Ready::new(), Shutdown::default());
     let starting = ready.task("state from the controller");
+    let own = Own::new(&args.name.namespace, &args.name.name).in_pod(args.pod.as_deref());
     let shown = Shown {
+        own: own.clone(),
         store: store.clone(),
         routes: routes.clone(),
         secrets: secrets.clone(),
@@ -90,6 +92,8 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
         let certificate = own_certificate(&store, &secrets, &args.name, &ready).await?;
         let limits = Limits {
             drain: Duration::from_secs(args.drain_seconds),
+            tunnel_age: Duration::from_secs(args.tunnel_age_seconds),
+            served_age: Duration::from_secs(args.served_age_seconds),
             ..Limits::default()
         };
         let world = Arc::new(World {
@@ -97,7 +101,7 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
             routes: routes.shared(),
             gateway: routes.gateway(),
             certificate,
-            own: Own::new(&args.name.namespace, &args.name.name),
+            own: own.clone(),
             tunnels: tunnels(&limits),
             limits: Arc::new(limits),
         });
@@ -173,6 +177,8 @@ fn tunnels(limits: &Limits) -> TunnelConfig {
         handshake: limits.handshake,
         connect: limits.connect_request,
         idle: limits.tunnel_idle,
+        client_age: Some(limits.tunnel_age).filter(|age| !age.is_zero()),
+        server_age: Some(limits.served_age).filter(|age| !age.is_zero()),
         ..TunnelConfig::default()
     }
 }

@@ -16,6 +16,9 @@ pub struct Args {
     /// This waypoint's Gateway: NAMESPACE/NAME.
     #[arg(long, env = "CULVERT_WAYPOINT")]
     pub name: GatewayName,
+    /// The pod that this instance runs in, of the Gateway's namespace: where the mesh says that it is, this instance is.
+    #[arg(long, env = "CULVERT_POD")]
+    pub pod: Option<String>,
     /// Where the controller listens: IP:PORT, never a name [default: the Service culvert-controller of the pod's
     /// namespace, as kubelet tells of it].
     #[arg(long, env = "CULVERT_CONTROLLER")]
@@ -50,6 +53,12 @@ pub struct Args {
     /// How long requests in flight may go on after SIGTERM, in seconds.
     #[arg(long, env = "CULVERT_DRAIN_SECONDS", default_value = "25")]
     pub drain_seconds: u64,
+    /// Tunnels to endpoints get no new streams after so many seconds, or up to a fifth less; 0: never.
+    #[arg(long, env = "CULVERT_TUNNEL_AGE_SECONDS", default_value = "600")]
+    pub tunnel_age_seconds: u64,
+    /// Node proxies are sent away (GOAWAY, streams finish) after so many seconds, or up to a fifth less; 0: never.
+    #[arg(long, env = "CULVERT_SERVED_AGE_SECONDS", default_value = "1800")]
+    pub served_age_seconds: u64,
     /// How log lines are written: text or json.
     #[arg(long, env = "CULVERT_LOG_FORMAT", default_value = "text")]
     pub log_format: Format,

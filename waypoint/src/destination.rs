@@ -58,6 +58,8 @@ pub struct Arrival {
 pub struct Own {
     namespace: Arc<str>,
     name: Arc<str>,
+    /// The pod that this instance runs in, if it is one.
+    pod: Option<Arc<str>>,
 }
 
 impl Own {
@@ -66,7 +68,28 @@ impl Own {
         Self {
             namespace: namespace.into(),
             name: name.into(),
+            pod: None,
         }
+    }
+
+    /// The same, of which this instance runs in `pod`.
+    #[must_use]
+    pub fn in_pod(self, pod: Option<&str>) -> Self {
+        Self {
+            pod: pod.map(Arc::from),
+            ..self
+        }
+    }
+
+    /// This very instance, as the controller knows it: its pod or, where it has none, the one instance that the Gateway
+    /// stands for.
+    pub fn workload<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Workload>> {
+        let cluster = &snapshot.settings().cluster_id;
+        let uid = match &self.pod {
+            Some(pod) => format!("{cluster}//Pod/{}/{pod}", self.namespace),
+            None => self.uid(cluster),
+        };
+        snapshot.workload(&uid)
     }
 
     /// The uid of this waypoint's own workload.

@@ -7,6 +7,7 @@ mod error;
 pub mod fault;
 pub mod filter;
 pub mod gateway;
+pub mod locality;
 pub mod matcher;
 pub mod pattern;
 pub mod persistence;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use culvert_proto::waypoint as pb;
 
+use super::locality::Locality;
 use super::resilience::{HashPolicy, OutlierDetection, ramp};
 use super::retry::Retry;
 use super::{ConfigError, ServiceRef, decode_all, duration};
@@ -37,6 +38,8 @@ pub struct TrafficPolicy {
     pub outlier: Option<OutlierDetection>,
     /// How new endpoints of the service come to their share.
     pub warmup: Option<Ramp>,
+    /// Which endpoints of the service are near.
+    pub locality: Option<Locality>,
 }
 
 /// Ways to pick an endpoint.
@@ -120,6 +123,12 @@ impl TrafficPolicy {
                 .map(ramp)
                 .transpose()
                 .map_err(|error| error.within("warmup"))?,
+            locality: raw
+                .locality
+                .as_ref()
+                .map(Locality::decode)
+                .transpose()
+                .map_err(|error| error.within("locality"))?,
         })
     }
 }

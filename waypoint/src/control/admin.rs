@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::xds::RouteFeed;
 use crate::args::Args;
 use crate::cores::DataCores;
+use crate::destination::Own;
 
 /// Asks the process to drain and end.
 pub(crate) type Shutdown = Arc<Notify>;
@@ -26,6 +27,7 @@ pub(crate) type Shutdown = Arc<Notify>;
 /// What there is to show.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
+    pub(crate) own: Own,
     pub(crate) store: Store,
     pub(crate) routes: RouteFeed,
     pub(crate) secrets: SecretManager,
@@ -108,6 +110,7 @@ fn config_dump(name: &str, shown: &Shown) -> Response {
         "traffic_policies": routes.raw_traffic().map(|raw| super::dump::traffic(&raw)).collect::<Vec<_>>(),
         "fault_policies": routes.raw_faults().map(|(raw, left)| super::dump::fault(&raw, left)).collect::<Vec<_>>(),
         "endpoints": routes.endpoints(),
+        "localities": super::dump::locality::all(&snapshot, &routes, &shown.own),
         "certificates": certificates(&shown.secrets),
         "settings": &**snapshot.settings(),
     }))

@@ -6,6 +6,7 @@ use culvert_proto::waypoint as pb;
 use serde_json::{Map, Value, json};
 
 use crate::config::certificate::Certificate;
+pub(super) mod locality;
 mod resilience;
 
 /// An HTTPRoute.

@@ -414,17 +414,22 @@ impl Input<'_> {
         let policies = self.traffic_of(service);
         let outlier = policies.iter().find_map(|policy| policy.outlier.as_ref());
         let warmup = policies.iter().find_map(|policy| policy.warmup);
-        if outlier.is_none() && warmup.is_none() {
+        let locality = policies.iter().find_map(|policy| policy.locality.as_ref());
+        if outlier.is_none() && warmup.is_none() && locality.is_none() {
             return None;
         }
         let (used, carried) = (&self.used.resiliences, &self.carried.resiliences);
         let known = used.get(service).or_else(|| carried.get(service));
-        let same =
-            |known: &&Arc<Resilience>| known.outlier.as_ref() == outlier && known.warmup == warmup;
+        let same = |known: &&Arc<Resilience>| {
+            known.outlier.as_ref() == outlier
+                && known.warmup == warmup
+                && known.locality.as_ref() == locality
+        };
         let resilience = known.filter(same).cloned().unwrap_or_else(|| {
             Arc::new(Resilience {
                 outlier: outlier.cloned(),
                 warmup,
+                locality: locality.cloned(),
                 registry: Arc::clone(&self.carried.registry),
             })
         });

@@ -18,6 +18,7 @@ use crate::config::ConfigError;
 use crate::config::certificate::Certificate;
 use crate::config::fault::FaultPolicy;
 use crate::config::gateway::Gateway;
+use crate::config::locality::Locality;
 use crate::config::route::{Decoded, Route};
 use crate::config::stream::StreamRoute;
 use crate::config::traffic::TrafficPolicy;
@@ -195,6 +196,13 @@ impl RouteStore {
             let config = routes.port(&of.service, of.port)?;
             config.direct.resilience.clone()
         })
+    }
+
+    /// What a policy says of who is near among the endpoints of a port of a service.
+    pub fn locality(&self, service: &str, port: u16) -> Option<Locality> {
+        let routes = self.published.load();
+        let resilience = routes.port(service, port)?.direct.resilience.as_ref()?;
+        resilience.locality.clone()
     }
 
     /// The routes that serve, as they came.

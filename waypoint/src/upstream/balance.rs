@@ -3,13 +3,12 @@
 //! Invariant: a choice is a function of the weights or loads and of the random numbers alone; each backend's share is
 //! exactly its weight's, without a bias of rounding. An endpoint that is left out is never chosen.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use rand::Rng;
 
 use super::hash;
-use super::shares::Shares;
+use super::shares::{Shares, Tier};
 use crate::config::resilience::HashPolicy;
 use crate::config::traffic::Balancer;
 
@@ -70,23 +69,13 @@ pub fn endpoint<L: Load>(
     let Some(shares) = choice.shares else {
         return whole(choice, candidates, rng);
     };
-    let untried = match choice.tried {
-        [] => Cow::Borrowed(shares.open()),
-        tried => {
-            let open = shares.open().iter().copied();
-            Cow::Owned(open.filter(|index| !tried.contains(index)).collect())
-        }
-    };
-    let list = if untried.is_empty() {
-        shares.open()
-    } else {
-        &untried
-    };
-    if shares.even() {
+    let drawn = shares.tier(|| rng.random())?;
+    let (tier, list) = shares.untried(drawn, choice.tried);
+    if tier.even {
         let nth = |nth: usize| list.get(nth).copied().unwrap_or_default();
         return among(choice, candidates, list.len(), rng, nth);
     }
-    uneven(choice, shares, candidates, list, rng)
+    uneven(choice, shares, candidates, &list, rng)
 }
 
 /// All take their whole share.
@@ -177,7 +166,7 @@ fn better<L: Load>(
     Some(if second_is_better { second } else { first })
 }
 
-/// Picks the endpoint of a key, or the next one of it that has room: none has more in flight than `policy` allows of the
+/// Picks the endpoint of a key in the key's tier, or the next one of it that has room: none has more in flight than `policy` allows of the
 /// mean, as long as another may have more.
 pub fn keyed<L: Load>(
     policy: &HashPolicy,
@@ -185,26 +174,47 @@ pub fn keyed<L: Load>(
     choice: &Choice<'_>,
     candidates: &[L],
 ) -> Option<usize> {
-    let share = |index| choice.shares.map_or(1.0, |shares| shares.of(index));
-    let sum = choice
-        .shares
-        .map_or(float(candidates.len()), |shares| f64::from(shares.sum()));
-    let load = f64::from(policy.balance) * (f64::from(keyed.in_flight) + 1.0) / sum;
-    let fits = |index: usize| {
-        let bound = (load * f64::from(share(index))).ceil();
+    let fits = |index: usize, mean: f64, share: f32| {
+        let bound = (f64::from(policy.balance) * mean * f64::from(share)).ceil();
         let active = candidates.get(index).map_or(u32::MAX, Load::active);
         f64::from(active) < bound
     };
-    let untried = |index: usize| {
-        if choice.tried.contains(&index) {
-            0.0
+    let is_tried = |index: usize| choice.tried.contains(&index);
+    let in_flight = f64::from(keyed.in_flight);
+    let pick = |share: &dyn Fn(usize) -> f32, fits: &dyn Fn(usize) -> bool| {
+        let untried = |index| if is_tried(index) { 0.0 } else { share(index) };
+        hash::pick(keyed.key, keyed.endpoints, untried, fits)
+    };
+    let Some(shares) = choice.shares else {
+        let mean = (in_flight + 1.0) / float(candidates.len());
+        let fits = |index| fits(index, mean, 1.0);
+        return pick(&|_| 1.0, &fits)
+            .or_else(|| hash::pick(keyed.key, keyed.endpoints, |_| 1.0, fits));
+    };
+    // The same tier for the key as long as loads are what they are; when a load grows, keys come and none goes.
+    let drawn = shares.tier(|| hash::fraction(hash::mix(keyed.key ^ TIERS)))?;
+    let of = |tier: &Tier, untried: bool| {
+        let share = |index| {
+            if tier.has(index) {
+                shares.of(index)
+            } else {
+                0.0
+            }
+        };
+        let mean = (in_flight * f64::from(tier.load) + 1.0) / f64::from(tier.sum);
+        let fits = |index| fits(index, mean, share(index));
+        if untried {
+            pick(&share, &fits)
         } else {
-            share(index)
+            hash::pick(keyed.key, keyed.endpoints, share, fits)
         }
     };
-    hash::pick(keyed.key, keyed.endpoints, untried, fits)
-        .or_else(|| hash::pick(keyed.key, keyed.endpoints, share, fits))
+    let untried = shares.starting_with(drawn).find_map(|tier| of(tier, true));
+    untried.or_else(|| of(drawn, false))
 }
+
+/// Tells what a key says of tiers from what it says of endpoints.
+const TIERS: u64 = 0x5851_f42d_4c95_7f2d;
 
 #[expect(clippy::cast_precision_loss, reason = "a count of endpoints")]
 fn float(count: usize) -> f64 {

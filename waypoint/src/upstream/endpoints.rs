@@ -14,6 +14,7 @@ use rand::Rng;
 use super::balance::{self, Choice, Keyed};
 use super::endpoint::Endpoint;
 use super::group::{Group, Resilience};
+use super::place::Place;
 use super::shares::Shares;
 use super::through;
 use super::watch::Watched;
@@ -39,6 +40,10 @@ pub struct EndpointSet {
     watched: RefCell<Option<Rc<Watched>>>,
     /// The same of the set before.
     group: Option<Arc<Group>>,
+    /// Where this instance is among them, if it picks endpoints and not the instances of their waypoint.
+    place: Option<Place>,
+    /// Who is near, where the service says so and no policy says anything.
+    near: Option<Rc<Shares>>,
 }
 
 /// Whom to pick.
@@ -72,13 +77,14 @@ pub struct Endpoints {
 impl EndpointSet {
     /// Nobody.
     pub fn nobody() -> Rc<Self> {
-        Self::new(None, 0, std::iter::empty(), &Rc::default(), None)
+        Self::new(None, 0, std::iter::empty(), None, &Rc::default(), None)
     }
 
     fn new(
         service: Option<&ServiceRef>,
         version: u64,
         endpoints: impl Iterator<Item = Endpoint>,
+        place: Option<Place>,
         in_flight: &Rc<Cell<u32>>,
         earlier: Option<&Self>,
     ) -> Rc<Self> {
@@ -100,9 +106,12 @@ impl EndpointSet {
             }
             Rc::new(endpoint)
         });
+        let endpoints: Vec<_> = endpoints.collect();
         Rc::new(Self {
             service: service.cloned(),
-            endpoints: endpoints.collect(),
+            near: place.as_ref().and_then(|place| place.shares(&endpoints)),
+            place,
+            endpoints,
             turn: Cell::new(earlier.map_or(0, |set| set.turn.get())),
             version,
             in_flight: Rc::clone(in_flight),
@@ -128,11 +137,10 @@ impl EndpointSet {
         self.turn.set(turn.wrapping_add(1));
         let shares = match wanted.copy {
             false => self.shares(wanted.resilience),
-            true => self
-                .watched
-                .borrow()
-                .as_ref()
-                .and_then(|watched| watched.shares()),
+            true => match &*self.watched.borrow() {
+                Some(watched) => watched.shares(),
+                None => self.near.clone(),
+            },
         };
         let shares = shares.as_deref();
         let is_tried =
@@ -183,7 +191,7 @@ impl EndpointSet {
         self.hashes.get_or_init(|| hashes().collect())
     }
 
-    /// Who takes less than the whole of its share, if a policy says that there may be such endpoints.
+    /// Who takes less than the whole of its share or is near, if something says that there may be such endpoints.
     fn shares(&self, resilience: Option<&Arc<Resilience>>) -> Option<Rc<Shares>> {
         let Some(resilience) = resilience else {
             if self.watched.take().is_some() {
@@ -191,14 +199,20 @@ impl EndpointSet {
                     .iter()
                     .for_each(|endpoint| endpoint.watch(None));
             }
-            return None;
+            return self.near.clone();
         };
         let known = self.watched.borrow().clone();
         let watched = match known.filter(|watched| watched.obeys(resilience)) {
             Some(watched) => watched,
             None => {
                 let service = self.service.as_ref()?;
-                let new = Watched::start(resilience, service, self.version, &self.endpoints);
+                let new = Watched::start(
+                    resilience,
+                    service,
+                    self.version,
+                    &self.endpoints,
+                    self.place.as_ref(),
+                );
                 self.watched.replace(Some(Rc::clone(&new)));
                 new
             }
@@ -246,7 +260,7 @@ impl Endpoints {
         {
             return Rc::clone(set);
         }
-        let own = Some(&self.own).filter(|_| self.gateway.borrow().is_some());
+        let own = (&self.own, self.gateway.borrow().is_some());
         let set = build(snapshot, wanted, own, earlier.as_deref(), series);
         self.services
             .borrow_mut()
@@ -277,7 +291,14 @@ impl Endpoints {
         let endpoint = current.and_then(|current| {
             Endpoint::new(snapshot, current, Some(address), None, (series, &in_flight))
         });
-        let set = EndpointSet::new(None, version, endpoint.into_iter(), &in_flight, earlier);
+        let set = EndpointSet::new(
+            None,
+            version,
+            endpoint.into_iter(),
+            None,
+            &in_flight,
+            earlier,
+        );
         self.workloads.borrow_mut().insert(key, Rc::clone(&set));
         set
     }
@@ -311,25 +332,25 @@ impl Endpoints {
 fn build(
     snapshot: &Snapshot,
     wanted: &ServiceRef,
-    gateway: Option<&Own>,
+    (own, gateway): (&Own, bool),
     earlier: Option<&EndpointSet>,
     series: &SeriesCache,
 ) -> Rc<EndpointSet> {
     let (version, in_flight) = (snapshot.version(), EndpointSet::carried(earlier));
     let Some(service) = snapshot.service(&wanted.service) else {
         let none = std::iter::empty();
-        return EndpointSet::new(Some(wanted), version, none, &in_flight, earlier);
+        return EndpointSet::new(Some(wanted), version, none, None, &in_flight, earlier);
     };
     let protocol = service
         .port(wanted.port)
         .map(|port| port.app_protocol)
         .unwrap_or_default();
-    let beyond = |waypoint: &&GatewayRef| gateway.is_some_and(|own| !own.is(snapshot, waypoint));
+    let beyond = |waypoint: &&GatewayRef| gateway && !own.is(snapshot, waypoint);
     if let Some(waypoint) = service.waypoint.as_ref().filter(beyond) {
         let (service, shared) = ((&**service, protocol), (series, &in_flight));
         let ways = through::ways(snapshot, waypoint, service.0, wanted.port).into_iter();
         let endpoints = ways.filter_map(|way| Endpoint::through(snapshot, way, service, shared));
-        return EndpointSet::new(Some(wanted), version, endpoints, &in_flight, earlier);
+        return EndpointSet::new(Some(wanted), version, endpoints, None, &in_flight, earlier);
     }
     let all = service.load_balancing.health_policy == HealthPolicy::AllowAll;
     let endpoints = snapshot
@@ -342,5 +363,6 @@ fn build(
             let shared = (series, &in_flight);
             Endpoint::new(snapshot, found.workload, address, service, shared)
         });
-    EndpointSet::new(Some(wanted), version, endpoints, &in_flight, earlier)
+    let place = Some(Place::new(snapshot, own, service));
+    EndpointSet::new(Some(wanted), version, endpoints, place, &in_flight, earlier)
 }

@@ -14,6 +14,7 @@ use super::outlier;
 use super::ramp::Ramp;
 use super::registry::Registry;
 use crate::config::ServiceRef;
+use crate::config::locality::Locality;
 use crate::config::resilience::OutlierDetection;
 use crate::telemetry::series;
 
@@ -24,6 +25,8 @@ pub struct Resilience {
     pub outlier: Option<OutlierDetection>,
     /// How new endpoints come to their share.
     pub warmup: Option<Ramp>,
+    /// Who is near; absent: as the Service says.
+    pub locality: Option<Locality>,
     /// Where the groups are.
     pub registry: Arc<Registry>,
 }

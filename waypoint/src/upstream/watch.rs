@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use super::group::{Group, Resilience};
 use super::member::{Member, Millis, Sample, millis};
+use super::place::Place;
 use super::shares::Shares;
+use super::tiers::Tiers;
 use crate::config::ServiceRef;
 
 /// A group, and the policy for it.
@@ -33,6 +35,8 @@ pub(super) struct Watched {
     bound: Rc<Bound>,
     /// As the endpoints of the set.
     members: Vec<Arc<Member>>,
+    /// Who is near, where that makes a difference.
+    tiers: Option<Tiers>,
     view: RefCell<View>,
 }
 
@@ -59,6 +63,7 @@ impl Watched {
         service: &ServiceRef,
         version: u64,
         endpoints: &[Rc<Endpoint>],
+        place: Option<&Place>,
     ) -> Rc<Self> {
         let group = resilience.registry.group(service);
         let named = endpoints
@@ -75,9 +80,11 @@ impl Watched {
                 bound: Rc::clone(&bound),
             }));
         }
+        let tiers = place.and_then(|place| place.tiers(resilience.locality.as_ref(), endpoints));
         Rc::new(Self {
             bound,
             members,
+            tiers,
             view: RefCell::default(),
         })
     }
@@ -86,7 +93,9 @@ impl Watched {
     pub(super) fn obeys(&self, resilience: &Arc<Resilience>) -> bool {
         let own = &self.bound.resilience;
         Arc::ptr_eq(own, resilience)
-            || own.outlier == resilience.outlier && own.warmup == resilience.warmup
+            || own.outlier == resilience.outlier
+                && own.warmup == resilience.warmup
+                && own.locality == resilience.locality
     }
 
     /// The group.
@@ -118,19 +127,9 @@ impl Watched {
             outlier, warmup, ..
         } = &*self.bound.resilience;
         let returning = outlier.as_ref().map(|outlier| &outlier.returning);
-        let all = self.members.len();
         let is_in = |member: &Arc<Member>| outlier.is_none() || member.ejected() == 0;
-        let well = self.members.iter().filter(|member| is_in(member)).count();
-        let least = outlier
-            .as_ref()
-            .map_or(0, |outlier| outlier.min_health_percent);
-        let least = usize::try_from(least).unwrap_or_default();
-        let panic = well * 100 < least * all;
         let mut until = Millis::MAX;
         let share = |member: &Arc<Member>| {
-            if !panic && !is_in(member) {
-                return 0.0;
-            }
             let share = member.share(now, warmup.as_ref(), returning);
             if share < 1.0 {
                 let ramps = [warmup.as_ref(), returning].into_iter().flatten();
@@ -139,11 +138,45 @@ impl Watched {
             }
             share
         };
-        let shares = self.members.iter().map(share).collect();
+        let all: Vec<_> = self.members.iter().map(share).collect();
+        let well = self.members.iter().zip(&all);
+        let well = well.map(|(member, share)| if is_in(member) { *share } else { 0.0 });
+        let well: Vec<_> = well.collect();
+        let least = outlier
+            .as_ref()
+            .map_or(0, |outlier| outlier.min_health_percent);
+        let shares = match &self.tiers {
+            None if too_few(well.len(), &well, least) => Shares::new(all),
+            None => Shares::new(well),
+            Some(tiers) => Some(tiered(tiers, well, all, least)),
+        };
         View {
             changes,
             until,
-            shares: Shares::new(shares).map(Rc::new),
+            shares: shares.map(Rc::new),
         }
     }
+}
+
+/// Whether less than `least` per cent of the endpoints have a part.
+fn too_few(all: usize, well: &[f32], least: u32) -> bool {
+    let well = well.iter().filter(|share| **share > 0.0).count();
+    well * 100 < usize::try_from(least).unwrap_or_default() * all
+}
+
+/// The parts of those who are well and, where there are too few of these in all tiers together, of all.
+fn tiered(tiers: &Tiers, mut well: Vec<f32>, all: Vec<f32>, least: u32) -> Shares {
+    for (index, share) in well.iter_mut().enumerate() {
+        if tiers.of(index).is_none() {
+            *share = 0.0;
+        }
+    }
+    let loads = tiers.loads(&well);
+    if !loads.short || !too_few(tiers.members(), &well, least) {
+        return Shares::tiered(well, tiers, &loads);
+    }
+    // Whoever is well says which tier is still worth going to.
+    let nobody = well.iter().all(|share| *share <= 0.0);
+    let loads = if nobody { tiers.loads(&all) } else { loads };
+    Shares::tiered(all, tiers, &loads)
 }

@@ -15,6 +15,7 @@ mod faults;
 mod gateway;
 mod lifecycle;
 mod limits;
+mod locality;
 mod policy;
 mod resilience;
 mod retries;

@@ -3,7 +3,7 @@
 use culvert_proto::waypoint as pb;
 use serde_json::Value;
 
-use super::{duration, number, object, some, text};
+use super::{duration, locality, number, object, some, text};
 
 /// How an endpoint is picked.
 pub(super) fn load_balancer(raw: &pb::TrafficPolicy) -> Value {
@@ -15,6 +15,7 @@ pub(super) fn load_balancer(raw: &pb::TrafficPolicy) -> Value {
         ("simple", simple),
         ("consistentHash", some(raw.consistent_hash.as_ref(), hash)),
         ("warmup", some(raw.warmup.as_ref(), ramp)),
+        ("locality", some(raw.locality.as_ref(), locality::policy)),
     ])
 }
 

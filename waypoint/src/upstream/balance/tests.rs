@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 
 use super::*;
 use crate::config::resilience::HashKey;
+use crate::upstream::tiers::{Loads, Tiers};
 
 struct Fixed(u32);
 
@@ -127,6 +128,116 @@ fn a_small_share_with_as_much_to_do_is_avoided() {
     let small = picks.filter(|picked| *picked == 1).count();
     // Only when both of the two at random are the small one: one in 36.
     assert!((5..70).contains(&small), "{small}");
+}
+
+/// Three near and one far; the near ones take `near` of all requests.
+fn near_and_far(near: f32) -> Shares {
+    let zone = [(0, 3), (1, 1)]
+        .map(|(tier, count)| vec![Some(tier); count])
+        .concat();
+    let loads = Loads {
+        of: vec![near, 1.0 - near],
+        short: false,
+    };
+    Shares::tiered(vec![1.0; 4], &Tiers::for_tests(&zone), &loads)
+}
+
+#[test]
+fn the_near_take_all_and_what_is_too_much_goes_on_whatever_they_have_to_do() {
+    // The far one has nothing to do at all.
+    let candidates = [Fixed(9), Fixed(9), Fixed(9), Fixed(0)];
+    let hashes: Vec<_> = (0..4_u64).map(hash::mix).collect();
+    let mut rng = SmallRng::seed_from_u64(1);
+    for (near, expected) in [(1.0, 0..1), (0.7, 5700..6300), (0.0, 20_000..20_001)] {
+        let shares = near_and_far(near);
+        for balancer in all() {
+            let mut hits = [[0_u32; 4]; 2];
+            for turn in 0..20_000 {
+                let choice = Choice {
+                    shares: Some(&shares),
+                    turn,
+                    ..by(&balancer)
+                };
+                let key = Keyed {
+                    key: hash::mix(turn as u64),
+                    endpoints: &hashes,
+                    in_flight: 1000,
+                };
+                hits[0][endpoint(&choice, &candidates, &mut rng).unwrap()] += 1;
+                hits[1][keyed(&hashing(9.0), &key, &choice, &candidates).unwrap()] += 1;
+            }
+            for hits in hits {
+                assert!(expected.contains(&hits[3]), "{balancer:?} {near}: {hits:?}");
+                let each = (20_000 - hits[3]) / 3;
+                assert!(
+                    hits[..3].iter().all(|hits| hits.abs_diff(each) < 500),
+                    "{balancer:?} {near}: {hits:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_leaves_its_tier_only_when_that_takes_less() {
+    let candidates = [Fixed(0), Fixed(0), Fixed(0), Fixed(0)];
+    let hashes: Vec<_> = (0..4_u64).map(hash::mix).collect();
+    let balancer = Balancer::default();
+    let at = |near: f32, key| {
+        let shares = near_and_far(near);
+        let choice = Choice {
+            shares: Some(&shares),
+            ..by(&balancer)
+        };
+        let key = Keyed {
+            key: hash::mix(key),
+            endpoints: &hashes,
+            in_flight: 0,
+        };
+        keyed(&hashing(9.0), &key, &choice, &candidates).unwrap()
+    };
+    let mut moved = 0;
+    for key in 0..1000 {
+        let (whole, most) = (at(1.0, key), at(0.8, key));
+        assert!(most == whole || most == 3);
+        moved += usize::from(most != whole);
+        let (again, less) = (at(0.8, key), at(0.5, key));
+        assert!(again == most && (less == most || less == 3));
+    }
+    assert!((130..270).contains(&moved), "{moved}");
+}
+
+#[test]
+fn a_retry_goes_on_to_the_next_tier_when_all_of_the_nearest_were_tried() {
+    let candidates = [Fixed(0), Fixed(0), Fixed(0), Fixed(0)];
+    let hashes: Vec<_> = (0..4_u64).map(hash::mix).collect();
+    let shares = near_and_far(1.0);
+    let mut rng = SmallRng::seed_from_u64(1);
+    for balancer in all() {
+        for (tried, next) in [
+            (&[0, 1][..], 2..3),
+            (&[0, 1, 2][..], 3..4),
+            (&[0, 1, 2, 3][..], 0..3),
+        ] {
+            for turn in 0..50 {
+                let choice = Choice {
+                    tried,
+                    shares: Some(&shares),
+                    turn,
+                    balancer: &balancer,
+                };
+                let key = Keyed {
+                    key: hash::mix(turn as u64),
+                    endpoints: &hashes,
+                    in_flight: 0,
+                };
+                let picked = endpoint(&choice, &candidates, &mut rng).unwrap();
+                assert!(next.contains(&picked), "{balancer:?}: {picked}");
+                let picked = keyed(&hashing(9.0), &key, &choice, &candidates).unwrap();
+                assert!(next.contains(&picked), "{picked}");
+            }
+        }
+    }
 }
 
 #[test]

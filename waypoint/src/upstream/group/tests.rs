@@ -30,6 +30,7 @@ fn resilience() -> Resilience {
         },
     };
     Resilience {
+        locality: None,
         outlier: Some(outlier),
         warmup: None,
         registry: Arc::default(),
