@@ -207,10 +207,19 @@ impl<'lab> Mesh<'lab> {
     /// ready.
     pub fn start_gateway(&mut self, pod: &Pod, text: &str) -> Result<()> {
         self.put(&format!("waypoint-{}", pod.name), text)?;
-        let token = self.token("waypoint", &pod.key())?;
+        self.start_waypoint_instance(pod, &pod.key())
+    }
+
+    /// Starts an instance of the Gateway `NAMESPACE/NAME` in `pod` and waits until it is ready. The Gateway's objects, and
+    /// the pod's, are the caller's to write.
+    pub fn start_waypoint_instance(&mut self, pod: &Pod, name: &str) -> Result<()> {
+        let token = self.token("waypoint", name)?;
         let run_dir = self.lab.subdir(&format!("waypoint-{}", pod.name))?;
         let mut argv = vec![programs::own("culvert-waypoint")?.display().to_string()];
-        argv.extend(["--name".into(), pod.key()]);
+        argv.extend(["--name".into(), name.to_owned()]);
+        if name != pod.key() {
+            argv.extend(["--pod".into(), pod.name.clone()]);
+        }
         argv.extend(self.join_arguments(&token, &run_dir)?);
         argv.extend(self.options.waypoint_args.iter().cloned());
         argv.splice(0..0, self.environment());
