@@ -72,22 +72,27 @@ pub fn of(
         aliases: Vec::new(),
         message: Message::Gateway(message),
     }];
-    for name in secrets {
-        let secret = world.cache.secrets.get(&name);
-        let Some(pair) = secret.and_then(|secret| secret.spec.pair.as_ref()) else {
-            continue;
-        };
+    made.extend(certificates(world, secrets));
+    (made, findings.into_vec())
+}
+
+/// What these Secrets hold.
+pub(super) fn certificates(
+    world: &World,
+    secrets: BTreeSet<NsName>,
+) -> impl Iterator<Item = Resource> {
+    secrets.into_iter().filter_map(|name| {
+        let pair = world.cache.secrets.get(&name)?.spec.pair.as_ref()?;
         let message = wire::Certificate {
             chain: pair.chain.to_string(),
             key: pair.key.to_string(),
         };
-        made.push(Resource {
+        Some(Resource {
             name: names::certificate(&name).into(),
             aliases: Vec::new(),
             message: Message::Certificate(message.into()),
-        });
-    }
-    (made, findings.into_vec())
+        })
+    })
 }
 
 /// Secrets that the gateway's instances are told.
@@ -99,7 +104,8 @@ pub fn secrets(world: &World, gateway: &NsName, listeners: &[Listener]) -> BTree
         .collect()
 }
 
-fn authorizations(world: &World, gateway: &NsName) -> Vec<String> {
+/// Policies that every connection to a gateway must pass.
+pub(super) fn authorizations(world: &World, gateway: &NsName) -> Vec<String> {
     let policies = world.cache.authorization_policies.of(&gateway.namespace);
     let targeting = policies.filter(|policy| {
         let mut targets = policy.spec.target_refs.iter();
@@ -128,6 +134,7 @@ fn record(listener: &Listener, resolved: &Resolved) -> wire::Listener {
         unresolved: message
             .filter(|_| resolved.lacks_certificate)
             .unwrap_or_default(),
+        one_label: false,
     }
 }
 

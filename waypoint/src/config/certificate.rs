@@ -99,7 +99,7 @@ impl Certificate {
         self.hosts.iter().any(|host| match host {
             Hostname::Exact(host) => **host == *name,
             // Exactly one label: that is what the asterisk of a certificate stands for.
-            Hostname::Wildcard(suffix) => name
+            Hostname::Wildcard(suffix) | Hostname::Label(suffix) => name
                 .strip_suffix(&**suffix)
                 .is_some_and(|label| !label.is_empty() && !label.contains('.')),
         })

@@ -129,6 +129,13 @@ impl Listener {
         let port =
             port.ok_or_else(|| ConfigError::new("port", format!("{} is not a port", raw.port)))?;
         let hostname = (!raw.hostname.is_empty()).then(|| Hostname::decode(&raw.hostname));
+        let hostname = hostname.transpose()?.map(|name| {
+            if raw.one_label {
+                name.of_one_label()
+            } else {
+                name
+            }
+        });
         let certificates: Vec<Arc<str>> =
             raw.certificates.iter().map(|c| c.as_str().into()).collect();
         let protocol = match raw.protocol() {
@@ -147,7 +154,7 @@ impl Listener {
         Ok(Self {
             name: raw.name.as_str().into(),
             port,
-            hostname: hostname.transpose()?,
+            hostname,
             protocol,
             unresolved: (!raw.unresolved.is_empty()).then(|| raw.unresolved.clone()),
         })

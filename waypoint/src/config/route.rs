@@ -43,6 +43,8 @@ pub enum Hostname {
     Exact(Box<str>),
     /// Any name that ends so and has one label more at least: `.example.com` for `*.example.com`.
     Wildcard(Box<str>),
+    /// Any name that ends so and has one label more, no less and no more.
+    Label(Box<str>),
 }
 
 /// One rule.
@@ -135,6 +137,14 @@ impl Hostname {
         } else {
             Self::Exact(host.name().into())
         })
+    }
+
+    /// The same where a wildcard stands for one label exactly.
+    pub fn of_one_label(self) -> Self {
+        match self {
+            Self::Wildcard(suffix) => Self::Label(suffix),
+            other => other,
+        }
     }
 }
 

@@ -67,6 +67,7 @@ pub(super) fn gateway(raw: &pb::Gateway) -> Value {
                 list(&listener.certificates, |name| text(name)),
             ),
             ("unresolved", text(&listener.unresolved)),
+            ("oneLabel", flag(listener.one_label)),
         ])
     };
     object([
@@ -347,6 +348,10 @@ fn text(raw: &str) -> Value {
 
 fn number(raw: u32) -> Value {
     if raw == 0 { Value::Null } else { raw.into() }
+}
+
+fn flag(raw: bool) -> Value {
+    if raw { true.into() } else { Value::Null }
 }
 
 fn list<T>(raw: &[T], one: impl Fn(&T) -> Value) -> Value {

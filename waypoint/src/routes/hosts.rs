@@ -1,7 +1,7 @@
 //! Anything by host name, from the most specific name to none.
 //!
-//! Invariant: an exact name comes before wildcards, a longer wildcard before a shorter one, and what is for every host
-//! last.
+//! Invariant: an exact name comes before wildcards, a longer wildcard before a shorter one, of the same length the one for
+//! one label alone first, and what is for every host last.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,6 +12,8 @@ use crate::config::route::Hostname;
 #[derive(Debug)]
 pub(super) struct Hosts<T> {
     exact: HashMap<Box<str>, T>,
+    /// By what follows the one label, with its dot.
+    labels: HashMap<Box<str>, T>,
     /// Longest first, once sorted.
     wildcards: Vec<(Box<str>, T)>,
     any: Option<T>,
@@ -21,6 +23,7 @@ impl<T> Default for Hosts<T> {
     fn default() -> Self {
         Self {
             exact: HashMap::new(),
+            labels: HashMap::new(),
             wildcards: Vec::new(),
             any: None,
         }
@@ -34,6 +37,7 @@ impl<T: Default> Hosts<T> {
             None => self.any.get_or_insert_default(),
             Some(Hostname::Exact(name)) => self.exact.entry(name.clone()).or_default(),
             Some(Hostname::Wildcard(suffix)) => self.wildcard(suffix),
+            Some(Hostname::Label(suffix)) => self.labels.entry(suffix.clone()).or_default(),
         }
     }
 
@@ -67,6 +71,7 @@ impl<T> Hosts<T> {
             .sort_by_key(|(suffix, _)| Reverse(suffix.len()));
         self.exact
             .values_mut()
+            .chain(self.labels.values_mut())
             .chain(self.wildcards.iter_mut().map(|(_, one)| one))
             .chain(&mut self.any)
             .for_each(each);
@@ -78,9 +83,12 @@ impl<T> Hosts<T> {
             .wildcards
             .iter()
             .filter(move |(suffix, _)| ends_with_labels(host, suffix));
+        let label = self.labels.get(after_one_label(host));
         self.exact
             .get(host)
             .into_iter()
+            // No wildcard that has the host is longer than this one.
+            .chain(label)
             .chain(wildcards.map(|(_, one)| one))
             .chain(&self.any)
     }
@@ -90,4 +98,54 @@ impl<T> Hosts<T> {
 fn ends_with_labels(host: &str, suffix: &str) -> bool {
     host.strip_suffix(suffix)
         .is_some_and(|label| !label.is_empty())
+}
+
+/// What follows the first label of a host, with its dot. Nothing, for which there is never anything, if that is all.
+fn after_one_label(host: &str) -> &str {
+    match host.find('.') {
+        Some(dot) if dot > 0 => host.split_at(dot).1,
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_label_is_neither_none_nor_two() {
+        let mut hosts: Hosts<Option<&str>> = Hosts::default();
+        for (name, one_label) in [
+            ("*.foo.com", true),
+            ("*.com", false),
+            ("*.foo.com", false),
+            ("bar.foo.com", false),
+        ] {
+            let decoded = Hostname::decode(name).unwrap();
+            let (decoded, said) = if one_label {
+                (decoded.of_one_label(), "one label")
+            } else {
+                (decoded, name)
+            };
+            *hosts.entry(Some(&decoded)) = Some(said);
+        }
+        hosts.finish(|_| ());
+        let found = |host: &str| {
+            hosts
+                .candidates(host)
+                .flatten()
+                .copied()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            found("bar.foo.com"),
+            ["bar.foo.com", "one label", "*.foo.com", "*.com"]
+        );
+        assert_eq!(found("baz.foo.com"), ["one label", "*.foo.com", "*.com"]);
+        assert_eq!(found("baz.bar.foo.com"), ["*.foo.com", "*.com"]);
+        assert_eq!(found("foo.com"), ["*.com"]);
+        for none in ["", ".foo.com", "foo"] {
+            assert!(!found(none).contains(&"one label"), "{none}");
+        }
+    }
 }

@@ -230,6 +230,7 @@ fn reference(routes: &[Arc<Route>], host: &str, head: &Head<'_>) -> Option<Strin
                 Hostname::Wildcard(suffix) => (host.ends_with(&**suffix)
                     && host.len() > suffix.len())
                 .then_some((false, suffix.len())),
+                Hostname::Label(_) => unreachable!("of listeners alone"),
             };
             route.hostnames.iter().filter_map(rank).collect()
         };

@@ -72,6 +72,44 @@ fn a_host_belongs_to_the_most_specific_listener_alone() {
 }
 
 #[test]
+fn a_wildcard_of_one_label_leaves_the_others_to_whoever_has_them() {
+    test(
+        "gateway::http::a_wildcard_of_one_label_leaves_the_others_to_whoever_has_them",
+        |mesh| async move {
+            let _backends = two(&mesh).await?;
+            let one = pb::Listener {
+                one_label: true,
+                ..listener("one", 8000, Http, "*.foo.example")
+            };
+            mesh.attach("one", "one", &[], "a")?;
+            mesh.attach("all", "all", &[], "b")?;
+            for (listeners, others) in [
+                (vec![one.clone()], (404, "")),
+                (vec![one, listener("all", 8000, Http, "")], (200, "b-1")),
+            ] {
+                mesh.listeners(listeners)?;
+                let mut http = outside::http1(8000).await?;
+                for (host, expected) in [
+                    ("bar.foo.example", (200, "a-1")),
+                    ("baz.bar.foo.example", others),
+                    ("foo.example", others),
+                    ("xfoo.example", others),
+                ] {
+                    let answer = http.fetch(of(host, "/")).await?;
+                    let text = if answer.status == 200 {
+                        answer.text()
+                    } else {
+                        ""
+                    };
+                    assert_eq!((answer.status.as_u16(), text), expected, "{host}");
+                }
+            }
+            Ok(())
+        },
+    );
+}
+
+#[test]
 fn what_has_a_waypoint_is_reached_through_it() {
     test(
         "gateway::http::what_has_a_waypoint_is_reached_through_it",
