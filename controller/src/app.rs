@@ -77,6 +77,8 @@ pub enum AppError {
     Authority(#[from] crate::authority::AuthorityError),
     #[error(transparent)]
     Ledger(#[from] crate::status::kube::LedgerError),
+    #[error(transparent)]
+    Hosts(#[from] crate::status::kube::HostsError),
     #[error("making the first configuration: {0}")]
     Engine(String),
 }
@@ -112,12 +114,13 @@ impl App {
         make_private(state)?;
         let path = Writer::memory(status);
         let memory = Memory::load(&path)?;
-        let (capture, waypoints) = memory.recall();
+        let (capture, waypoints, ingresses) = memory.recall();
         let (source, batch) = Watched::open(&dirs.config, state)?;
         check_mesh_config(&batch)?;
         let world = World {
             capture,
             waypoints,
+            ingresses,
             ..World::default()
         };
         let mut engine = Engine::new(world, batch);

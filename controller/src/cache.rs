@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::api;
 use crate::model::{
-    EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, Service, TlsSecret,
+    EndpointSlice, Gateway, Ingress, IngressClass, Key, Kind, NsName, Obj, Object, Pod, Service,
+    TlsSecret,
 };
 
 /// Objects of one kind.
@@ -110,6 +111,8 @@ pub struct Cache {
     pub grants: Table<api::ReferenceGrantSpec>,
     pub tls_routes: Table<api::StreamRouteSpec>,
     pub tcp_routes: Table<api::StreamRouteSpec>,
+    pub ingresses: Table<Ingress>,
+    pub ingress_classes: Table<IngressClass>,
 }
 
 impl Cache {
@@ -142,6 +145,8 @@ impl Cache {
             Object::ReferenceGrant(o) => self.grants.put(o).map(Object::ReferenceGrant),
             Object::TlsRoute(o) => self.tls_routes.put(o).map(Object::TlsRoute),
             Object::TcpRoute(o) => self.tcp_routes.put(o).map(Object::TcpRoute),
+            Object::Ingress(o) => self.ingresses.put(o).map(Object::Ingress),
+            Object::IngressClass(o) => self.ingress_classes.put(o).map(Object::IngressClass),
         }
     }
 
@@ -184,6 +189,11 @@ impl Cache {
             Kind::ReferenceGrant => self.grants.remove(name).map(Object::ReferenceGrant),
             Kind::TlsRoute => self.tls_routes.remove(name).map(Object::TlsRoute),
             Kind::TcpRoute => self.tcp_routes.remove(name).map(Object::TcpRoute),
+            Kind::Ingress => self.ingresses.remove(name).map(Object::Ingress),
+            Kind::IngressClass => {
+                let removed = self.ingress_classes.remove(name);
+                removed.map(Object::IngressClass)
+            }
         }
     }
 
@@ -237,6 +247,11 @@ impl Cache {
             }
             Kind::TlsRoute => self.tls_routes.get(name).cloned().map(Object::TlsRoute),
             Kind::TcpRoute => self.tcp_routes.get(name).cloned().map(Object::TcpRoute),
+            Kind::Ingress => self.ingresses.get(name).cloned().map(Object::Ingress),
+            Kind::IngressClass => {
+                let object = self.ingress_classes.get(name).cloned();
+                object.map(Object::IngressClass)
+            }
         }
     }
 
@@ -269,12 +284,14 @@ impl Cache {
             Kind::ReferenceGrant => all(&self.grants, Object::ReferenceGrant),
             Kind::TlsRoute => all(&self.tls_routes, Object::TlsRoute),
             Kind::TcpRoute => all(&self.tcp_routes, Object::TcpRoute),
+            Kind::Ingress => all(&self.ingresses, Object::Ingress),
+            Kind::IngressClass => all(&self.ingress_classes, Object::IngressClass),
         }
     }
 
     /// How many of each kind.
     #[must_use]
-    pub fn counts(&self) -> [(Kind, usize); 20] {
+    pub fn counts(&self) -> [(Kind, usize); 22] {
         [
             (Kind::Namespace, self.namespaces.len()),
             (Kind::Node, self.nodes.len()),
@@ -296,6 +313,8 @@ impl Cache {
             (Kind::ReferenceGrant, self.grants.len()),
             (Kind::TlsRoute, self.tls_routes.len()),
             (Kind::TcpRoute, self.tcp_routes.len()),
+            (Kind::Ingress, self.ingresses.len()),
+            (Kind::IngressClass, self.ingress_classes.len()),
         ]
     }
 

@@ -23,6 +23,13 @@ pub const GATEWAY_REPLICAS: &str = "culvert.dev/gateway-replicas";
 /// Annotation of Gateway: the type of the Service that is made for it: `ClusterIP`, `NodePort` or `LoadBalancer`.
 pub const SERVICE_TYPE: &str = "culvert.dev/service-type";
 
+/// Annotation of Ingress: `true` sends requests in plain text to HTTPS.
+pub const SSL_REDIRECT: &str = "culvert.dev/ssl-redirect";
+/// Kubernetes' old annotation of Ingress: its class.
+pub const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
+/// Kubernetes' annotation of IngressClass: `true` for that of Ingresses that name none.
+pub const IS_DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+
 /// Annotation of Pod: path of its network namespace.
 pub const NETNS: &str = "culvert.dev/netns";
 /// Annotation of Pod: ports of its own that are not captured.

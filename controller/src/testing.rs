@@ -110,6 +110,27 @@ pub(crate) fn route(namespace: &str, name: &str, spec: Value) -> Value {
            "metadata": {"name": name, "namespace": namespace}})
 }
 
+/// The MeshConfig.
+pub(crate) fn mesh_config(spec: Value) -> Value {
+    json!({"apiVersion": "culvert.dev/v1alpha1", "kind": "MeshConfig",
+           "metadata": {"name": "default"}, "spec": spec})
+}
+
+/// An Ingress of class `culvert` that was made in this second of a minute.
+pub(crate) fn ingress(namespace: &str, name: &str, second: u32, spec: Value) -> Value {
+    let mut ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": spec,
+        "metadata": {"name": name, "namespace": namespace,
+                     "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")}});
+    ingress["spec"]["ingressClassName"] = "culvert".into();
+    ingress
+}
+
+/// A path of an Ingress, to port 80 of a service.
+pub(crate) fn ingress_path(kind: &str, path: &str, service: &str) -> Value {
+    json!({"path": path, "pathType": kind,
+           "backend": {"service": {"name": service, "port": {"number": 80}}}})
+}
+
 /// A world of these objects.
 pub(crate) fn world(objects: &[Value]) -> World {
     let mut world = World::default();

@@ -10,6 +10,7 @@ mod gateway;
 mod grpc_route;
 mod http_filter;
 mod http_route;
+mod ingress;
 mod listener;
 mod locality;
 mod mesh_config;
@@ -27,7 +28,9 @@ mod traffic;
 
 use std::sync::Arc;
 
+use k8s_openapi::Metadata;
 use k8s_openapi::api::{core::v1, discovery::v1 as discovery, networking::v1 as networking};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use crate::api;
@@ -182,16 +185,31 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
         }
         Kind::TlsRoute => Object::TlsRoute(custom(kind, value, stream_route::check_tls)?),
         Kind::TcpRoute => Object::TcpRoute(custom(kind, value, stream_route::check_tcp)?),
+        Kind::Ingress => Object::Ingress(typed(kind, value, ingress::admit)?),
+        Kind::IngressClass => Object::IngressClass(typed(kind, value, ingress::admit_class)?),
     })
 }
 
-fn bare(
-    kind: Kind,
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> Result<Arc<Obj<()>>, Vec<Issue>> {
+fn bare(kind: Kind, metadata: &ObjectMeta) -> Result<Arc<Obj<()>>, Vec<Issue>> {
     let mut issues = Issues::default();
     let meta = meta::admit(kind, metadata, &mut issues);
     made(meta, (), issues)
+}
+
+/// A kind of Kubernetes' own.
+fn typed<O, T>(
+    kind: Kind,
+    value: &Value,
+    admit: impl FnOnce(&O, &mut Issues) -> T,
+) -> Result<Arc<Obj<T>>, Vec<Issue>>
+where
+    O: serde::de::DeserializeOwned + Metadata<Ty = ObjectMeta>,
+{
+    let object: O = read::read(value)?;
+    let mut issues = Issues::default();
+    let meta = meta::admit(kind, object.metadata(), &mut issues);
+    let spec = admit(&object, &mut issues);
+    made(meta, spec, issues)
 }
 
 /// A kind whose shape in the model is the one that the user writes.

@@ -31,6 +31,8 @@ pub struct MeshConfigSpec {
     pub refuse_udp_when_strict: bool,
     /// How bytes go between two pods of one node.
     pub same_node: SameNode,
+    /// To whom the hosts of Ingresses belong.
+    pub ingress_host_ownership: HostOwnership,
 }
 
 impl Default for MeshConfigSpec {
@@ -45,6 +47,7 @@ impl Default for MeshConfigSpec {
             capture_exclusions: CaptureExclusions::Allowed,
             refuse_udp_when_strict: false,
             same_node: SameNode::Hbone,
+            ingress_host_ownership: HostOwnership::Namespace,
         }
     }
 }
@@ -65,4 +68,13 @@ pub enum CaptureExclusions {
     Allowed,
     /// They are ignored.
     Forbidden,
+}
+
+/// To whom the hosts of Ingresses belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HostOwnership {
+    /// To the namespace that has an Ingress for it first.
+    Namespace,
+    /// To all that have one: of two that have the same path the older one counts.
+    Shared,
 }

@@ -37,7 +37,7 @@ pub use http_route::{
     Redirect, Rewrite, RouteMatch, RouteRetry, RouteRule, Timeouts, ValueMatch,
 };
 pub use locality::{Locality, LocalityLevel, LocalityMode, RegionFailover};
-pub use mesh_config::{CaptureExclusions, MeshConfigSpec, SameNode};
+pub use mesh_config::{CaptureExclusions, HostOwnership, MeshConfigSpec, SameNode};
 pub use peer_authentication::{Mode, MutualTls, PeerAuthenticationSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrantSpec};
 pub use resilience::{

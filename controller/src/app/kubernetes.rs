@@ -17,8 +17,8 @@ use crate::leader::Candidate;
 use crate::serve::{Authenticator, Reviewer};
 use crate::source::Batch;
 use crate::source::kube::{self as source, Book, Kube};
-use crate::status::kube::{Captures, Ledger, Statuses, Stored};
-use crate::world::{Capture, Proof, Waypoints, Wishes, World};
+use crate::status::kube::{Captures, Hosts, Ledger, Statuses, Stored};
+use crate::world::{Capture, Ingresses, Owners, Proof, Waypoints, Wishes, World};
 use crate::{admin, authority, deploy};
 
 /// Where components connect, in our own namespace.
@@ -49,7 +49,9 @@ impl App {
         check_mesh_config(&batch)?;
         tracing::info!(objects = batch.changes.len(), "all kinds are listed");
         let ledger = Ledger::new(&client, &namespace);
-        let mut engine = engine(batch, ledger.load().await?).await?;
+        let hosts = Hosts::new(&client, &namespace);
+        let ingresses = Ingresses::served_in(&namespace).with_owners(hosts.load().await?);
+        let mut engine = engine(batch, ledger.load().await?, ingresses).await?;
         let trust_domain = TrustDomain::new(engine.trust_domain())?;
         let signing = authority::load(&client, &namespace, trust_domain.clone()).await?;
         let published = authority::published(&client, &namespace).await?;
@@ -67,6 +69,8 @@ impl App {
             changes: engine.events(),
             ledger,
             wishes: engine.wishes(),
+            hosts,
+            owners: engine.hosts(),
             heard: deploy::Heard {
                 snapshots: engine.snapshots(),
                 seen: engine.seen(),
@@ -111,6 +115,8 @@ struct Writers {
     changes: watch::Receiver<u64>,
     ledger: Ledger,
     wishes: watch::Receiver<Wishes>,
+    hosts: Hosts,
+    owners: watch::Receiver<Owners>,
     heard: deploy::Heard,
 }
 
@@ -125,6 +131,8 @@ impl Writers {
             changes,
             ledger,
             wishes,
+            hosts,
+            owners,
             heard,
         } = self;
         let identity = identity(kubernetes);
@@ -142,6 +150,10 @@ impl Writers {
         task::spawn("waypoint_ledger_watch", following);
         let writing = ledger.run(wishes, leadership.clone(), drain.clone());
         task::spawn("waypoint_ledger", writing);
+        let following = hosts.clone().follow(events.clone(), drain.clone());
+        task::spawn("ingress_hosts_watch", following);
+        let writing = hosts.run(owners, leadership.clone(), drain.clone());
+        task::spawn("ingress_hosts", writing);
         let statuses = Statuses::new(client.clone(), book, captures, &identity);
         let statuses = statuses.run(events, changes, leadership.clone(), drain.clone());
         task::spawn("status", statuses);
@@ -170,10 +182,11 @@ fn identity(kubernetes: &Kubernetes) -> String {
 }
 
 /// The engine, which goes by what the cluster has in writing: what only this replica was told would die with it.
-async fn engine(batch: Batch, stored: Stored) -> Result<Engine, AppError> {
+async fn engine(batch: Batch, stored: Stored, ingresses: Ingresses) -> Result<Engine, AppError> {
     let world = World {
         capture: Capture::by(Proof::Condition),
         waypoints: Waypoints::of_ledger(stored),
+        ingresses,
         ..World::default()
     };
     let made = tokio::task::spawn_blocking(move || Engine::new(world, batch)).await;

@@ -11,6 +11,7 @@ mod class;
 mod exposure;
 mod features;
 mod gateway;
+mod ingress;
 mod line;
 mod objects;
 mod run;

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::class::{self, Classes};
 use super::status::Progress;
-use super::{GATEWAY_CLASS_NAME, MANAGED_BY, MANAGER, tell};
+use super::{GATEWAY_CLASS_NAME, MANAGED_BY, MANAGER, ingress, tell};
 use crate::engine::Snapshot;
 use crate::leader::Leadership;
 use crate::model::NsName;
@@ -127,6 +127,7 @@ async fn lead(deployer: Arc<Deployer>) {
     let all: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let controller = Controller::new_with(all, watcher::Config::default(), resource);
     let (changed, changes) = watch::channel(());
+    let ingresses = ingress::follow(Arc::clone(&deployer));
     let term = Arc::new(Term {
         deployer,
         classes: Classes::new(controller.store()),
@@ -135,6 +136,7 @@ async fn lead(deployer: Arc<Deployer>) {
     tokio::select! {
         () = classes(controller, client, changed) => {}
         () = gateways(term, changes) => {}
+        () = ingresses => {}
     }
 }
 

@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::cache::Table;
 use crate::keys;
 use crate::model::{
-    Endpoint, EndpointSlice, Gateway, Key, Kind, NsName, Obj, Object, Pod, Service,
+    Endpoint, EndpointSlice, Gateway, Ingress, Key, Kind, NsName, Obj, Object, Pod, Service,
 };
 use crate::world::{Consumer, World};
 
@@ -38,6 +38,7 @@ pub(super) fn everything(world: &World) -> Affected {
     for kind in Kind::ROUTES {
         affected.extend(cache.objects(kind).iter().map(|o| Target::Route(o.key())));
     }
+    affected.extend(ingresses(world, cache.ingresses.iter()));
     let policies = cache.peer_authentications.iter();
     affected.extend(policies.map(|o| Target::PeerAuthentication(o.meta.name.clone())));
     let policies = cache.authorization_policies.iter();
@@ -85,12 +86,21 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
         Object::TlsRoute(_) | Object::TcpRoute(_) => {
             affected.insert(Target::Route(object.key()));
         }
-        Object::Secret(_) => affected.extend(proven_by(world, |secret| secret == name)),
+        Object::Secret(_) => of_secret(world, name, &mut affected),
         Object::ReferenceGrant(_) => {
             let namespace = &name.namespace;
             affected.extend(proven_by(world, |secret| secret.namespace == *namespace));
             let routes = world.index.routes_about(namespace);
             affected.extend(routes.cloned().map(Target::Route));
+        }
+        Object::Ingress(ingress) => {
+            affected.insert(Target::Gateway(world.ingresses.gateway().clone()));
+            affected.insert(Target::Route(object.key()));
+            let hosts = ingress.spec.hosts().into_iter();
+            affected.extend(hosts.flat_map(|host| asking(world, host)));
+        }
+        Object::IngressClass(_) => {
+            affected.extend(ingresses(world, world.cache.ingresses.iter()));
         }
         Object::MeshConfig(_) => affected = everything(world),
         Object::PeerAuthentication(_) => {
@@ -161,6 +171,16 @@ fn of_pod(world: &World, pod: &Obj<Pod>, affected: &mut Affected) {
     }
 }
 
+fn of_secret(world: &World, name: &NsName, affected: &mut Affected) {
+    affected.extend(proven_by(world, |secret| secret == name));
+    let naming = world.cache.ingresses.of(&name.namespace);
+    let naming = naming.filter(|ingress| {
+        let mut tls = ingress.spec.tls.iter();
+        tls.any(|tls| tls.secret.as_deref() == Some(&*name.name))
+    });
+    affected.extend(ingresses(world, naming));
+}
+
 /// Pods that say that they are instances of a waypoint.
 fn instances<'a>(world: &'a World, gateway: &'a NsName) -> impl Iterator<Item = &'a Obj<Pod>> {
     let pods = world.cache.pods.of(&gateway.namespace);
@@ -226,6 +246,9 @@ fn of_gateway(world: &World, facts: &Facts, gateway: &Obj<Gateway>, affected: &m
     affected.extend(of_waypoint(world, facts, name));
     guarded_by(world, facts, name, affected);
     affected.extend(naming(world, Kind::Gateway, name));
+    if world.ingresses.gateway() == name {
+        affected.extend(ingresses(world, world.cache.ingresses.iter()));
+    }
     for address in gateway.spec.waypoint.iter().flat_map(|w| &w.addresses) {
         affected.extend(
             world
@@ -386,6 +409,32 @@ fn proven_by(world: &World, such: impl Fn(&NsName) -> bool) -> Vec<Target> {
     gateways
         .map(|gateway| Target::Gateway(gateway.meta.name.clone()))
         .collect()
+}
+
+/// Ingresses, and the gateway that serves them if there is any.
+fn ingresses<'a>(
+    world: &World,
+    all: impl Iterator<Item = &'a Arc<Obj<Ingress>>>,
+) -> BTreeSet<Target> {
+    let target = |ingress: &Arc<Obj<Ingress>>| Target::Route(of_ingress(&ingress.meta.name));
+    let mut targets: BTreeSet<_> = all.map(target).collect();
+    if !targets.is_empty() {
+        targets.insert(Target::Gateway(world.ingresses.gateway().clone()));
+    }
+    targets
+}
+
+/// Ingresses that ask for a host.
+pub(super) fn asking(world: &World, host: &str) -> impl Iterator<Item = Target> {
+    let names = world.ingresses.asking(host);
+    names.map(|name| Target::Route(of_ingress(name)))
+}
+
+fn of_ingress(name: &NsName) -> Key {
+    Key {
+        kind: Kind::Ingress,
+        name: name.clone(),
+    }
 }
 
 fn traffic(world: &World, namespace: &str) -> Vec<Target> {

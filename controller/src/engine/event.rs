@@ -11,6 +11,7 @@ use crate::model::{NsName, Object, Purpose};
 use crate::source::Batch;
 use crate::status::{Document, Verdicts};
 use crate::translate::Type;
+use crate::world::Owners;
 
 /// Who speaks to the controller, by its token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +90,8 @@ pub enum Event {
     },
     /// The cluster's ledger says that these waypoints were programmed.
     Stored(BTreeMap<NsName, Purpose>),
+    /// It is in writing that these namespaces have these hosts of Ingresses.
+    Hosts(Owners),
     /// Everybody is to trust these.
     Roots(Vec<String>),
     /// A waypoint acknowledged all that is in this scope.

@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) routes: Links<Key>,
     /// Routes by the listeners that they are attached to.
     pub(crate) attached: Attached,
+    /// Names of what is made of an Ingress.
+    parts: BTreeMap<Key, Vec<Arc<str>>>,
     /// Services by the routes that lead to them.
     pub(crate) backends: BTreeMap<Key, Vec<NsName>>,
     /// TrafficPolicies by services, and by routes.
@@ -171,6 +173,34 @@ impl Facts {
             self.backends.insert(route.clone(), backends);
         }
         self.touch_tellers(route);
+    }
+
+    /// The same of an Ingress, of which several resources are made.
+    pub(crate) fn set_ingress(
+        &mut self,
+        ingress: &Key,
+        parts: Vec<Arc<str>>,
+        attached: Vec<Listener>,
+        backends: Vec<NsName>,
+    ) {
+        if self.parts(ingress) != parts {
+            self.touch_tellers(ingress);
+            if parts.is_empty() {
+                self.parts.remove(ingress);
+            } else {
+                self.parts.insert(ingress.clone(), parts);
+            }
+            self.touch_tellers(ingress);
+        }
+        self.set_route(ingress, Vec::new(), attached, backends);
+    }
+
+    /// Names of what is made of an Ingress.
+    pub(crate) fn parts(&self, ingress: &Key) -> &[Arc<str>] {
+        self.parts
+            .get(ingress)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 
     fn touch_tellers(&mut self, route: &Key) {

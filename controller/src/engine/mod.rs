@@ -35,11 +35,13 @@ use crate::model::{Key, Kind, NsName, Object};
 use crate::source::{Batch, Change, Origin, Seen};
 use crate::status::{Components, Document, Journal, Memory};
 use crate::translate::fault::Window;
-use crate::translate::{Finding, authorization, enrolment, fault, gateway, ingress, names};
+use crate::translate::{
+    Finding, authorization, enrolment, fault, gateway, ingress, ingresses, names,
+};
 use crate::translate::{Resource, guard::Guard, waypoint, workload};
 use crate::translate::{peer_authentication, pod, route, service, settings};
 use crate::translate::{stream_route, traffic};
-use crate::world::{Consumer, Wishes, World};
+use crate::world::{Consumer, Owners, Wishes, World};
 use affected::Affected;
 use facts::Facts;
 use store::Store;
@@ -65,6 +67,8 @@ pub struct Engine {
     roots: Vec<String>,
     journal: Option<Journal>,
     wishes: watch::Sender<Wishes>,
+    /// Which namespace has which host of Ingresses.
+    hosts: watch::Sender<Owners>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// How far the source was read, and how far of that is published.
     seen: (Seen, watch::Sender<Seen>),
@@ -87,6 +91,7 @@ impl Engine {
         world.settings.fix_names();
         let mut problems = Problems::default();
         problems.rejected(batch.rejections);
+        let hosts = watch::Sender::new(world.ingresses.owners().clone());
         let mut engine = Self {
             world,
             origins,
@@ -98,6 +103,7 @@ impl Engine {
             roots: Vec::new(),
             journal: None,
             wishes: watch::Sender::new(Wishes::default()),
+            hosts,
             snapshots: watch::Sender::new(Arc::default()),
             seen: (batch.seen, watch::Sender::default()),
             events: watch::Sender::new(0),
@@ -130,6 +136,12 @@ impl Engine {
     #[must_use]
     pub fn wishes(&self) -> watch::Receiver<Wishes> {
         self.wishes.subscribe()
+    }
+
+    /// Which namespace has which host of Ingresses, to be remembered.
+    #[must_use]
+    pub fn hosts(&self) -> watch::Receiver<Owners> {
+        self.hosts.subscribe()
     }
 
     /// What is served.
@@ -255,6 +267,15 @@ impl Engine {
                 let of = |name| affected::of_waypoint(&self.world, &self.facts, name);
                 moved.iter().flat_map(of).collect()
             }
+            Event::Hosts(owners) => {
+                let told = self.world.ingresses.store(owners);
+                let asking = told.iter().map(|host| affected::asking(&self.world, host));
+                let mut affected: Affected = asking.flatten().collect();
+                if !affected.is_empty() {
+                    affected.insert(Target::Gateway(self.world.ingresses.gateway().clone()));
+                }
+                affected
+            }
             Event::Roots(roots) => {
                 self.roots = roots;
                 Affected::from([Target::Mesh])
@@ -291,12 +312,21 @@ impl Engine {
             }
             done.insert(target);
         }
+        if done.contains(&Target::Gateway(self.world.ingresses.gateway().clone())) {
+            self.settle_hosts();
+        }
         let policies = self.world.cache.fault_policies.iter();
         let next = policies.filter_map(|policy| Window::of(policy).next(self.world.now));
         self.next_turn = next.min();
         self.store.update_views(&self.world, &mut self.facts, &done);
         if let Some(journal) = &mut self.journal {
-            journal.keep(Memory::of(&self.world.capture, &self.world.waypoints));
+            let World {
+                capture,
+                waypoints,
+                ingresses,
+                ..
+            } = &self.world;
+            journal.keep(Memory::of(capture, waypoints, ingresses));
         }
         self.wish();
         let snapshot = self.store.snapshot(&self.world.settings);
@@ -307,6 +337,15 @@ impl Engine {
             self.problems.log_news();
         }
         metrics::observe(&self.world.cache, self.problems.len());
+    }
+
+    /// Remember who has which host: what was just served goes by that already.
+    fn settle_hosts(&mut self) {
+        let owners = ingresses::claims::owners(&self.world);
+        if !self.world.ingresses.settle(owners).is_empty() {
+            let owners = self.world.ingresses.owners().clone();
+            self.hosts.send_replace(owners);
+        }
     }
 
     /// Say how far the source was read, when all that it told is published.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::tests::{batch, captured, engine};
 use super::*;
 use crate::testing::{
-    culvert, gateway, grant, namespace, object, of_kind, pairs, pod_value, route, secret, service,
-    waypoint,
+    culvert, gateway, grant, ingress, ingress_path, mesh_config, namespace, object, of_kind, pairs,
+    pod_value, route, secret, service, waypoint,
 };
 
 /// All that is served, as text.
@@ -71,6 +71,7 @@ pub(crate) fn candidates() -> Candidates {
         traffic(),
         gateways(),
         of_gateways(),
+        ingresses(),
     ]
     .concat()
 }
@@ -180,7 +181,7 @@ fn policies() -> Candidates {
     };
     let app = |app: &str| json!({"selector": {"matchLabels": {"app": app}}});
     let ports = json!({"selector": {"matchLabels": {"app": "a"}}, "portLevelMtls": {"80": {"mode": "STRICT"}}});
-    let mesh = |spec: Value| json!({"apiVersion": "culvert.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"}, "spec": spec});
+    let mesh = mesh_config;
     vec![
         vec![
             authorization("demo", json!({})),
@@ -206,6 +207,7 @@ fn policies() -> Candidates {
         vec![
             mesh(json!({"rootNamespace": "demo"})),
             mesh(json!({"clusterDomain": "x.local"})),
+            mesh(json!({"ingressHostOwnership": "Shared"})),
         ],
     ]
 }
@@ -373,6 +375,72 @@ fn of_gateways() -> Candidates {
     ]
 }
 
+fn ingresses() -> Candidates {
+    let rule = |host: &str, service: &str| json!({"host": host, "http": {"paths": [ingress_path("Prefix", "/", service)]}});
+    let tls = |hosts: &[&str]| json!([{"hosts": hosts, "secretName": "cert"}]);
+    let of_demo = |second, spec| ingress("demo", "i", second, spec);
+    let default = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let redirecting = with(
+        of_demo(
+            2,
+            json!({"rules": [rule("x.org", "v2")], "tls": tls(&["x.org"])}),
+        ),
+        "/metadata/annotations",
+        json!({"culvert.dev/ssl-redirect": "true"}),
+    );
+    let class = |controller: &str| {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+               "metadata": {"name": "culvert"}, "spec": {"controller": controller}})
+    };
+    vec![
+        vec![
+            of_demo(
+                2,
+                json!({"rules": [rule("x.org", "web"), rule("*.x.org", "v2")], "tls": tls(&["*.x.org"])}),
+            ),
+            of_demo(
+                2,
+                json!({"rules": [rule("y.org", "gone")], "defaultBackend": default}),
+            ),
+            redirecting,
+        ],
+        vec![
+            ingress("demo", "j", 1, json!({"rules": [rule("x.org", "v2")]})),
+            ingress(
+                "demo",
+                "j",
+                3,
+                json!({"rules": [rule("x.org", "web")], "defaultBackend": default}),
+            ),
+        ],
+        vec![
+            ingress(
+                "far",
+                "i",
+                1,
+                json!({"rules": [rule("x.org", "web")], "tls": tls(&[])}),
+            ),
+            ingress(
+                "far",
+                "i",
+                4,
+                json!({"rules": [rule("a.x.org", "web"), rule("y.org", "web")], "defaultBackend": default}),
+            ),
+        ],
+        vec![class("culvert.dev/ingress"), class("example.com/other")],
+        vec![gateway(
+            "culvert-system",
+            "culvert-ingress",
+            json!([{"name": "http", "port": 80, "protocol": "HTTP"}]),
+        )],
+        vec![route(
+            "culvert-system",
+            "stray",
+            json!({"parentRefs": [{"name": "culvert-ingress"}], "rules": []}),
+        )],
+    ]
+}
+
 fn target(kind: &str, name: &str) -> Value {
     let group = if kind == "Service" {
         ""
@@ -455,13 +523,14 @@ proptest! {
                     }
                 }
             }
-            let (_, mut waypoints) = Memory::of(&engine.world.capture, &engine.world.waypoints).recall();
+            let World { capture, waypoints, ingresses, .. } = &engine.world;
+            let (_, mut waypoints, ingresses) = Memory::of(capture, waypoints, ingresses).recall();
             (0..connected).for_each(|_| waypoints.connect(&gate));
             if edge_connected {
                 waypoints.connect(&edge);
             }
             let capture = engine.world.capture.clone();
-            let world = World { waypoints, capture, ..World::default() };
+            let world = World { waypoints, capture, ingresses, ..World::default() };
             let objects: Vec<_> = present.values().cloned().collect();
             let fresh = Engine::new(world, batch(&objects));
             prop_assert_eq!(served(&engine.current()), served(&fresh.current()));

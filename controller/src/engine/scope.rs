@@ -7,8 +7,8 @@ use imbl::OrdSet;
 
 use super::facts::Facts;
 use super::snapshot::Resources;
-use crate::model::{Key, Kind, Listener, NsName};
-use crate::translate::{ingress, names, waypoint};
+use crate::model::{Key, Kind, NsName};
+use crate::translate::{ingress, ingresses, names, waypoint};
 use crate::world::{Consumer, World};
 
 /// What concerns one node.
@@ -68,8 +68,11 @@ impl Scope {
             }
         }
         let object = world.cache.gateways.get(waypoint);
-        if let Some(listeners) = object.and_then(|object| object.spec.listeners.as_deref()) {
-            scope.add_gateway(world, facts, waypoint, listeners);
+        if ingresses::is_gateway(world, waypoint) {
+            scope.add_gateway(world, facts, waypoint, &ingresses::secrets(world));
+        } else if let Some(listeners) = object.and_then(|o| o.spec.listeners.as_deref()) {
+            let secrets = ingress::secrets(world, waypoint, listeners);
+            scope.add_gateway(world, facts, waypoint, &secrets);
         }
         if waypoint::is_deployed(world, waypoint) {
             // Its own instances: each finds out there where it is.
@@ -100,16 +103,15 @@ impl Scope {
         }
     }
 
-    /// A gateway's listeners, and what the routes that are attached to them lead to.
+    /// A gateway's listeners with their Secrets, and what the routes that are attached to them lead to.
     fn add_gateway(
         &mut self,
         world: &World,
         facts: &Facts,
         gateway: &NsName,
-        listeners: &[Listener],
+        secrets: &BTreeSet<NsName>,
     ) {
         self.gateways.insert(names::gateway(gateway).into());
-        let secrets = ingress::secrets(world, gateway, listeners);
         let secrets = secrets.iter().map(|name| names::certificate(name).into());
         self.certificates.extend(secrets);
         for route in facts.attached.routes(gateway) {
@@ -131,11 +133,11 @@ impl Scope {
     }
 
     fn add_route(&mut self, facts: &Facts, route: &Key) {
-        let name = names::route(route).into();
-        if matches!(route.kind, Kind::HttpRoute | Kind::GrpcRoute) {
-            self.routes.insert(name);
-        } else {
-            self.streams.insert(name);
+        let name = || names::route(route).into();
+        match route.kind {
+            Kind::HttpRoute | Kind::GrpcRoute => drop(self.routes.insert(name())),
+            Kind::Ingress => self.routes.extend(facts.parts(route).iter().cloned()),
+            _ => drop(self.streams.insert(name())),
         }
         self.add_policies(facts.traffic.1.of(route), facts.faults.1.of(route));
         self.services

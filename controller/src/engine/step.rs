@@ -240,6 +240,11 @@ impl Engine {
     }
 
     fn translate_gateway(&self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        if ingresses::is_gateway(&self.world, name) {
+            let (made, findings) = ingresses::of(&self.world);
+            let made = made.into_iter().flat_map(|made| typed(Some(made)));
+            return (made.collect(), findings);
+        }
         let Some(object) = self.world.cache.gateways.get(name) else {
             return Default::default();
         };
@@ -290,6 +295,9 @@ impl Engine {
 
     fn translate_route(&mut self, key: &Key) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
         let (world, kind) = (&self.world, key.kind);
+        if kind == Kind::Ingress {
+            return self.translate_ingress(key);
+        }
         let made = if let Some(object) = world.cache.route(key) {
             route::of(world, kind, object)
         } else if let Some(object) = world.cache.stream_route(key) {
@@ -300,6 +308,19 @@ impl Engine {
         let (parents, attached, backends) = (made.parents, made.attached, made.backends);
         self.facts.set_route(key, parents, attached, backends);
         (typed(made.resource), made.findings)
+    }
+
+    fn translate_ingress(&mut self, key: &Key) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let object = self.world.cache.ingresses.get(&key.name);
+        let made = object.map(|object| ingresses::route(&self.world, object));
+        let made = made.unwrap_or_default();
+        let names = made.resources.iter().map(|made| made.name.clone());
+        let parts = names.collect();
+        self.facts
+            .set_ingress(key, parts, made.attached, made.backends);
+        let made_of = made.resources.into_iter();
+        let shelved = made_of.flat_map(|resource| typed(Some(resource)));
+        (shelved.collect(), made.findings)
     }
 
     /// Bring what is remembered of a consumer's waypoint in line with what it asks for. Gives back waypoints that are

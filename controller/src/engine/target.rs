@@ -17,7 +17,7 @@ pub(crate) enum Target {
     Service(NsName),
     PeerAuthentication(NsName),
     AuthorizationPolicy(NsName),
-    /// Of any kind.
+    /// Of any kind, an Ingress too.
     Route(Key),
     TrafficPolicy(NsName),
     FaultPolicy(NsName),

@@ -249,9 +249,13 @@ fn programmed_once_acknowledged_and_remembered() {
     let memory = Memory::load(&file).unwrap();
     assert_eq!(
         memory,
-        Memory::of(&engine.world.capture, &engine.world.waypoints)
+        Memory::of(
+            &engine.world.capture,
+            &engine.world.waypoints,
+            &engine.world.ingresses
+        )
     );
-    let (capture, waypoints) = memory.recall();
+    let (capture, waypoints, _) = memory.recall();
     let world = World {
         capture,
         waypoints,

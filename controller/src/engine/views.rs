@@ -12,8 +12,8 @@ use super::snapshot::Resources;
 use super::target::Target;
 use super::{NodeView, Scope};
 use crate::model::NsName;
-use crate::translate::ingress;
 use crate::translate::listener::GatewayState;
+use crate::translate::{ingress, ingresses};
 use crate::world::{Consumer, World};
 
 /// What concerns each node and each waypoint.
@@ -156,6 +156,7 @@ impl Views {
             touched.extend(self.waypoints.keys().cloned());
             let gateways = world.cache.gateways.iter();
             touched.extend(gateways.map(|gateway| gateway.meta.name.clone()));
+            touched.insert(world.ingresses.gateway().clone());
         }
         for name in touched {
             self.update_state(world, facts, &name);
@@ -198,23 +199,21 @@ impl Views {
     }
 
     fn update_state(&mut self, world: &World, facts: &Facts, name: &NsName) {
-        let gateway = world.cache.gateways.get(name);
-        let Some(listeners) = gateway.and_then(|gateway| gateway.spec.listeners.as_ref()) else {
+        let none = BTreeMap::new();
+        let attached = facts.attached.counts(name).unwrap_or(&none);
+        let state = state(world, name, attached);
+        let Some(state) = state else {
             self.gateways.remove(name);
             return;
         };
-        let none = BTreeMap::new();
-        let attached = facts.attached.counts(name).unwrap_or(&none);
-        let state = ingress::state(world, name, listeners, attached);
         if self.gateways.get(name).map(|known| &**known) != Some(&state) {
             self.gateways.insert(name.clone(), Arc::new(state));
         }
     }
 
     fn update_waypoint(&mut self, world: &World, facts: &Facts, name: NsName) {
-        let gateway = world.cache.gateways.get(&name);
         let known = self.waypoints.get(&name).cloned();
-        if gateway.is_none_or(|gateway| !gateway.spec.is_ours()) {
+        if !is_told(world, &name) {
             self.waypoints.remove(&name);
             self.serve(&name, known.as_deref(), &Scope::default());
             return;
@@ -243,4 +242,23 @@ impl Views {
                 .insert(waypoint.clone());
         }
     }
+}
+
+/// Whether instances of a waypoint or gateway are told anything.
+fn is_told(world: &World, name: &NsName) -> bool {
+    if ingresses::is_gateway(world, name) {
+        return ingresses::any(world);
+    }
+    let gateway = world.cache.gateways.get(name);
+    gateway.is_some_and(|gateway| gateway.spec.is_ours())
+}
+
+/// What became of a gateway's listeners; none of what is no gateway.
+fn state(world: &World, name: &NsName, attached: &BTreeMap<String, u32>) -> Option<GatewayState> {
+    if ingresses::is_gateway(world, name) {
+        return ingresses::any(world).then(|| ingresses::state(world, attached));
+    }
+    let gateway = world.cache.gateways.get(name)?;
+    let listeners = gateway.spec.listeners.as_ref()?;
+    Some(ingress::state(world, name, listeners, attached))
 }

@@ -28,6 +28,8 @@ pub enum Kind {
     ReferenceGrant,
     TlsRoute,
     TcpRoute,
+    Ingress,
+    IngressClass,
 }
 
 const CORE: &[&str] = &["v1"];
@@ -55,7 +57,7 @@ const CULVERT: &[&str] = &["culvert.dev/v1alpha1"];
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -76,6 +78,8 @@ impl Kind {
         Self::ReferenceGrant,
         Self::TlsRoute,
         Self::TcpRoute,
+        Self::Ingress,
+        Self::IngressClass,
     ];
 
     /// Those that say where traffic goes.
@@ -116,6 +120,8 @@ impl Kind {
             Self::ReferenceGrant => "ReferenceGrant",
             Self::TlsRoute => "TLSRoute",
             Self::TcpRoute => "TCPRoute",
+            Self::Ingress => "Ingress",
+            Self::IngressClass => "IngressClass",
         }
     }
 
@@ -130,7 +136,7 @@ impl Kind {
             | Self::ServiceAccount
             | Self::Secret => CORE,
             Self::EndpointSlice => DISCOVERY,
-            Self::NetworkPolicy => NETWORKING,
+            Self::NetworkPolicy | Self::Ingress | Self::IngressClass => NETWORKING,
             Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => GATEWAY,
             Self::ReferenceGrant => GRANT,
             Self::TlsRoute => TLS_ROUTE,
@@ -154,7 +160,11 @@ impl Kind {
     pub fn is_cluster_scoped(self) -> bool {
         matches!(
             self,
-            Self::Namespace | Self::Node | Self::GatewayClass | Self::MeshConfig
+            Self::Namespace
+                | Self::Node
+                | Self::GatewayClass
+                | Self::MeshConfig
+                | Self::IngressClass
         )
     }
 }

@@ -3,6 +3,7 @@
 
 mod endpoint_slice;
 mod gateway;
+mod ingress;
 mod kind;
 mod listener;
 mod meta;
@@ -18,6 +19,10 @@ use crate::api;
 
 pub use endpoint_slice::{Endpoint, EndpointSlice};
 pub use gateway::{Allowed, Gateway, Purpose, Waypoint};
+pub use ingress::{
+    BackendPort, Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, IngressTls,
+    PathType,
+};
 pub use kind::Kind;
 pub use listener::{CertificateRef, Listener, Protocol, Refused};
 pub use meta::{Key, Meta, NsName};
@@ -64,6 +69,8 @@ pub enum Object {
     TlsRoute(Arc<Obj<api::StreamRouteSpec>>),
     #[serde(rename = "TCPRoute")]
     TcpRoute(Arc<Obj<api::StreamRouteSpec>>),
+    Ingress(Arc<Obj<Ingress>>),
+    IngressClass(Arc<Obj<IngressClass>>),
 }
 
 impl Object {
@@ -91,6 +98,8 @@ impl Object {
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::TlsRoute(_) => Kind::TlsRoute,
             Self::TcpRoute(_) => Kind::TcpRoute,
+            Self::Ingress(_) => Kind::Ingress,
+            Self::IngressClass(_) => Kind::IngressClass,
         }
     }
 
@@ -116,6 +125,8 @@ impl Object {
             Self::Secret(o) => &o.meta,
             Self::ReferenceGrant(o) => &o.meta,
             Self::TlsRoute(o) | Self::TcpRoute(o) => &o.meta,
+            Self::Ingress(o) => &o.meta,
+            Self::IngressClass(o) => &o.meta,
         }
     }
 

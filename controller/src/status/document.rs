@@ -14,7 +14,7 @@ use crate::engine::{Client, Component, Problem, Problems};
 use crate::model::{Key, Kind, NsName};
 use crate::source::Origin;
 use crate::translate::listener::GatewayState;
-use crate::translate::{ConditionType, Finding, enrolment, names};
+use crate::translate::{ConditionType, Finding, enrolment, ingresses, names};
 use crate::world::{Consumer, World};
 
 /// What the status is made from.
@@ -160,6 +160,8 @@ pub struct Verdicts {
     pub(super) outsiders: Vec<NsName>,
     /// Gateways whose routes we speak of.
     pub(super) gateways: BTreeSet<NsName>,
+    /// The gateway that serves Ingresses.
+    pub(super) ingress_gateway: NsName,
 }
 
 /// What became of each object now.
@@ -181,6 +183,7 @@ pub fn verdicts(view: &View<'_>) -> Verdicts {
         rejected,
         outsiders: outsiders.map(|pod| pod.meta.name.clone()).collect(),
         gateways: view.gateways.keys().cloned().collect(),
+        ingress_gateway: view.world.ingresses.gateway().clone(),
     }
 }
 
@@ -347,6 +350,7 @@ fn conditions_of(kind: Kind) -> &'static [ConditionType] {
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
             &[Accepted, ResolvedRefs, Programmed]
         }
+        Kind::Ingress => &[Accepted, ResolvedRefs, Programmed],
         Kind::AuthorizationPolicy => &[Accepted, ResolvedRefs, Enforced],
         Kind::PeerAuthentication | Kind::MeshConfig => &[Accepted],
         Kind::TrafficPolicy => &[Accepted, ResolvedRefs],
@@ -375,6 +379,10 @@ fn objects(view: &View<'_>) -> Vec<Object> {
     shown.extend(found.map(|key| (*key).clone()));
     let foreign = |key: &Key| match key.kind {
         Kind::Gateway => is_foreign(view.world, &key.name),
+        Kind::Ingress => {
+            let ingress = cache.ingresses.get(&key.name);
+            ingress.is_some_and(|ingress| !ingresses::is_ours(view.world, &ingress.spec))
+        }
         kind if Kind::ROUTES.contains(&kind) => of_others(view.world, key),
         _ => false,
     };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic;
-use crate::world::{Capture, Remembered, Waypoints};
+use crate::world::{Capture, Ingresses, Owners, Remembered, Waypoints};
 
 /// Why the memory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,24 +29,29 @@ pub struct Memory {
     captured: BTreeMap<String, String>,
     /// For whom waypoints are programmed.
     programmed: BTreeMap<String, Remembered>,
+    /// Which namespace has which host of Ingresses.
+    #[serde(default, skip_serializing_if = "Owners::is_empty")]
+    hosts: Owners,
 }
 
 impl Memory {
     /// What is to be remembered now.
     #[must_use]
-    pub fn of(capture: &Capture, waypoints: &Waypoints) -> Self {
+    pub fn of(capture: &Capture, waypoints: &Waypoints, ingresses: &Ingresses) -> Self {
         Self {
             captured: capture.remember(),
             programmed: waypoints.remember(),
+            hosts: ingresses.owners().clone(),
         }
     }
 
     /// What was remembered.
     #[must_use]
-    pub fn recall(&self) -> (Capture, Waypoints) {
+    pub fn recall(&self) -> (Capture, Waypoints, Ingresses) {
         (
             Capture::recall(&self.captured),
             Waypoints::recall(&self.programmed),
+            Ingresses::default().with_owners(self.hosts.clone()),
         )
     }
 

@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod guard;
 mod hosts;
 pub mod ingress;
+pub mod ingresses;
 pub mod listener;
 mod locality;
 pub mod names;

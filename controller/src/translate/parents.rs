@@ -6,7 +6,7 @@ use culvert_proto::waypoint::{ListenerRef, ServiceRef};
 
 use super::finding::{ConditionType, Findings};
 use super::waypoint::Use;
-use super::{attach, ingress, names, refs, waypoint};
+use super::{attach, ingress, ingresses, names, refs, waypoint};
 use crate::api::ParentRef;
 use crate::model::{Key, Kind, Listener, NsName};
 use crate::path::FieldPath;
@@ -49,6 +49,16 @@ pub(super) fn of(
         let gateway = world.cache.gateways.get(&name);
         let listeners = gateway.and_then(|gateway| gateway.spec.listeners.as_deref());
         let named = refs::is_gateway(group, kind);
+        if named && ingresses::is_gateway(world, &name) {
+            let message = format!("Gateway {name} is for Ingresses alone");
+            findings.error(
+                ConditionType::Accepted,
+                "NotAllowedByListeners",
+                at,
+                message,
+            );
+            continue;
+        }
         if let Some(listeners) = listeners.filter(|_| named) {
             let gateway = (&name, listeners);
             match attach::listeners(world, route, hostnames, parent, gateway) {

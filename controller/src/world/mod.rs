@@ -3,12 +3,14 @@
 
 mod capture;
 mod index;
+mod ingresses;
 mod routes;
 mod settings;
 mod waypoints;
 
 pub use capture::{Capture, PodCapture, Proof};
 pub use index::Index;
+pub use ingresses::{Ingresses, Owners};
 pub use settings::Settings;
 pub use waypoints::{Consumer, Remembered, Waypoints, Wishes};
 
@@ -34,6 +36,8 @@ pub struct World {
     pub capture: Capture,
     /// Which waypoints serve whom.
     pub waypoints: Waypoints,
+    /// Who asks for which hosts.
+    pub ingresses: Ingresses,
     /// The time by which what has a beginning or an end is judged.
     pub now: Timestamp,
 }
@@ -45,9 +49,9 @@ impl World {
         let object = kept.as_ref().unwrap_or(object);
         let before = self.cache.put(object.clone());
         if let Some(before) = &before {
-            self.index.remove(before);
+            self.find_by(before, false);
         }
-        self.index.add(object);
+        self.find_by(object, true);
         if let Object::Gateway(gateway) = object {
             let programmed = gateway.spec.listeners.is_none()
                 && gateway.meta.annotations.contains_key(keys::PROGRAMMED);
@@ -79,7 +83,7 @@ impl World {
     /// Remove an object; gives it back.
     pub fn remove(&mut self, key: &Key) -> Option<Object> {
         let removed = self.cache.remove(key)?;
-        self.index.remove(&removed);
+        self.find_by(&removed, false);
         if key.kind == Kind::Gateway {
             self.waypoints.announce(&key.name, false);
         }
@@ -104,6 +108,18 @@ impl World {
             [.., (second, _), (first, _)] if second == first => None,
             [.., (_, name)] => Some(name),
             [] => None,
+        }
+    }
+
+    /// Whether an object is to be found by other things than its name.
+    fn find_by(&mut self, object: &Object, present: bool) {
+        if let Object::Ingress(ingress) = object {
+            self.ingresses.set(ingress, present);
+        }
+        if present {
+            self.index.add(object);
+        } else {
+            self.index.remove(object);
         }
     }
 

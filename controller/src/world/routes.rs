@@ -1,11 +1,11 @@
-//! Routes by what they name, so that a change of one thing leads to the few routes that it may concern.
+//! Routes and Ingresses by what they name, so that a change of one thing leads to the few routes that it may concern.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::api::{BackendRef, Filter, HttpRouteSpec, ParentRef, StreamRouteSpec};
-use crate::model::{Key, Kind, NsName, Object};
+use crate::model::{Ingress, IngressBackend, Key, Kind, NsName, Object};
 
 /// Routes by Services and Gateways, and by the namespaces of these.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ impl Routes {
         let named = match object {
             Object::HttpRoute(o) | Object::GrpcRoute(o) => of_http(&o.spec, &o.meta.name.namespace),
             Object::TlsRoute(o) | Object::TcpRoute(o) => of_stream(&o.spec, &o.meta.name.namespace),
+            Object::Ingress(o) => of_ingress(&o.spec, &o.meta.name.namespace),
             _ => return,
         };
         let route = object.key();
@@ -69,6 +70,16 @@ fn of_stream(spec: &StreamRouteSpec, own: &Arc<str>) -> BTreeSet<Key> {
     let backends = spec.rules.iter().flat_map(|rule| &rule.backend_refs);
     named.extend(backends.map(|b| backend(b, own)));
     named
+}
+
+fn of_ingress(spec: &Ingress, own: &Arc<str>) -> BTreeSet<Key> {
+    let paths = spec.rules.iter().flat_map(|rule| &rule.paths);
+    let backends = paths.map(|path| &path.backend).chain(&spec.default_backend);
+    let named = backends.filter_map(|backend| match backend {
+        IngressBackend::Service(name, _) => Some(key(Kind::Service, None, name, own)),
+        IngressBackend::Resource(_) => None,
+    });
+    named.collect()
 }
 
 fn parents(references: &[ParentRef], own: &Arc<str>) -> BTreeSet<Key> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{CaptureExclusions, MeshConfigSpec, SameNode};
+use crate::api::{CaptureExclusions, HostOwnership, MeshConfigSpec, SameNode};
 
 /// Settings in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,5 +96,11 @@ impl Settings {
     #[must_use]
     pub fn same_node_in_process(&self) -> bool {
         self.spec.same_node == SameNode::InProcess
+    }
+
+    /// To whom the hosts of Ingresses belong.
+    #[must_use]
+    pub fn host_ownership(&self) -> HostOwnership {
+        self.spec.ingress_host_ownership
     }
 }

@@ -100,6 +100,7 @@ impl Told {
                 told.spec = json!({"parentRefs": value["spec"]["parentRefs"]});
                 told.status = value["status"].clone();
             }
+            Kind::Ingress => told.status = value["status"].clone(),
             Kind::GatewayClass => {
                 told.spec = json!({"controllerName": value["spec"]["controllerName"]});
                 told.status = value["status"].clone();

@@ -96,7 +96,7 @@ pub(crate) fn resource(kind: Kind) -> (&'static str, &'static str, String) {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let name = kind.as_str().to_ascii_lowercase();
     let plural = match kind {
-        Kind::GatewayClass => "gatewayclasses".into(),
+        Kind::GatewayClass | Kind::IngressClass | Kind::Ingress => format!("{name}es"),
         Kind::NetworkPolicy
         | Kind::AuthorizationPolicy
         | Kind::TrafficPolicy
@@ -158,6 +158,8 @@ mod tests {
         for (kind, expected) in [
             (Kind::Pod, "/v1/pods"),
             (Kind::NetworkPolicy, "networking.k8s.io/v1/networkpolicies"),
+            (Kind::Ingress, "networking.k8s.io/v1/ingresses"),
+            (Kind::IngressClass, "networking.k8s.io/v1/ingressclasses"),
             (Kind::EndpointSlice, "discovery.k8s.io/v1/endpointslices"),
             (Kind::Secret, "/v1/secrets"),
             (

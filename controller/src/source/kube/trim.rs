@@ -45,6 +45,13 @@ pub(super) fn trim(kind: Kind, mut value: Value) -> Option<Value> {
             object.insert("type".into(), SECRET_TYPE.into());
             object.insert("data".into(), pick(value["data"].take(), &SECRET_ENTRIES));
         }
+        Kind::Ingress => {
+            object.insert("spec".into(), ingress(value["spec"].take()));
+        }
+        Kind::IngressClass => {
+            let spec = pick(value["spec"].take(), &["controller", "parameters"]);
+            object.insert("spec".into(), spec);
+        }
         Kind::HttpRoute
         | Kind::GrpcRoute
         | Kind::TlsRoute
@@ -165,6 +172,32 @@ fn service(spec: Value) -> Value {
             port,
             &["name", "port", "protocol", "targetPort", "appProtocol"],
         )
+    });
+    spec
+}
+
+fn ingress(spec: Value) -> Value {
+    let mut spec = pick(
+        spec,
+        &["ingressClassName", "defaultBackend", "rules", "tls"],
+    );
+    if let Some(backend) = spec.get_mut("defaultBackend") {
+        *backend = pick(backend.take(), &["service", "resource"]);
+    }
+    each(&mut spec, "tls", |tls| pick(tls, &["hosts", "secretName"]));
+    each(&mut spec, "rules", |rule| {
+        let mut rule = pick(rule, &["host", "http"]);
+        if let Some(http) = rule.get_mut("http") {
+            *http = pick(http.take(), &["paths"]);
+            each(http, "paths", |path| {
+                let mut path = pick(path, &["path", "pathType", "backend"]);
+                if let Some(backend) = path.get_mut("backend") {
+                    *backend = pick(backend.take(), &["service", "resource"]);
+                }
+                path
+            });
+        }
+        rule
     });
     spec
 }

@@ -359,6 +359,8 @@ mod tests {
             ServiceAccount,
             NetworkPolicy,
             Secret,
+            Ingress,
+            IngressClass,
         ];
         assert_eq!(there, own);
     }

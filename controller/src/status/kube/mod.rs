@@ -7,6 +7,8 @@ mod capture;
 mod conditions;
 mod denials;
 mod events;
+mod hosts;
+mod ingress;
 mod ledger;
 mod queue;
 
@@ -23,6 +25,7 @@ use tokio::time::Instant;
 
 pub use capture::{Captures, Reported};
 pub use conditions::CONTROLLER;
+pub use hosts::{Hosts, HostsError};
 pub use ledger::{Ledger, LedgerError, Stored};
 
 use super::Verdicts;
@@ -112,6 +115,7 @@ impl Statuses {
             rejected,
             outsiders,
             gateways,
+            ingress_gateway,
         } = verdicts;
         let of = |object: Object| {
             let name = NsName::new(object.namespace, object.name);
@@ -119,19 +123,41 @@ impl Statuses {
             (Key { kind, name }, object.conditions)
         };
         let found: HashMap<Key, Vec<Condition>> = objects.into_iter().map(of).collect();
-        let all = self.book.all();
-        self.events.observe(&all).await;
-        let now = crate::clock::now().to_string();
-        for (key, told) in all {
-            let found = found.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let of = |key: &Key| {
+            let found = found.get(key).map(Vec::as_slice).unwrap_or_default();
             let rejected = rejected.get(&key.to_string());
             let rejected = rejected.map(Vec::as_slice).unwrap_or_default();
+            (found, rejected)
+        };
+        let all = self.book.all();
+        let seen = all.iter().map(|(key, told)| {
+            let mut told = told.clone();
+            if key.kind == Kind::Ingress {
+                let (found, rejected) = of(key);
+                told.status = ingress::wrong(found, rejected);
+            }
+            (key.clone(), told)
+        });
+        let seen: Vec<_> = seen.collect();
+        self.events.observe(&seen).await;
+        let gateway = self.book.get(&Key {
+            kind: Kind::Gateway,
+            name: ingress_gateway,
+        });
+        let addresses = ingress::addresses(gateway.as_ref());
+        let now = crate::clock::now().to_string();
+        for (key, told) in all {
+            let (found, rejected) = of(&key);
             if found.is_empty() && rejected.is_empty() {
                 continue;
             }
             let namespace = &key.name.namespace;
-            let status =
-                conditions::status(key.kind, namespace, &told, found, rejected, &gateways, &now);
+            let status = match key.kind {
+                Kind::Ingress => ingress::status(&told, &addresses),
+                kind => {
+                    conditions::status(kind, namespace, &told, found, rejected, &gateways, &now)
+                }
+            };
             if let Some(status) = status.filter(|status| differs(&told.status, status)) {
                 self.write(&key, &told, &status).await;
                 tokio::time::sleep(PACE).await;
