@@ -62,6 +62,11 @@ fn the_waypoint_page() {
 }
 
 #[test]
+fn the_ingress_page() {
+    culvert_lab::test("the_ingress_page", |lab| taken(lab, "ingress.md", 1));
+}
+
+#[test]
 fn the_gateway_page() {
     culvert_lab::test("the_gateway_page", |lab| taken(lab, "gateway.md", 2));
 }
