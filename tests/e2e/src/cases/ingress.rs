@@ -1,6 +1,10 @@
 //! A gateway of class `culvert`: clients from outside of the mesh reach servers in it, each request once, over HTTP and HTTPS,
 //! while its certificate and its pods are replaced.
 
+mod object;
+
+pub(super) use object::ingress_object;
+
 use super::app::{APP, OUTSIDER};
 use super::waypoint::gone;
 use crate::suite::Suite;
@@ -44,7 +48,7 @@ pub(super) fn gateway(suite: &mut Suite) -> Result<Vec<String>> {
         !tls(suite, &address, &first.chain, "other.e2e.test")?.ok,
         "a name that no listener has was served"
     );
-    let crossed = crossed(suite, since)?;
+    let crossed = crossed(suite, since, APP, "ingress")?;
 
     let load = Traffic::load(&k, OUTSIDER, "outsider", "0.02", "ingress.e2e-app", "80")?;
     let second = certificate()?;
@@ -201,15 +205,10 @@ fn tls(suite: &Suite, address: &str, root: &str, name: &str) -> Result<Output> {
 }
 
 /// What went from the gateway's pods to the servers since is HBONE.
-fn crossed(suite: &Suite, since: SystemTime) -> Result<usize> {
+fn crossed(suite: &Suite, since: SystemTime, namespace: &str, name: &str) -> Result<usize> {
     let k = &suite.cluster.kubectl;
-    let pods = k.list(&[
-        "-n",
-        APP,
-        "pods",
-        "-l",
-        "gateway.networking.k8s.io/gateway-name=ingress",
-    ])?;
+    let label = format!("gateway.networking.k8s.io/gateway-name={name}");
+    let pods = k.list(&["-n", namespace, "pods", "-l", &label])?;
     let gateway: Vec<_> = pods.iter().flat_map(mesh::addresses).collect();
     // A pod of the gateway's own node is not beyond the link.
     let servers = [

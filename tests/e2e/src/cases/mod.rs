@@ -82,6 +82,10 @@ pub(crate) const ALL: &[Case] = &[
         run: ingress::gateway,
     },
     Case {
+        name: "gateway/ingress-object",
+        run: ingress::ingress_object,
+    },
+    Case {
         name: "hostile/packet-mark",
         run: hostile::packet_mark,
     },
