@@ -182,6 +182,8 @@ pub(crate) async fn sweep(cluster: &Cluster) -> Result<usize> {
     for (version, kind, name) in [
         ("v1", "ConfigMap", ORDER),
         ("v1", "ConfigMap", "culvert-waypoints"),
+        ("v1", "ConfigMap", "culvert-ingress-hosts"),
+        ("gateway.networking.k8s.io/v1", "Gateway", "culvert-ingress"),
         ("coordination.k8s.io/v1", "Lease", "culvert-controller"),
     ] {
         found.push(json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}}));
