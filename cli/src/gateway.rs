@@ -34,7 +34,7 @@ pub(crate) struct Options {
 enum Command {
     /// All gateways of a namespace, or of all
     List(List),
-    /// Conditions of a gateway and of its listeners
+    /// Conditions of a gateway, of its listeners, and of those of its ListenerSets
     Status(Status),
 }
 
@@ -99,10 +99,14 @@ async fn status(cluster: &Cluster, options: &Status) -> Result<ExitCode> {
             classes.join(", ")
         );
     }
+    let sets = cluster.listener_sets(name).await?;
     let mut value = tables::summary(&gateway);
     value["conditions"] = seen.conditions();
     value["listeners"] = gateway["status"]["listeners"].clone();
-    output::print(options.output, &value, || Ok(tables::status(&gateway)))?;
+    value["listenerSets"] = Value::from_iter(sets.iter().map(tables::set));
+    output::print(options.output, &value, || {
+        Ok(tables::status(&gateway, &sets))
+    })?;
     Ok(if seen.is_ready() {
         ExitCode::SUCCESS
     } else {

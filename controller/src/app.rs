@@ -114,15 +114,9 @@ impl App {
         make_private(state)?;
         let path = Writer::memory(status);
         let memory = Memory::load(&path)?;
-        let (capture, waypoints, ingresses) = memory.recall();
+        let world = memory.recall();
         let (source, batch) = Watched::open(&dirs.config, state)?;
         check_mesh_config(&batch)?;
-        let world = World {
-            capture,
-            waypoints,
-            ingresses,
-            ..World::default()
-        };
         let mut engine = Engine::new(world, batch);
         engine.set_journal(Journal::new(path, memory));
         let root = Root::load_or_create(state, TrustDomain::new(engine.trust_domain())?)?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::api;
 use crate::model::{
-    EndpointSlice, Gateway, Ingress, IngressClass, Key, Kind, NsName, Obj, Object, Pod, Service,
-    TlsSecret,
+    BackendTls, CaBundle, EndpointSlice, Gateway, Ingress, IngressClass, Key, Kind, ListenerSet,
+    NsName, Obj, Object, Pod, Service, ServiceEntry, TlsSecret,
 };
 
 /// Objects of one kind.
@@ -113,6 +113,12 @@ pub struct Cache {
     pub tcp_routes: Table<api::StreamRouteSpec>,
     pub ingresses: Table<Ingress>,
     pub ingress_classes: Table<IngressClass>,
+    pub entries: Table<ServiceEntry>,
+    pub egress_policies: Table<api::EgressPolicySpec>,
+    pub config_maps: Table<CaBundle>,
+    pub backend_tls: Table<BackendTls>,
+    pub backend_traffic_policies: Table<api::BackendTrafficPolicySpec>,
+    pub listener_sets: Table<ListenerSet>,
 }
 
 impl Cache {
@@ -147,6 +153,15 @@ impl Cache {
             Object::TcpRoute(o) => self.tcp_routes.put(o).map(Object::TcpRoute),
             Object::Ingress(o) => self.ingresses.put(o).map(Object::Ingress),
             Object::IngressClass(o) => self.ingress_classes.put(o).map(Object::IngressClass),
+            Object::ServiceEntry(o) => self.entries.put(o).map(Object::ServiceEntry),
+            Object::EgressPolicy(o) => self.egress_policies.put(o).map(Object::EgressPolicy),
+            Object::ConfigMap(o) => self.config_maps.put(o).map(Object::ConfigMap),
+            Object::BackendTlsPolicy(o) => self.backend_tls.put(o).map(Object::BackendTlsPolicy),
+            Object::XBackendTrafficPolicy(o) => {
+                let before = self.backend_traffic_policies.put(o);
+                before.map(Object::XBackendTrafficPolicy)
+            }
+            Object::ListenerSet(o) => self.listener_sets.put(o).map(Object::ListenerSet),
         }
     }
 
@@ -194,6 +209,21 @@ impl Cache {
                 let removed = self.ingress_classes.remove(name);
                 removed.map(Object::IngressClass)
             }
+            Kind::ServiceEntry => self.entries.remove(name).map(Object::ServiceEntry),
+            Kind::EgressPolicy => {
+                let removed = self.egress_policies.remove(name);
+                removed.map(Object::EgressPolicy)
+            }
+            Kind::ConfigMap => self.config_maps.remove(name).map(Object::ConfigMap),
+            Kind::BackendTlsPolicy => {
+                let removed = self.backend_tls.remove(name);
+                removed.map(Object::BackendTlsPolicy)
+            }
+            Kind::XBackendTrafficPolicy => {
+                let removed = self.backend_traffic_policies.remove(name);
+                removed.map(Object::XBackendTrafficPolicy)
+            }
+            Kind::ListenerSet => self.listener_sets.remove(name).map(Object::ListenerSet),
         }
     }
 
@@ -252,6 +282,24 @@ impl Cache {
                 let object = self.ingress_classes.get(name).cloned();
                 object.map(Object::IngressClass)
             }
+            Kind::ServiceEntry => self.entries.get(name).cloned().map(Object::ServiceEntry),
+            Kind::EgressPolicy => {
+                let object = self.egress_policies.get(name).cloned();
+                object.map(Object::EgressPolicy)
+            }
+            Kind::ConfigMap => self.config_maps.get(name).cloned().map(Object::ConfigMap),
+            Kind::BackendTlsPolicy => {
+                let object = self.backend_tls.get(name).cloned();
+                object.map(Object::BackendTlsPolicy)
+            }
+            Kind::XBackendTrafficPolicy => {
+                let object = self.backend_traffic_policies.get(name).cloned();
+                object.map(Object::XBackendTrafficPolicy)
+            }
+            Kind::ListenerSet => {
+                let object = self.listener_sets.get(name).cloned();
+                object.map(Object::ListenerSet)
+            }
         }
     }
 
@@ -286,12 +334,21 @@ impl Cache {
             Kind::TcpRoute => all(&self.tcp_routes, Object::TcpRoute),
             Kind::Ingress => all(&self.ingresses, Object::Ingress),
             Kind::IngressClass => all(&self.ingress_classes, Object::IngressClass),
+            Kind::ServiceEntry => all(&self.entries, Object::ServiceEntry),
+            Kind::EgressPolicy => all(&self.egress_policies, Object::EgressPolicy),
+            Kind::ConfigMap => all(&self.config_maps, Object::ConfigMap),
+            Kind::BackendTlsPolicy => all(&self.backend_tls, Object::BackendTlsPolicy),
+            Kind::XBackendTrafficPolicy => {
+                let policies = &self.backend_traffic_policies;
+                all(policies, Object::XBackendTrafficPolicy)
+            }
+            Kind::ListenerSet => all(&self.listener_sets, Object::ListenerSet),
         }
     }
 
     /// How many of each kind.
     #[must_use]
-    pub fn counts(&self) -> [(Kind, usize); 22] {
+    pub fn counts(&self) -> [(Kind, usize); 28] {
         [
             (Kind::Namespace, self.namespaces.len()),
             (Kind::Node, self.nodes.len()),
@@ -315,6 +372,15 @@ impl Cache {
             (Kind::TcpRoute, self.tcp_routes.len()),
             (Kind::Ingress, self.ingresses.len()),
             (Kind::IngressClass, self.ingress_classes.len()),
+            (Kind::ServiceEntry, self.entries.len()),
+            (Kind::EgressPolicy, self.egress_policies.len()),
+            (Kind::ConfigMap, self.config_maps.len()),
+            (Kind::BackendTlsPolicy, self.backend_tls.len()),
+            (
+                Kind::XBackendTrafficPolicy,
+                self.backend_traffic_policies.len(),
+            ),
+            (Kind::ListenerSet, self.listener_sets.len()),
         ]
     }
 

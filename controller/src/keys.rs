@@ -14,6 +14,8 @@ pub const WAYPOINT_FOR: &str = "culvert.dev/waypoint-for";
 
 /// Annotation that the source puts on a Gateway whose waypoint was ever programmed. Nobody else can.
 pub const PROGRAMMED: &str = "culvert.dev/programmed";
+/// Annotation that the source puts on a Gateway whose status says that it is not accepted. Nobody else can.
+pub const REFUSED: &str = "culvert.dev/refused";
 /// Label of the Gateway API on all that was made for a Gateway: its name.
 pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Annotation of Gateway: how many instances of the waypoint there are; left out, one, or as whoever scales it says.

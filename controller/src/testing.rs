@@ -67,11 +67,42 @@ pub(crate) fn gateway(namespace: &str, name: &str, listeners: Value) -> Value {
            "spec": {"gatewayClassName": "culvert", "listeners": listeners}})
 }
 
+/// A ListenerSet of a Gateway.
+pub(crate) fn listener_set(
+    namespace: &str,
+    name: &str,
+    (of, gateway): (&str, &str),
+    listeners: Value,
+) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "ListenerSet",
+           "metadata": {"name": name, "namespace": namespace},
+           "spec": {"parentRef": {"name": gateway, "namespace": of}, "listeners": listeners}})
+}
+
 /// A Secret of this certificate and key.
 pub(crate) fn secret(namespace: &str, name: &str, pair: (&str, &str)) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
            "metadata": {"name": name, "namespace": namespace},
            "stringData": {"tls.crt": pair.0, "tls.key": pair.1}})
+}
+
+/// A ConfigMap with these certificates of authorities.
+pub(crate) fn config_map(namespace: &str, name: &str, certificates: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace},
+           "data": {"ca.crt": certificates}})
+}
+
+/// A BackendTLSPolicy for a Service, or for one of its ports.
+pub(crate) fn backend_tls(
+    namespace: &str,
+    name: &str,
+    (service, section): (&str, Option<&str>),
+    validation: Value,
+) -> Value {
+    let target = json!({"group": "", "kind": "Service", "name": service, "sectionName": section});
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy",
+           "metadata": {"name": name, "namespace": namespace},
+           "spec": {"targetRefs": [target], "validation": validation}})
 }
 
 /// Two certificates with their keys.

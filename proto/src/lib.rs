@@ -62,10 +62,12 @@ pub mod type_url {
     pub const STREAM_ROUTE: &str = "type.googleapis.com/culvert.waypoint.v1.StreamRoute";
     pub const GATEWAY: &str = "type.googleapis.com/culvert.waypoint.v1.Gateway";
     pub const CERTIFICATE: &str = "type.googleapis.com/culvert.waypoint.v1.Certificate";
+    pub const BACKEND_TLS_POLICY: &str = "type.googleapis.com/culvert.waypoint.v1.BackendTlsPolicy";
     pub const TRAFFIC_POLICY: &str = "type.googleapis.com/culvert.waypoint.v1.TrafficPolicy";
     pub const FAULT_POLICY: &str = "type.googleapis.com/culvert.waypoint.v1.FaultPolicy";
     pub const POD: &str = "type.googleapis.com/culvert.node.v1.Pod";
     pub const MESH_SETTINGS: &str = "type.googleapis.com/culvert.node.v1.MeshSettings";
     pub const CONNECTION_FAULT: &str = "type.googleapis.com/culvert.node.v1.ConnectionFault";
+    pub const EGRESS_POLICY: &str = "type.googleapis.com/culvert.node.v1.EgressPolicy";
     pub const TRUST_BUNDLE: &str = "type.googleapis.com/culvert.node.v1.TrustBundle";
 }

@@ -12,6 +12,7 @@ use culvert_identity::controller::Controller;
 use culvert_identity::{
     CaClient, CertHandle, SecretManager, SecretOptions, SpiffeId, TrustDomain, bundle,
 };
+use culvert_resolve::{Resolver, Servers};
 use culvert_runtime::accept;
 use culvert_runtime::drain::{self, Drain};
 use culvert_runtime::limits::Limits;
@@ -104,6 +105,7 @@ async fn serve(args: Arc<Args>, cores: DataCores) -> anyhow::Result<()> {
             own: own.clone(),
             tunnels: tunnels(&limits),
             limits: Arc::new(limits),
+            resolver: Resolver::new(Servers::read(&args.resolv_conf)),
         });
         let spread = Arc::new(cores.serve(&world, &draining));
         let ports = Ports::new(args.gateway_address, Arc::clone(&spread), ready.clone());

@@ -38,6 +38,9 @@ pub struct Args {
     /// Address at which a Gateway's own listeners listen, each at its port.
     #[arg(long, env = "CULVERT_GATEWAY_ADDRESS", default_value = "::")]
     pub gateway_address: IpAddr,
+    /// Names the resolvers that know where services outside of the cluster are.
+    #[arg(long, env = "CULVERT_RESOLV_CONF", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// Address of the admin server: dumps, log level, drain.
     #[arg(long, env = "CULVERT_ADMIN", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,

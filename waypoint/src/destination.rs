@@ -3,13 +3,14 @@
 //! Invariant: a waypoint carries traffic only to what names it as its waypoint, and never to the mesh's own ports.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use culvert_hbone::Authority;
 use culvert_policy::DenyReason;
 use culvert_xds::state::{
     AppProtocol, GatewayDestination, GatewayRef, Service, Snapshot, Workload,
 };
+use http::HeaderValue;
 
 use crate::telemetry::series::DestinationLabels;
 
@@ -51,6 +52,8 @@ pub struct Arrival {
     pub address: SocketAddr,
     /// The listener with which its TLS handshake was finished; none in plain text.
     pub tls: Option<Arc<str>>,
+    /// What backends are told of the certificate that the client has shown there, if it was asked for one and it was good.
+    pub certificate: OnceLock<HeaderValue>,
 }
 
 /// How this waypoint is named by those that it stands for.
@@ -132,16 +135,19 @@ impl Arrival {
 }
 
 impl Destination {
-    /// Finds what `authority` names, for a connection that reached this waypoint at `local`.
+    /// Finds what `authority` names to clients of `namespace`, for a connection that reached this waypoint at `local`.
     pub fn resolve(
         snapshot: &Snapshot,
         own: &Own,
-        local: IpAddr,
+        (namespace, local): (&str, IpAddr),
         authority: &Authority,
     ) -> Result<Self, DenyReason> {
         let (service, port) = match authority {
-            Authority::Ip(address) => (snapshot.service_by_vip(address.ip()), address.port()),
-            Authority::Host { host, port } => (snapshot.service_by_hostname(host), *port),
+            Authority::Ip(address) => {
+                let service = snapshot.service_at(address.ip(), namespace);
+                (service, address.port())
+            }
+            Authority::Host { host, port } => (snapshot.service_named(host, namespace), *port),
         };
         let ours = |waypoint: Option<&GatewayRef>| {
             waypoint.is_some_and(|gateway| own.is_named_by(snapshot, gateway, local))

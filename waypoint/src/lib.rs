@@ -21,5 +21,6 @@ pub mod permit;
 pub mod relay;
 pub mod routes;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod world;

@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use culvert_hbone::TunnelConfig;
 use culvert_identity::CertHandle;
+use culvert_resolve::Resolver;
 use culvert_runtime::drain::Drain;
 use culvert_runtime::limits::Limits;
 use culvert_runtime::task;
 use culvert_xds::Store;
 
 use crate::client::Client;
+use crate::config::ServiceRef;
 use crate::destination::{Destination, Own};
+use crate::gateway::Handshakes;
 use crate::permit::{Denied, InForce, Permit, Permits};
-use crate::routes::{OwnGateway, PortConfig, Shared};
+use crate::routes::{Origination, OwnGateway, PortConfig, Routes, Shared};
 use crate::telemetry::{Record, SeriesCache};
 use crate::upstream::connect::Dialer;
 use crate::upstream::endpoint::Endpoint;
@@ -44,6 +47,8 @@ pub struct World {
     pub limits: Arc<Limits>,
     /// How tunnels are run, both ways.
     pub tunnels: TunnelConfig,
+    /// Where endpoints outside of the cluster are that have but a name.
+    pub resolver: Resolver,
 }
 
 /// What one core has.
@@ -59,6 +64,8 @@ pub struct Core {
     pub permits: Rc<Permits>,
     /// Metric series.
     pub series: Rc<SeriesCache>,
+    /// Handshakes of clients under way.
+    pub handshakes: Handshakes,
     /// Copies of requests on their way.
     pub mirrors: Cell<u32>,
     /// Told when to take nothing new.
@@ -86,13 +93,15 @@ impl Core {
     /// A core's own part of `world`. To be made on the core.
     pub fn start(world: Arc<World>, drain: Drain) -> Rc<Self> {
         let dialer = Dialer::new(&world);
-        let endpoints = Endpoints::new(world.gateway.clone(), world.own.clone());
+        let routes = Shared::clone(&world.routes);
+        let endpoints = Endpoints::new(world.gateway.clone(), world.own.clone(), routes);
         let core = Rc::new(Self {
             world,
             endpoints,
             dialer,
             permits: Rc::default(),
             series: Rc::default(),
+            handshakes: Handshakes::default(),
             mirrors: Cell::new(0),
             drain,
         });
@@ -171,6 +180,17 @@ impl Session {
         }
     }
 
+    /// How TLS is begun at the destination itself; none: it is not.
+    pub fn backend_tls<'a>(&self, routes: &'a Routes) -> Option<&'a Arc<Origination>> {
+        let Destination::Service { service, port } = &*self.destination else {
+            return None;
+        };
+        routes.backend_tls(&ServiceRef {
+            service: Arc::clone(&service.key),
+            port: *port,
+        })
+    }
+
     /// The account of a new request.
     pub fn record(&self) -> Record {
         let series = Rc::clone(&self.core.series);
@@ -183,7 +203,7 @@ impl Session {
     }
 
     /// What is configured for the destination in `routes`.
-    pub fn config<'a>(&self, routes: &'a crate::routes::Routes) -> &'a PortConfig {
+    pub fn config<'a>(&self, routes: &'a Routes) -> &'a PortConfig {
         static NOTHING: LazyLock<PortConfig> = LazyLock::new(PortConfig::default);
         match &*self.destination {
             Destination::Service { service, port } => {

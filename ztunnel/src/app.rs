@@ -11,6 +11,7 @@ use culvert_hbone::TunnelConfig;
 use culvert_identity::controller::Controller;
 use culvert_identity::{CaClient, SecretManager, SecretOptions, bundle};
 use culvert_policy::DenyReason;
+use culvert_resolve::{Resolver, Servers};
 use culvert_runtime::drain;
 use culvert_runtime::limits::Limits;
 use culvert_runtime::ready::Ready;
@@ -24,6 +25,7 @@ use crate::asking::Asking;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::control::{self, Shutdown};
+use crate::egress::Egress;
 use crate::faults::Faults;
 use crate::inpod::{Pods, zds};
 use crate::node::Node;
@@ -88,6 +90,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
     let node = Arc::new(Node {
         store: Store::new(Settings::default()),
         faults: Faults::default(),
+        egress: Egress::new(config.resolvers.clone()),
         asking: Asking::default(),
         certificates: Certificates::new(SecretManager::new(
             source,
@@ -99,6 +102,7 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
         quota: Quota::new(config.limits.connections),
         load: Load::default(),
         neighbours: Neighbours::default(),
+        resolver: Resolver::new(Servers::read(&config.resolv_conf)),
         limits: config.limits.clone(),
     });
     let pods = Arc::new(Pods::new(node.clone()));
@@ -146,7 +150,9 @@ async fn serve(config: Config, cores: DataCores, tunnel: TunnelConfig) -> anyhow
 }
 
 fn xds(config: &Config, controller: Controller, node: &Node) -> culvert_xds::Client<Handlers> {
+    // What is named goes before what names it.
     let handlers = Handlers::new()
+        .with(Store::EGRESS_TYPES, node.store.clone())
         .with(Store::TYPES, node.store.clone())
         .with(Faults::TYPES, node.faults.clone());
     let types = handlers.types();

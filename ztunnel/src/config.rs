@@ -3,7 +3,7 @@
 //! Invariant: a [`Config`] that exists is complete and valid; whoever gets it wrong hears of every mistake at once.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +13,13 @@ use culvert_identity::controller::{self, Access, Auth};
 use culvert_identity::token::TokenKind;
 use culvert_runtime::limits::Limits;
 use culvert_runtime::trace::Format;
+
+use crate::egress;
+
+/// Where a system says whom it asks for names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Port of resolvers.
+const DNS: u16 = 53;
 
 /// The proxy of a node: mutual TLS between pods, without sidecars.
 #[derive(Debug, Parser)]
@@ -63,6 +70,13 @@ pub(crate) struct Args {
     /// Take of the mesh only what this node's pods talk to, each when it is first talked to, and never all of it.
     #[arg(long, env = "CULVERT_ON_DEMAND")]
     on_demand: bool,
+    /// Names the resolvers that know where services outside of the cluster are.
+    #[arg(long, env = "CULVERT_RESOLV_CONF", default_value = "/etc/resolv.conf")]
+    resolv_conf: PathBuf,
+    /// Resolvers that say which addresses the names in EgressPolicies have, each IP or IP:PORT [default: the name servers
+    /// of /etc/resolv.conf].
+    #[arg(long, env = "CULVERT_RESOLVERS", value_delimiter = ',')]
+    resolvers: Vec<String>,
     /// Address of the admin server: dumps, log level, drain.
     #[arg(long, env = "CULVERT_ADMIN", default_value = "127.0.0.1:15000")]
     admin: String,
@@ -96,6 +110,8 @@ pub(crate) struct Config {
     pub(crate) zds: PathBuf,
     pub(crate) data_cores: usize,
     pub(crate) on_demand: bool,
+    pub(crate) resolv_conf: PathBuf,
+    pub(crate) resolvers: Vec<SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) stats: SocketAddr,
     pub(crate) ready: SocketAddr,
@@ -134,6 +150,8 @@ impl Config {
             zds: args.zds.unwrap_or_else(|| run_dir.join("ztunnel.sock")),
             data_cores: cores.unwrap_or_else(default_cores),
             on_demand: args.on_demand,
+            resolv_conf: args.resolv_conf,
+            resolvers: errors.resolvers(&args.resolvers),
             admin: errors.address("admin", &args.admin),
             stats: errors.address("stats", &args.stats),
             ready: errors.address("ready", &args.ready),
@@ -195,6 +213,26 @@ impl Errors {
         })
     }
 
+    fn resolvers(&mut self, given: &[String]) -> Vec<SocketAddr> {
+        if given.is_empty() {
+            // Without any, no name is proved, and so no rule by name admits anything.
+            return egress::of_system(Path::new(RESOLV_CONF)).unwrap_or_default();
+        }
+        let mut resolvers = Vec::new();
+        for text in given {
+            let alone = || text.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS));
+            let resolver: Result<SocketAddr, _> = text.parse().or_else(|_| alone());
+            match resolver {
+                Ok(resolver) => resolvers.push(resolver),
+                Err(_) => {
+                    let why = "not an IP address, with or without a port";
+                    self.invalid("resolvers", text, why);
+                }
+            }
+        }
+        resolvers
+    }
+
     fn controller(&mut self, given: &str) -> SocketAddr {
         let address = controller::address(Some(given), |name| std::env::var(name).ok());
         address.unwrap_or_else(|error| {
@@ -238,6 +276,8 @@ mod tests {
             "0",
             "--log-format",
             "xml",
+            "--resolvers",
+            "192.0.2.1,dns",
         ]);
         let texts: Vec<String> = errors
             .unwrap_err()
@@ -250,6 +290,7 @@ mod tests {
             "--token-file is",
             "--controller \"c",
             "--log-format \"xml\"",
+            "--resolvers \"dns\"",
             "--data-cores \"0\"",
         ];
         for flag in flags {
@@ -275,9 +316,15 @@ mod tests {
             "/nowhere/root.crt",
             "--run-dir",
             "/run/c",
+            "--resolvers",
+            "192.0.2.1,[fd00::1]:5353",
         ];
         let config = config(&args).unwrap();
         assert_eq!(config.zds, Path::new("/run/c/ztunnel.sock"));
+        assert_eq!(
+            config.resolvers,
+            ["192.0.2.1:53", "[fd00::1]:5353"].map(|text| text.parse().unwrap())
+        );
         assert!((1..=4).contains(&config.data_cores));
         assert_eq!(config.limits.drain, Duration::from_secs(25));
         assert_eq!(config.limits.tunnel_age, Duration::from_secs(600));

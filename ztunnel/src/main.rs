@@ -11,6 +11,7 @@ mod certificates;
 mod config;
 mod control;
 mod dns;
+mod egress;
 mod faults;
 mod inpod;
 mod node;

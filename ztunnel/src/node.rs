@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use culvert_hbone::TunnelConfig;
+use culvert_resolve::Resolver;
 use culvert_runtime::limits::Limits;
 use culvert_xds::Store;
 
 use crate::asking::Asking;
 use crate::certificates::Certificates;
+use crate::egress::Egress;
 use crate::faults::Faults;
 use crate::proxy::connections::Quota;
 use crate::proxy::cores::DataCores;
@@ -21,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     /// What users ask to go wrong.
     pub(crate) faults: Faults,
+    /// Which addresses names outside of the mesh have.
+    pub(crate) egress: Egress,
     /// What of it is asked for.
     pub(crate) asking: Asking,
     /// Certificates of the service accounts of this node's pods.
@@ -36,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) load: Load,
     /// The pods that are served here.
     pub(crate) neighbours: Neighbours,
+    /// Where endpoints outside of the cluster are that have but a name.
+    pub(crate) resolver: Resolver,
 }
 
 impl Node {

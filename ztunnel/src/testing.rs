@@ -12,14 +12,16 @@ use culvert_proto::istio::security::Authorization;
 use culvert_proto::istio::workload as proto;
 use culvert_proto::node as node_proto;
 use culvert_proto::type_url;
+use culvert_resolve::{Resolver, Servers};
 use culvert_runtime::limits::Limits;
 use culvert_runtime::netns::Netns;
 use culvert_xds::state::{Settings, Snapshot};
-use culvert_xds::{Handler as _, Resource, Store, Update};
+use culvert_xds::{Handler as _, Rejected, Resource, Store, Update};
 use prost::Message as _;
 
 use crate::asking::Asking;
 use crate::certificates::Certificates;
+use crate::egress::Egress;
 use crate::faults::Faults;
 use crate::node::Node;
 use crate::proxy::connections::Quota;
@@ -92,6 +94,7 @@ impl Mesh {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            registry_only: settings.registry_only,
         };
         self.apply(type_url::MESH_SETTINGS, "default", message.encode_to_vec());
         let roots = node_proto::TrustBundle {
@@ -99,6 +102,30 @@ impl Mesh {
             roots: authority().roots_pem().unwrap(),
         };
         self.apply(type_url::TRUST_BUNDLE, "default", roots.encode_to_vec());
+    }
+
+    pub(crate) fn put_egress(&self, policy: &node_proto::EgressPolicy) {
+        let rejected = self.try_put_egress(policy);
+        assert!(rejected.is_empty(), "{rejected:?}");
+    }
+
+    /// What is rejected of it.
+    pub(crate) fn try_put_egress(&self, policy: &node_proto::EgressPolicy) -> Vec<Rejected> {
+        let name = format!("{}/{}", policy.namespace, policy.name);
+        self.try_apply(type_url::EGRESS_POLICY, &name, policy.encode_to_vec())
+    }
+
+    /// Nothing outside of the mesh is reached without an EgressPolicy.
+    pub(crate) fn registry_only(&self) {
+        let message = node_proto::MeshSettings {
+            trust_domain: "cluster.local".into(),
+            cluster_id: CLUSTER.into(),
+            root_namespace: "culvert-system".into(),
+            cluster_domain: "cluster.local".into(),
+            registry_only: true,
+            ..node_proto::MeshSettings::default()
+        };
+        self.apply(type_url::MESH_SETTINGS, "default", message.encode_to_vec());
     }
 
     pub(crate) fn remove(&self, url: &str, name: &str) {
@@ -114,19 +141,21 @@ impl Mesh {
     }
 
     fn apply(&self, url: &str, name: &str, body: Vec<u8>) {
+        let rejected = self.try_apply(url, name, body);
+        assert!(rejected.is_empty(), "{rejected:?}");
+    }
+
+    fn try_apply(&self, url: &str, name: &str, body: Vec<u8>) -> Vec<Rejected> {
         let resource = Resource {
             name: name.into(),
             version: "1".into(),
             body: Bytes::from(body),
         };
-        let rejected = self.0.clone().apply(
-            url,
-            Update {
-                resources: vec![resource],
-                ..Update::default()
-            },
-        );
-        assert!(rejected.is_empty(), "{rejected:?}");
+        let update = Update {
+            resources: vec![resource],
+            ..Update::default()
+        };
+        self.0.clone().apply(url, update)
     }
 }
 
@@ -183,6 +212,22 @@ impl Service {
             address: octets(ip),
             ..Default::default()
         });
+        self
+    }
+
+    /// By another name than a service of the cluster has.
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        self.0.hostname = host.into();
+        self
+    }
+
+    pub(crate) fn private(mut self) -> Self {
+        self.0.visibility = proto::service::Visibility::Namespace.into();
+        self
+    }
+
+    pub(crate) fn external(mut self) -> Self {
+        self.0.external = true;
         self
     }
 
@@ -244,6 +289,17 @@ impl Workload {
         self
     }
 
+    pub(crate) fn external(mut self) -> Self {
+        self.0.external = true;
+        self.plaintext()
+    }
+
+    /// Found by a name.
+    pub(crate) fn hostname(mut self, name: &str) -> Self {
+        self.0.hostname = name.into();
+        self
+    }
+
     pub(crate) fn unhealthy(mut self) -> Self {
         self.0.status = proto::WorkloadStatus::Unhealthy.into();
         self
@@ -256,6 +312,11 @@ impl Workload {
 
     pub(crate) fn waypoint(mut self, ip: &str) -> Self {
         self.0.waypoint = Some(gateway(ip));
+        self
+    }
+
+    pub(crate) fn egress(mut self, name: &str) -> Self {
+        self.0.egress_policies.push(name.into());
         self
     }
 
@@ -323,6 +384,7 @@ pub(crate) fn node_asking(mesh: &Mesh, root: Root, asking: Asking) -> Arc<Node> 
     Arc::new(Node {
         store: mesh.0.clone(),
         faults: Faults::default(),
+        egress: Egress::new(Vec::new()),
         asking,
         certificates,
         cores: DataCores::start(2, &tunnel).unwrap(),
@@ -334,6 +396,7 @@ pub(crate) fn node_asking(mesh: &Mesh, root: Root, asking: Asking) -> Arc<Node> 
         quota: Quota::new(100),
         load: Load::default(),
         neighbours: Neighbours::default(),
+        resolver: Resolver::new(Servers::new(Vec::new())),
     })
 }
 

@@ -55,8 +55,18 @@ pub(super) fn list(gateways: &[Value]) -> Table {
     table
 }
 
-/// Conditions of one, and what is to be said of its listeners.
-pub(super) fn status(gateway: &Value) -> String {
+/// A ListenerSet for programs.
+pub(super) fn set(set: &Value) -> Value {
+    json!({
+        "namespace": set["metadata"]["namespace"],
+        "name": set["metadata"]["name"],
+        "conditions": set["status"]["conditions"],
+        "listeners": set["status"]["listeners"],
+    })
+}
+
+/// Conditions of one, and what is to be said of its listeners and of its ListenerSets'.
+pub(super) fn status(gateway: &Value, sets: &[Value]) -> String {
     let seen = Seen::of(gateway);
     let mut text = String::new();
     let _ = writeln!(
@@ -70,15 +80,49 @@ pub(super) fn status(gateway: &Value) -> String {
     let _ = writeln!(text, "{}", conditions(seen));
     let headings = ["listener", "port", "protocol", "host", "routes", "problem"];
     let mut table = Table::new(&headings);
-    for listener in items(&gateway["spec"]["listeners"]) {
-        let told = items(&gateway["status"]["listeners"]);
+    for row in listeners(gateway) {
+        table.row(row);
+    }
+    let _ = write!(text, "{table}");
+    if !sets.is_empty() {
+        let headings = [
+            "listener set",
+            "listener",
+            "port",
+            "protocol",
+            "host",
+            "routes",
+            "problem",
+        ];
+        let mut table = Table::new(&headings);
+        for set in sets {
+            let seen = Seen::of(set);
+            let name = format!("{}/{}", seen.namespace(), seen.name());
+            for [listener, port, protocol, host, routes, mut problem] in listeners(set) {
+                let (accepted, reason, message) = seen.condition("Accepted");
+                if accepted == "False" && items(&set["status"]["listeners"]).is_empty() {
+                    problem = format!("{reason}: {message}");
+                }
+                let name = name.clone();
+                table.row([name, listener, port, protocol, host, routes, problem]);
+            }
+        }
+        let _ = write!(text, "\n{table}");
+    }
+    text
+}
+
+/// A row for each listener of a Gateway or ListenerSet.
+fn listeners(object: &Value) -> impl Iterator<Item = [String; 6]> {
+    let told = items(&object["status"]["listeners"]);
+    items(&object["spec"]["listeners"]).iter().map(|listener| {
         let told = told.iter().find(|it| it["name"] == listener["name"]);
         let text = |value: &Value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        table.row([
+        [
             text(&listener["name"]),
             text(&listener["port"]),
             text(&listener["protocol"]),
@@ -86,10 +130,8 @@ pub(super) fn status(gateway: &Value) -> String {
             told.map(|it| text(&it["attachedRoutes"]))
                 .unwrap_or_default(),
             told.map_or("not looked at yet".to_owned(), problem),
-        ]);
-    }
-    let _ = write!(text, "{table}");
-    text
+        ]
+    })
 }
 
 /// How many routes are attached to all listeners.
@@ -152,7 +194,7 @@ mod tests {
              shop        edge   culvert   203.0.113.7   3        True         Programmed   2026-11-21T09:00:00Z\n"
         );
         assert_eq!(
-            status(&gateway),
+            status(&gateway, &[]),
             "gateway shop/edge of class culvert at 203.0.113.7\n\n\
              CONDITION      STATUS    REASON       MESSAGE\n\
              Accepted       Unknown   -            -\n\
@@ -163,5 +205,62 @@ mod tests {
              https      443    HTTPS      shop.example.com   1        InvalidCertificateRef: Secret shop/web is not there\n\
              new        8080   HTTP       -                  -        not looked at yet\n"
         );
+    }
+
+    #[test]
+    fn listeners_of_sets_stand_below_the_gateways_own() {
+        let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({"type": kind, "status": status, "reason": reason, "message": message});
+        let gateway = json!({
+            "metadata": {"name": "shared", "namespace": "infra"},
+            "spec": {"gatewayClassName": "culvert", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+        });
+        let set = |namespace: &str, status: Value| {
+            json!({
+                "metadata": {"name": "web", "namespace": namespace},
+                "spec": {"parentRef": {"name": "shared", "namespace": "infra"},
+                         "listeners": [{"name": "https", "port": 443, "protocol": "HTTPS", "hostname": format!("{namespace}.org")}]},
+                "status": status,
+            })
+        };
+        let lost = condition(
+            "Conflicted",
+            "True",
+            "HostnameConflict",
+            "port 443 is taken",
+        );
+        let sets = [
+            set(
+                "a",
+                json!({"listeners": [{"name": "https", "attachedRoutes": 2, "conditions": []}]}),
+            ),
+            set(
+                "b",
+                json!({"listeners": [{"name": "https", "attachedRoutes": 0, "conditions": [lost]}]}),
+            ),
+            set(
+                "c",
+                json!({"conditions": [condition("Accepted", "False", "NotAllowed", "no")]}),
+            ),
+        ];
+        let text = status(&gateway, &sets);
+        let (_, of_sets) = text.split_once("LISTENER SET").unwrap();
+        let rows: Vec<Vec<_>> = of_sets
+            .lines()
+            .skip(1)
+            .map(|row| row.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            rows[0],
+            ["a/web", "https", "443", "HTTPS", "a.org", "2", "-"]
+        );
+        assert_eq!(
+            rows[1].join(" "),
+            "b/web https 443 HTTPS b.org 0 HostnameConflict: port 443 is taken"
+        );
+        assert_eq!(
+            rows[2].join(" "),
+            "c/web https 443 HTTPS c.org - NotAllowed: no"
+        );
+        assert_eq!(super::set(&sets[0])["listeners"][0]["attachedRoutes"], 2);
     }
 }

@@ -73,6 +73,7 @@ pub(super) struct Waypoint {
     pub(super) pending: Vec<String>,
     pub(super) error: String,
     pub(super) services: Vec<String>,
+    pub(super) entries: Vec<String>,
     pub(super) workloads: Vec<String>,
     pub(super) waiting: Vec<String>,
     pub(super) certificates: Vec<Certificate>,

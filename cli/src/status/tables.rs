@@ -114,7 +114,8 @@ fn waypoints(status: &Status) -> Table {
             waypoint.addresses.join(","),
             if waypoint.connected { "yes" } else { "no" }.into(),
             if waypoint.programmed { "yes" } else { "no" }.into(),
-            [waypoint.services.as_slice(), waypoint.workloads.as_slice()]
+            [&waypoint.services, &waypoint.entries, &waypoint.workloads]
+                .map(Vec::as_slice)
                 .concat()
                 .join(","),
             waypoint.waiting.join(","),

@@ -73,6 +73,35 @@ impl Cluster {
         }
     }
 
+    /// ListenerSets that name a Gateway of the namespace: of all namespaces, or of those that one may look into.
+    pub(crate) async fn listener_sets(&self, gateway: &str) -> Result<Vec<Value>> {
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "ListenerSet");
+        let resource = ApiResource::from_gvk(&kind);
+        let all: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let own = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let mut listed = all.list(&ListParams::default()).await;
+        if matches!(&listed, Err(kube::Error::Api(status)) if status.code == 403) {
+            listed = own.list(&ListParams::default()).await;
+        }
+        let sets = match listed {
+            Ok(list) => list.items,
+            // No such kind, or not for this person to see.
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Vec::new(),
+            Err(error) => return Err(error).context("listing ListenerSets"),
+        };
+        let values = sets.into_iter().map(serde_json::to_value);
+        let mut values: Vec<Value> = values.collect::<Result<_, _>>()?;
+        values.retain(|set| {
+            let parent = &set["spec"]["parentRef"];
+            let namespace = parent["namespace"].as_str();
+            let namespace = namespace.or(set["metadata"]["namespace"].as_str());
+            parent["kind"].as_str().unwrap_or("Gateway") == "Gateway"
+                && parent["name"] == gateway
+                && namespace == Some(&*self.namespace)
+        });
+        Ok(values)
+    }
+
     /// A Gateway of any class.
     pub(crate) async fn gateway(&self, name: &str) -> Result<Option<Value>> {
         let found = self.gateways_of(false).get_opt(name).await;

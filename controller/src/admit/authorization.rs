@@ -14,7 +14,8 @@ pub(super) fn check(meta: &Meta, spec: &AuthorizationPolicySpec, issues: &mut Is
     if spec.selector.is_some() && !spec.target_refs.is_empty() {
         issues.add(at.key("targetRefs"), "cannot stand beside a selector");
     }
-    traffic::check_targets(meta, &spec.target_refs, &["Service", "Gateway"], issues);
+    let kinds = ["Service", "ServiceEntry", "Gateway"];
+    traffic::check_targets(meta, &spec.target_refs, &kinds, issues);
     for (i, rule) in spec.rules.iter().enumerate() {
         check_rule(rule, &at.key("rules").index(i), issues);
     }

@@ -31,7 +31,7 @@ pub(super) fn check(meta: &Meta, spec: &FaultPolicySpec, issues: &mut Issues) {
     check_targets(
         meta,
         &spec.target_refs,
-        &["Service", "HTTPRoute", "GRPCRoute"],
+        &["Service", "ServiceEntry", "HTTPRoute", "GRPCRoute"],
         issues,
     );
     check_aim(spec, &at, issues);
@@ -93,11 +93,13 @@ fn check_aim(spec: &FaultPolicySpec, at: &FieldPath, issues: &mut Issues) {
         }
     }
     for (i, target) in spec.target_refs.iter().enumerate() {
-        if spec.tcp.is_some() && matches!(target.kind.as_str(), "HTTPRoute" | "GRPCRoute") {
-            let message = format!(
-                "{:?} stands beside tcp: connections have no route",
-                target.kind
-            );
+        let why = match target.kind.as_str() {
+            "HTTPRoute" | "GRPCRoute" => "connections have no route",
+            "ServiceEntry" => "it strikes connections where pods take them",
+            _ => continue,
+        };
+        if spec.tcp.is_some() {
+            let message = format!("{:?} stands beside tcp: {why}", target.kind);
             issues.add(targets.index(i).key("kind"), message);
         }
     }

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
-use super::listener;
 use super::names::address;
-use crate::api::{FromNamespaces, GatewayShape, Listener};
+use super::{frontend, listener};
+use crate::api::{FromNamespaces, GatewayShape};
 use crate::keys;
 use crate::model::{Allowed, Gateway, Meta, Purpose, Waypoint};
 use crate::path::{FieldPath, Issues};
@@ -38,11 +39,26 @@ pub(super) fn admit(meta: &Meta, shape: &GatewayShape, issues: &mut Issues) -> G
         .then(|| waypoint(meta, shape, issues))
         .flatten();
     let listeners = (class == GATEWAY).then(|| listener::admit(shape, issues));
-    Gateway {
-        class,
+    let backend = shape.tls.as_ref().and_then(|tls| tls.backend.as_ref());
+    let client = backend.and_then(|backend| backend.client_certificate_ref.as_ref());
+    let at = FieldPath::of("spec.tls.backend.clientCertificateRef");
+    if class == WAYPOINT && client.is_some() {
+        issues.add(at.clone(), "a waypoint proves itself to no backend");
+    }
+    let mut gateway = Gateway {
         waypoint,
         listeners,
+        client_certificate: client.map(|one| listener::reference(one, "Secret", &at, issues)),
+        ..Gateway::default()
+    };
+    if class == GATEWAY {
+        let allowed = &shape.allowed_listeners.namespaces;
+        let at = FieldPath::of("spec.allowedListeners.namespaces");
+        gateway.allowed_sets = namespaces((allowed.from, &allowed.selector), &at, issues);
+        gateway.frontend = frontend::admit(shape.tls.as_ref(), issues);
     }
+    gateway.class = class;
+    gateway
 }
 
 fn waypoint(meta: &Meta, shape: &GatewayShape, issues: &mut Issues) -> Option<Waypoint> {
@@ -83,20 +99,27 @@ fn waypoint(meta: &Meta, shape: &GatewayShape, issues: &mut Issues) -> Option<Wa
         addresses,
         port: listener.port.get(),
         purpose,
-        allowed: allowed(listener, &at, issues),
+        allowed: {
+            let allowed = &listener.allowed_routes.namespaces;
+            let at = at.key("allowedRoutes").key("namespaces");
+            namespaces((allowed.from, &allowed.selector), &at, issues)
+        },
     })
 }
 
-pub(super) fn allowed(listener: &Listener, at: &FieldPath, issues: &mut Issues) -> Allowed {
-    let namespaces = &listener.allowed_routes.namespaces;
-    match (namespaces.from, &namespaces.selector) {
+/// The namespaces that a field says.
+pub(super) fn namespaces(
+    said: (FromNamespaces, &Option<LabelSelector>),
+    at: &FieldPath,
+    issues: &mut Issues,
+) -> Allowed {
+    match said {
         (FromNamespaces::Same, _) => Allowed::Same,
         (FromNamespaces::All, _) => Allowed::All,
         (FromNamespaces::None, _) => Allowed::None,
         (FromNamespaces::Selector, Some(selector)) => Allowed::Selector(selector.clone()),
         (FromNamespaces::Selector, None) => {
-            let at = at.key("allowedRoutes").key("namespaces").key("selector");
-            issues.add(at, "is missing, though `from` is Selector");
+            issues.add(at.key("selector"), "is missing, though `from` is Selector");
             Allowed::None
         }
     }

@@ -1,10 +1,7 @@
 //! GRPCRoutes: what a rule matches and where it leads. What they have in common with HTTPRoutes is looked at there.
 
-use super::http_filter;
-use super::http_route::{check_backend, check_hostnames, check_path, check_values};
-use super::names::dns_subdomain;
-use super::resilience::check_session;
-use crate::api::{Filter, FilterType, GrpcMatch, GrpcRouteSpec, GrpcRule, MatchType, MethodMatch};
+use super::http_route::{check_hostnames, check_path, check_rule, check_values};
+use crate::api::{Filter, FilterType, GrpcMatch, GrpcRouteSpec, MatchType, MethodMatch};
 use crate::model::Meta;
 use crate::path::{FieldPath, Issues};
 
@@ -12,25 +9,16 @@ pub(super) fn check(_meta: &Meta, spec: &GrpcRouteSpec, issues: &mut Issues) {
     let at = FieldPath::of("spec");
     check_hostnames(&spec.hostnames, &at.key("hostnames"), issues);
     for (i, rule) in spec.rules.iter().enumerate() {
-        check_rule(rule, &at.key("rules").index(i), issues);
-    }
-}
-
-fn check_rule(rule: &GrpcRule, at: &FieldPath, issues: &mut Issues) {
-    if let Some(name) = &rule.name {
-        issues.take(&at.key("name"), dns_subdomain(name));
-    }
-    for (i, m) in rule.matches.iter().enumerate() {
-        check_match(m, &at.key("matches").index(i), issues);
-    }
-    check_filters(&rule.filters, &at.key("filters"), issues);
-    for (i, backend) in rule.backend_refs.iter().enumerate() {
-        let at = at.key("backendRefs").index(i);
-        check_backend(backend, &at, issues);
-        check_filters(&backend.filters, &at.key("filters"), issues);
-    }
-    if let Some(session) = &rule.session_persistence {
-        check_session(session, &at.key("sessionPersistence"), issues);
+        let at = at.key("rules").index(i);
+        for (i, m) in rule.matches.iter().enumerate() {
+            check_match(m, &at.key("matches").index(i), issues);
+        }
+        check_rule(&rule.as_http(), &at, issues);
+        check_filters(&rule.filters, &at.key("filters"), issues);
+        for (i, backend) in rule.backend_refs.iter().enumerate() {
+            let at = at.key("backendRefs").index(i);
+            check_filters(&backend.filters, &at.key("filters"), issues);
+        }
     }
 }
 
@@ -67,8 +55,8 @@ fn check_method(method: &MethodMatch) -> Result<(), String> {
     Ok(())
 }
 
+/// Of HTTP's filters some make no sense of a call.
 fn check_filters(filters: &[Filter], at: &FieldPath, issues: &mut Issues) {
-    http_filter::check(filters, at, None, issues);
     for (i, filter) in filters.iter().enumerate() {
         let known = matches!(
             filter.kind,

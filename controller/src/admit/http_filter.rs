@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::cors;
 use super::http_route::check_backend;
 use super::names::dns_subdomain;
 use crate::api::{
@@ -20,12 +21,7 @@ const FIXED: [&str; 6] = [
     "te",
 ];
 
-pub(super) fn check(
-    filters: &[Filter],
-    at: &FieldPath,
-    rule: Option<&RouteRule>,
-    issues: &mut Issues,
-) {
+pub(super) fn check(filters: &[Filter], at: &FieldPath, rule: &RouteRule, issues: &mut Issues) {
     let has = |kind| filters.iter().any(|filter| filter.kind == kind);
     if has(FilterType::RequestRedirect) && has(FilterType::UrlRewrite) {
         issues.add(
@@ -44,7 +40,7 @@ pub(super) fn check(
     }
 }
 
-fn check_one(filter: &Filter, at: &FieldPath, rule: Option<&RouteRule>, issues: &mut Issues) {
+fn check_one(filter: &Filter, at: &FieldPath, rule: &RouteRule, issues: &mut Issues) {
     let (member, present) = match filter.kind {
         FilterType::RequestHeaderModifier => (
             "requestHeaderModifier",
@@ -86,6 +82,9 @@ fn check_one(filter: &Filter, at: &FieldPath, rule: Option<&RouteRule>, issues: 
     if let Some(mirror) = &filter.request_mirror {
         check_mirror(mirror, &at.key("requestMirror"), issues);
     }
+    if let Some(cors) = &filter.cors {
+        cors::check(cors, &at.key("cors"), issues);
+    }
 }
 
 fn check_headers(headers: &HeaderModifier, at: &FieldPath, issues: &mut Issues) {
@@ -121,12 +120,7 @@ fn changeable(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_redirect(
-    redirect: &Redirect,
-    at: &FieldPath,
-    rule: Option<&RouteRule>,
-    issues: &mut Issues,
-) {
+fn check_redirect(redirect: &Redirect, at: &FieldPath, rule: &RouteRule, issues: &mut Issues) {
     if !matches!(redirect.scheme.as_deref(), None | Some("http" | "https")) {
         issues.add(at.key("scheme"), "is neither http nor https");
     }
@@ -149,7 +143,7 @@ fn check_host_and_path(
     hostname: Option<&str>,
     path: Option<&PathModifier>,
     at: &FieldPath,
-    rule: Option<&RouteRule>,
+    rule: &RouteRule,
     issues: &mut Issues,
 ) {
     if let Some(hostname) = hostname {
@@ -169,11 +163,8 @@ fn check_host_and_path(
         Some(_) => {}
     }
     let prefix = |kind: PathMatchType| kind == PathMatchType::PathPrefix;
-    let prefixes_only = rule.is_some_and(|rule| {
-        rule.matches
-            .iter()
-            .all(|m| m.path.as_ref().is_none_or(|path| prefix(path.kind)))
-    });
+    let mut matches = rule.matches.iter();
+    let prefixes_only = matches.all(|m| m.path.as_ref().is_none_or(|path| prefix(path.kind)));
     if path.kind == PathModifierType::ReplacePrefixMatch && !prefixes_only {
         issues.add(at.key(member), "needs matches of type PathPrefix only");
     }

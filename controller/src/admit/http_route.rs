@@ -13,12 +13,20 @@ use crate::path::{FieldPath, Issues};
 /// Of a compiled expression. Longer ones are refused here, so that a proxy need not.
 const REGEX_BYTES: usize = 1 << 20;
 const MAX_WEIGHT: u32 = 1_000_000;
+/// What the Gateway API knows of.
+pub(super) const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+];
 
 pub(super) fn check(_meta: &Meta, spec: &HttpRouteSpec, issues: &mut Issues) {
     let at = FieldPath::of("spec");
     check_hostnames(&spec.hostnames, &at.key("hostnames"), issues);
     for (i, rule) in spec.rules.iter().enumerate() {
-        check_rule(rule, &at.key("rules").index(i), issues);
+        let at = at.key("rules").index(i);
+        for (i, m) in rule.matches.iter().enumerate() {
+            check_match(m, &at.key("matches").index(i), issues);
+        }
+        check_rule(rule, &at, issues);
     }
 }
 
@@ -29,18 +37,16 @@ pub(super) fn check_hostnames(hostnames: &[String], at: &FieldPath, issues: &mut
     }
 }
 
-fn check_rule(rule: &RouteRule, at: &FieldPath, issues: &mut Issues) {
+/// What a rule of HTTP has, or one of gRPC as the rule of HTTP that it stands for, whatever it matches.
+pub(super) fn check_rule(rule: &RouteRule, at: &FieldPath, issues: &mut Issues) {
     if let Some(name) = &rule.name {
         issues.take(&at.key("name"), dns_subdomain(name));
     }
-    for (i, m) in rule.matches.iter().enumerate() {
-        check_match(m, &at.key("matches").index(i), issues);
-    }
-    http_filter::check(&rule.filters, &at.key("filters"), Some(rule), issues);
+    http_filter::check(&rule.filters, &at.key("filters"), rule, issues);
     for (i, backend) in rule.backend_refs.iter().enumerate() {
         let at = at.key("backendRefs").index(i);
         check_backend(backend, &at, issues);
-        http_filter::check(&backend.filters, &at.key("filters"), Some(rule), issues);
+        http_filter::check(&backend.filters, &at.key("filters"), rule, issues);
     }
     if let Some(session) = &rule.session_persistence {
         check_session(session, &at.key("sessionPersistence"), issues);
@@ -75,14 +81,11 @@ fn check_match(m: &RouteMatch, at: &FieldPath, issues: &mut Issues) {
     }
     check_values(&m.headers, &at.key("headers"), true, issues);
     check_values(&m.query_params, &at.key("queryParams"), false, issues);
-    if let Some(method) = &m.method {
-        let known = [
-            "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
-        ];
-        if !known.contains(&method.as_str()) {
-            let message = format!("{method:?} is none of {}", known.join(", "));
-            issues.add(at.key("method"), message);
-        }
+    if let Some(method) = &m.method
+        && !METHODS.contains(&method.as_str())
+    {
+        let message = format!("{method:?} is none of {}", METHODS.join(", "));
+        issues.add(at.key("method"), message);
     }
 }
 

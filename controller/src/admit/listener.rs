@@ -1,12 +1,12 @@
 //! Listeners of a gateway, and what can be told of them without looking at anything else: which kinds of route they take,
 //! which of them stand in each other's way.
 
-mod conflict;
+pub(crate) mod conflict;
 
-use super::gateway::allowed;
+use super::gateway::namespaces;
 use super::names::{dns_label, dns_subdomain};
 use crate::api::{self, GatewayShape, RouteKind, TlsMode};
-use crate::model::{CertificateRef, Kind, Listener, Protocol, Refused};
+use crate::model::{CertificateRef, Kind, Listener, ListenerSet, Meta, NsName, Protocol, Refused};
 use crate::path::{FieldPath, Issues};
 
 /// Where an instance listens for itself.
@@ -14,25 +14,52 @@ const OWN_PORTS: [u16; 4] = [15000, 15008, 15020, 15021];
 const GROUP: &str = "gateway.networking.k8s.io";
 
 pub(super) fn admit(shape: &GatewayShape, issues: &mut Issues) -> Vec<Listener> {
-    let at = FieldPath::of("spec.listeners");
-    if shape.listeners.is_empty() {
-        issues.add(at.clone(), "is empty");
-    }
-    // Whoever asks for certificates of clients must not be served without.
-    let verifies = shape.tls.as_ref().is_some_and(|tls| tls.frontend.is_some());
-    let mut listeners: Vec<Listener> = Vec::new();
-    for (i, listener) in shape.listeners.iter().enumerate() {
-        let at = at.index(i);
-        if listeners.iter().any(|other| other.name == listener.name) {
-            issues.add(at.key("name"), "stands twice");
-        }
-        listeners.push(one(listener, verifies, &at, issues));
-    }
+    let mut listeners = all(&shape.listeners, None, issues);
     conflict::find(&mut listeners);
     listeners
 }
 
-fn one(listener: &api::Listener, verifies: bool, at: &FieldPath, issues: &mut Issues) -> Listener {
+/// A ListenerSet. Which of its listeners stand in others' way depends on its Gateway.
+pub(super) fn admit_set(
+    meta: &Meta,
+    spec: &api::ListenerSetSpec,
+    issues: &mut Issues,
+) -> ListenerSet {
+    let (parent, at) = (&spec.parent_ref, FieldPath::of("spec.parentRef"));
+    let own = &*meta.name.namespace;
+    let namespace = parent.namespace.as_deref().unwrap_or(own);
+    let group = parent.group.as_deref().unwrap_or(GROUP);
+    let is_gateway = group == GROUP && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
+    issues.take(&at.key("namespace"), dns_label(namespace));
+    issues.take(&at.key("name"), dns_subdomain(&parent.name));
+    ListenerSet {
+        gateway: is_gateway.then(|| NsName::new(namespace, parent.name.as_str())),
+        listeners: all(&spec.listeners, Some(&meta.name), issues),
+    }
+}
+
+fn all(written: &[api::Listener], set: Option<&NsName>, issues: &mut Issues) -> Vec<Listener> {
+    let at = FieldPath::of("spec.listeners");
+    if written.is_empty() {
+        issues.add(at.clone(), "is empty");
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for (i, listener) in written.iter().enumerate() {
+        let at = at.index(i);
+        if listeners.iter().any(|other| other.name == listener.name) {
+            issues.add(at.key("name"), "stands twice");
+        }
+        listeners.push(one(listener, set, &at, issues));
+    }
+    listeners
+}
+
+fn one(
+    listener: &api::Listener,
+    set: Option<&NsName>,
+    at: &FieldPath,
+    issues: &mut Issues,
+) -> Listener {
     issues.take(&at.key("name"), dns_subdomain(&listener.name));
     let protocol = match listener.protocol.as_str() {
         "HTTP" => Protocol::Http,
@@ -55,42 +82,61 @@ fn one(listener: &api::Listener, verifies: bool, at: &FieldPath, issues: &mut Is
     }
     let tls = listener.tls.clone().unwrap_or_default();
     let (kinds, strange_kinds) = kinds(protocol, &listener.allowed_routes.kinds);
+    let from = &listener.allowed_routes.namespaces;
+    let allowed = (from.from, &from.selector);
+    let of_routes = at.key("allowedRoutes").key("namespaces");
     let mut made = Listener {
         name: listener.name.clone(),
+        set: set.cloned(),
         port: listener.port.get(),
         protocol,
         hostname,
         passthrough: tls.mode == TlsMode::Passthrough,
-        certificates: certificates(&tls.certificate_refs, &at.key("tls"), issues),
-        allowed: allowed(listener, at, issues),
+        certificates: references(
+            &tls.certificate_refs,
+            "Secret",
+            &at.key("tls").key("certificateRefs"),
+            issues,
+        ),
+        allowed: namespaces(allowed, &of_routes, issues),
         kinds,
         strange_kinds,
         refused: None,
     };
-    made.refused = refused(&made, &listener.protocol, verifies);
+    made.refused = refused(&made, &listener.protocol);
     made
 }
 
-fn certificates(
+/// References to what holds certificates, of this kind where they name none.
+pub(super) fn references(
     references: &[api::ObjectRef],
+    kind: &str,
     at: &FieldPath,
     issues: &mut Issues,
 ) -> Vec<CertificateRef> {
-    let mut certificates = Vec::new();
-    for (i, reference) in references.iter().enumerate() {
-        let at = at.key("certificateRefs").index(i);
-        issues.take(&at.key("name"), dns_subdomain(&reference.name));
-        if let Some(namespace) = &reference.namespace {
-            issues.take(&at.key("namespace"), dns_label(namespace));
-        }
-        certificates.push(CertificateRef {
-            group: reference.group.clone().unwrap_or_default(),
-            kind: reference.kind.clone().unwrap_or_else(|| "Secret".into()),
-            namespace: reference.namespace.clone(),
-            name: reference.name.clone(),
-        });
+    let references = references.iter().enumerate();
+    references
+        .map(|(i, one)| reference(one, kind, &at.index(i), issues))
+        .collect()
+}
+
+/// One of them.
+pub(super) fn reference(
+    reference: &api::ObjectRef,
+    kind: &str,
+    at: &FieldPath,
+    issues: &mut Issues,
+) -> CertificateRef {
+    issues.take(&at.key("name"), dns_subdomain(&reference.name));
+    if let Some(namespace) = &reference.namespace {
+        issues.take(&at.key("namespace"), dns_label(namespace));
     }
-    certificates
+    CertificateRef {
+        group: reference.group.clone().unwrap_or_default(),
+        kind: reference.kind.clone().unwrap_or_else(|| kind.into()),
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone(),
+    }
 }
 
 /// Kinds of route that a listener takes, and what it names besides.
@@ -117,7 +163,7 @@ fn kinds(protocol: Protocol, named: &[RouteKind]) -> (Vec<Kind>, Vec<String>) {
     (kinds, strange)
 }
 
-fn refused(listener: &Listener, written: &str, verifies: bool) -> Option<Refused> {
+fn refused(listener: &Listener, written: &str) -> Option<Refused> {
     let (reason, message) = if listener.protocol == Protocol::Unknown {
         let message = format!("protocol {written:?} is none of HTTP, HTTPS, TLS, TCP");
         ("UnsupportedProtocol", message)
@@ -127,9 +173,6 @@ fn refused(listener: &Listener, written: &str, verifies: bool) -> Option<Refused
     } else if OWN_PORTS.contains(&listener.port) {
         let message = format!("port {} is the gateway's own", listener.port);
         ("PortUnavailable", message)
-    } else if listener.terminates() && verifies {
-        let message = "spec.tls.frontend: certificates of clients cannot be asked for";
-        ("UnsupportedValue", message.into())
     } else {
         return None;
     };

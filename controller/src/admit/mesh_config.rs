@@ -35,6 +35,29 @@ pub(super) fn check(meta: &Meta, spec: &MeshConfigSpec, issues: &mut Issues) {
         );
         issues.add(at.key("clusterID"), message);
     }
+    let entries = at.key("serviceEntries");
+    for (i, namespace) in spec.service_entries.export_from.iter().enumerate() {
+        if namespace != "*" {
+            let at = entries.key("exportFrom").index(i);
+            issues.take(&at, dns_label(namespace));
+        }
+    }
+    let ranges = &spec.service_entries.address_ranges;
+    for (i, range) in ranges.iter().enumerate() {
+        let net = range.get();
+        let hosts = net.max_prefix_len() - net.prefix_len();
+        let at = entries.key("addressRanges").index(i);
+        if hosts < 8 {
+            issues.add(at.clone(), format!("{range} has less than 256 addresses"));
+        }
+        let before = ranges.iter().take(i).map(|range| range.get().addr());
+        if before
+            .clone()
+            .any(|other| other.is_ipv4() == net.addr().is_ipv4())
+        {
+            issues.add(at, format!("{range} is the second range of its family"));
+        }
+    }
     let ttl = spec.certificate_ttl.get();
     if !(SHORTEST..=LONGEST).contains(&ttl) {
         issues.add(at.key("certificateTTL"), "is not between 2s and 8760h");

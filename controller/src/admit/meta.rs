@@ -1,11 +1,13 @@
 //! Names, labels and annotations.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use super::names::{dns_label, dns_subdomain};
 use crate::keys;
 use crate::model::{Kind, Meta, NsName};
-use crate::path::{FieldPath, Issues};
+use crate::path::{FieldPath, Issue, Issues};
 
 /// What every object has.
 pub(super) fn admit(kind: Kind, metadata: &ObjectMeta, issues: &mut Issues) -> Meta {
@@ -50,6 +52,16 @@ pub(super) fn admit(kind: Kind, metadata: &ObjectMeta, issues: &mut Issues) -> M
             .collect(),
         deleting: metadata.deletion_timestamp.is_some(),
     }
+}
+
+/// The same of an object of which little else is read. What is malformed is not repeated.
+pub(super) fn read(kind: Kind, value: &Value, issues: &mut Issues) -> Result<Meta, Vec<Issue>> {
+    let metadata = ObjectMeta::deserialize(&value["metadata"]);
+    let metadata = metadata.map_err(|_| {
+        let (field, message) = (FieldPath::of("metadata"), "is malformed".into());
+        vec![Issue { field, message }]
+    })?;
+    Ok(admit(kind, &metadata, issues))
 }
 
 /// Labels of the mesh have values that mean something.

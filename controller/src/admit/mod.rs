@@ -4,8 +4,14 @@
 //! its type and in its range. What it refers to is looked at later, in [`crate::translate`].
 
 mod authorization;
+mod backend_tls;
+mod backend_traffic;
+mod config_map;
+mod cors;
+mod egress;
 mod endpoint_slice;
 mod fault;
+mod frontend;
 mod gateway;
 mod grpc_route;
 mod http_filter;
@@ -23,13 +29,14 @@ mod reference_grant;
 mod resilience;
 mod secret;
 mod service;
+mod service_entry;
 mod stream_route;
 mod traffic;
 
 use std::sync::Arc;
 
 use k8s_openapi::Metadata;
-use k8s_openapi::api::{core::v1, discovery::v1 as discovery, networking::v1 as networking};
+use k8s_openapi::api::{core::v1, networking::v1 as networking};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -38,8 +45,11 @@ use crate::model::{Key, Kind, NsName, Obj, Object};
 use crate::path::{FieldPath, Issue, Issues};
 
 pub(crate) use authorization::{blocks, needs_http};
+pub(crate) use backend_traffic::is_service;
+pub(crate) use config_map::ENTRY as CA_ENTRY;
 pub(crate) use fault::per_ten_thousand;
 pub(crate) use gateway::is_ours;
+pub(crate) use listener::conflict::Claims;
 pub use names::{address, dns_label, dns_subdomain};
 pub use pod::{CAPTURE_LOST, CAPTURED};
 pub(crate) use resilience::{aggression, balance_factor, latency_factor, stdev_factor};
@@ -132,27 +142,9 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
             let o: networking::NetworkPolicy = read::read(value)?;
             Object::NetworkPolicy(bare(kind, &o.metadata)?)
         }
-        Kind::Pod => {
-            let o: v1::Pod = read::read(value)?;
-            let mut issues = Issues::default();
-            let meta = meta::admit(kind, &o.metadata, &mut issues);
-            let spec = pod::admit(&o, &mut issues);
-            Object::Pod(made(meta, spec, issues)?)
-        }
-        Kind::Service => {
-            let o: v1::Service = read::read(value)?;
-            let mut issues = Issues::default();
-            let meta = meta::admit(kind, &o.metadata, &mut issues);
-            let spec = service::admit(&o, &mut issues);
-            Object::Service(made(meta, spec, issues)?)
-        }
-        Kind::EndpointSlice => {
-            let o: discovery::EndpointSlice = read::read(value)?;
-            let mut issues = Issues::default();
-            let meta = meta::admit(kind, &o.metadata, &mut issues);
-            let spec = endpoint_slice::admit(&o, &mut issues);
-            Object::EndpointSlice(made(meta, spec, issues)?)
-        }
+        Kind::Pod => Object::Pod(typed(kind, value, pod::admit)?),
+        Kind::Service => Object::Service(typed(kind, value, service::admit)?),
+        Kind::EndpointSlice => Object::EndpointSlice(typed(kind, value, endpoint_slice::admit)?),
         Kind::GatewayClass => {
             let o: read::Custom<api::GatewayClassSpec> = read::read(value)?;
             Object::GatewayClass(bare(kind, &o.metadata)?)
@@ -187,6 +179,26 @@ fn convert(kind: Kind, value: &Value) -> Result<Object, Vec<Issue>> {
         Kind::TcpRoute => Object::TcpRoute(custom(kind, value, stream_route::check_tcp)?),
         Kind::Ingress => Object::Ingress(typed(kind, value, ingress::admit)?),
         Kind::IngressClass => Object::IngressClass(typed(kind, value, ingress::admit_class)?),
+        Kind::ServiceEntry => {
+            let o: read::Custom<api::ServiceEntrySpec> = read::read(value)?;
+            let mut issues = Issues::default();
+            let meta = meta::admit(kind, &o.metadata, &mut issues);
+            let spec = service_entry::admit(&o.spec, &value["status"], &mut issues);
+            Object::ServiceEntry(made(meta, spec, issues)?)
+        }
+        Kind::EgressPolicy => Object::EgressPolicy(custom(kind, value, egress::check)?),
+        Kind::ConfigMap => Object::ConfigMap(config_map::admit(value)?),
+        Kind::BackendTlsPolicy => Object::BackendTlsPolicy(backend_tls::admit(value)?),
+        Kind::XBackendTrafficPolicy => {
+            Object::XBackendTrafficPolicy(custom(kind, value, backend_traffic::check)?)
+        }
+        Kind::ListenerSet => {
+            let o: read::Custom<api::ListenerSetSpec> = read::read(value)?;
+            let mut issues = Issues::default();
+            let meta = meta::admit(kind, &o.metadata, &mut issues);
+            let spec = listener::admit_set(&meta, &o.spec, &mut issues);
+            Object::ListenerSet(made(meta, spec, issues)?)
+        }
     })
 }
 

@@ -55,7 +55,7 @@ pub(super) fn check_of_service(spec: &TrafficPolicySpec, issues: &mut Issues) {
     let services = spec
         .target_refs
         .iter()
-        .any(|target| target.kind == "Service");
+        .any(|target| matches!(target.kind.as_str(), "Service" | "ServiceEntry"));
     for (_, at) in given.into_iter().filter(|(given, _)| *given && !services) {
         issues.add(at, "holds for Services, of which targetRefs names none");
     }

@@ -8,8 +8,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boring::pkey::PKey;
 use boring::x509::X509;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{made, meta};
@@ -23,13 +21,8 @@ pub(crate) const ENTRIES: [&str; 2] = ["tls.crt", "tls.key"];
 
 /// That what a Secret holds is no good is said where it is used.
 pub(super) fn admit(value: &Value) -> Result<Arc<Obj<TlsSecret>>, Vec<Issue>> {
-    let metadata = ObjectMeta::deserialize(&value["metadata"]);
-    let metadata = metadata.map_err(|_| {
-        let (field, message) = (FieldPath::of("metadata"), "is malformed".into());
-        vec![Issue { field, message }]
-    })?;
     let mut issues = Issues::default();
-    let meta = meta::admit(Kind::Secret, &metadata, &mut issues);
+    let meta = meta::read(Kind::Secret, value, &mut issues)?;
     if value["type"] != TYPE {
         issues.add(FieldPath::of("type"), format!("only {TYPE} is read"));
     }

@@ -5,6 +5,8 @@
     reason = "values are written where they are used"
 )]
 
+mod locality;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -126,7 +128,7 @@ fn authorization_policies() {
     let found = issues(&policy).join("\n");
     for field in [
         "spec.targetRefs: cannot stand beside a selector",
-        "spec.targetRefs[0].kind: \"Pod\" is none of Service, Gateway",
+        "spec.targetRefs[0].kind: \"Pod\" is none of Service, ServiceEntry, Gateway",
         "spec.rules[0].from[0].source: sets no field",
         "spec.rules[0].from[1].source.principals[0]: ",
         "spec.rules[0].from[1].source.principals[1]: \"a*b\"",
@@ -246,6 +248,87 @@ fn traffic_and_fault_policies() {
         traffic::retry_on("503, unavailable"),
         Ok((vec![503], vec!["grpc-unavailable".into()]))
     );
+}
+
+#[test]
+fn what_may_leave_the_mesh() {
+    for (spec, said) in [
+        (
+            json!({"egress": [{"to": []}]}),
+            "spec.egress[0].to: is empty and would allow nothing",
+        ),
+        (
+            json!({"egress": [{"to": [{}]}]}),
+            "spec.egress[0].to[0]: has neither cidr nor host",
+        ),
+        (
+            json!({"egress": [{"to": [{"cidr": "192.0.2.0/24", "host": "a.example"}]}]}),
+            "spec.egress[0].to[0].host: stands beside cidr",
+        ),
+        (
+            json!({"egress": [{"to": [{"host": "a.example", "except": ["192.0.2.0/24"]}]}]}),
+            "spec.egress[0].to[0].except: stands without cidr",
+        ),
+        (
+            json!({"egress": [{"to": [{"host": "192.0.2.1"}]}]}),
+            "spec.egress[0].to[0].host: \"192.0.2.1\" is no name such as api.example.com",
+        ),
+        (
+            json!({"egress": [{"to": [{"host": "*"}]}]}),
+            "spec.egress[0].to[0].host: \"*\" is no name",
+        ),
+        (
+            json!({"egress": [{"to": [{"host": "a.example"}], "ports": [{"port": 2, "endPort": 1}]}]}),
+            "spec.egress[0].ports[0].endPort: is lower than port",
+        ),
+        (
+            json!({"egress": [{"ports": [{"port": 1}]}]}),
+            "missing field `to`",
+        ),
+        (json!({"egres": []}), "egres"),
+    ] {
+        let found = issues(&culvert("EgressPolicy", spec)).join("\n");
+        assert!(found.contains(said), "{said} not in\n{found}");
+    }
+    for good in [
+        json!({}),
+        json!({"selector": {"matchLabels": {"app": "web"}}, "egress": [
+            {"to": [{"cidr": "192.0.2.0/24", "except": ["192.0.2.9"]}, {"host": "*.example.com"}],
+             "ports": [{"port": 443}, {"port": "8000", "endPort": 8010}]}]}),
+    ] {
+        assert!(admit(&culvert("EgressPolicy", good)).is_ok());
+    }
+}
+
+#[test]
+fn policies_of_backends() {
+    let policy = |spec: Value| {
+        json!({"apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackendTrafficPolicy",
+               "metadata": {"name": "p", "namespace": "demo"}, "spec": spec})
+    };
+    let service = json!([{"group": "", "kind": "Service", "name": "web"}]);
+    let good = json!({"targetRefs": service,
+        "retryConstraint": {"budget": {"percent": 20, "interval": "10s"}, "minRetryRate": {"count": 10, "interval": "1s"}},
+        "sessionPersistence": {"sessionName": "s", "absoluteTimeout": "1h", "type": "Cookie",
+                               "cookieConfig": {"lifetimeType": "Permanent"}}});
+    assert!(admit(&policy(good)).is_ok());
+    let others = json!({"targetRefs": [{"group": "example.com", "kind": "Bucket", "name": "b"}]});
+    assert!(admit(&policy(others)).is_ok(), "somebody else's matter");
+    let bad = json!({"targetRefs": [{"group": "", "kind": "Service", "name": "web", "sectionName": "http"}],
+        "retryConstraint": {"budget": {"percent": 101, "interval": "500ms"}, "minRetryRate": {"count": 0, "interval": "2h"}},
+        "sessionPersistence": {"type": "Header", "cookieConfig": {}}});
+    assert_eq!(
+        issues(&policy(bad)),
+        [
+            "spec.targetRefs[0].sectionName: cannot be named: the policy is for whole backends of its own namespace",
+            "spec.retryConstraint.budget.percent: is more than 100",
+            "spec.retryConstraint.budget.interval: is not between one second and one hour",
+            "spec.retryConstraint.minRetryRate.count: is not between 1 and 1000000",
+            "spec.retryConstraint.minRetryRate.interval: is longer than one hour",
+            "spec.sessionPersistence.cookieConfig: is for sessions of type Cookie",
+        ]
+    );
+    assert_eq!(issues(&policy(json!({}))), ["spec.targetRefs: is empty"]);
 }
 
 /// A FaultPolicy for a Service, or as `more` has it, is refused with these words.
@@ -475,76 +558,4 @@ fn routes_of_grpc_name_services_and_methods_and_have_fewer_filters() {
     ] {
         assert!(found.contains(field), "{field} not in\n{found}");
     }
-}
-
-#[test]
-fn locality_names_each_wrong_field() {
-    let locality = |locality: Value| {
-        culvert(
-            "TrafficPolicy",
-            json!({"targetRefs": [{"kind": "Service", "name": "web"}], "loadBalancer": {"locality": locality}}),
-        )
-    };
-    for good in [
-        json!({}),
-        json!({"mode": "Disabled"}),
-        json!({"mode": "Strict", "failoverPriority": ["Zone", "Node"]}),
-        json!({"failover": [{"from": "eu", "to": "us"}, {"from": "us", "to": "eu"}]}),
-    ] {
-        assert!(admit(&locality(good.clone())).is_ok(), "{good}");
-    }
-    let at = "spec.loadBalancer.locality";
-    for (bad, said) in [
-        (
-            json!({"failoverPriority": []}),
-            "failoverPriority: is empty",
-        ),
-        (
-            json!({"failoverPriority": ["Zone", "Region"]}),
-            "failoverPriority: does not go from wide to narrow",
-        ),
-        (
-            json!({"failoverPriority": ["Zone", "Zone"]}),
-            "failoverPriority: does not go from wide to narrow",
-        ),
-        (
-            json!({"mode": "Disabled", "failoverPriority": ["Zone"]}),
-            "failoverPriority: is there although mode is Disabled",
-        ),
-        (
-            json!({"mode": "Strict", "failover": [{"from": "a", "to": "b"}]}),
-            "failover: is there although mode is not",
-        ),
-        (
-            json!({"failoverPriority": ["Zone"], "failover": [{"from": "a", "to": "b"}]}),
-            "failover: needs a failoverPriority",
-        ),
-        (
-            json!({"failover": [{"from": "", "to": "b"}]}),
-            "failover[0].from: is empty",
-        ),
-        (
-            json!({"failover": [{"from": "a", "to": "a"}]}),
-            "failover[0].to: is the same as from",
-        ),
-        (
-            json!({"failover": [{"from": "a", "to": "b"}, {"from": "a", "to": "c"}]}),
-            "failover[1].from: \"a\" stands twice",
-        ),
-    ] {
-        let found = issues(&locality(bad)).join("\n");
-        assert!(
-            found.contains(&format!("{at}.{said}")),
-            "{said} not in\n{found}"
-        );
-    }
-    let unknown = issues(&locality(json!({"mode": "Nearest"}))).join("\n");
-    assert!(unknown.contains(at), "{unknown}");
-    let of_route = json!({"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "web"}],
-        "loadBalancer": {"locality": {}}});
-    let found = issues(&culvert("TrafficPolicy", of_route)).join("\n");
-    assert!(
-        found.contains(&format!("{at}: holds for Services")),
-        "{found}"
-    );
 }

@@ -2,7 +2,7 @@
 
 use super::names::{dns_label, dns_subdomain};
 use super::{http_route, resilience};
-use crate::api::{Retries, TargetRef, TrafficPolicySpec};
+use crate::api::{Retries, RetryConstraint, TargetRef, TrafficPolicySpec};
 use crate::model::Meta;
 use crate::path::{FieldPath, Issues};
 
@@ -56,10 +56,10 @@ pub(super) fn check_targets(
 ) {
     for (i, target) in targets.iter().enumerate() {
         let at = FieldPath::of("spec.targetRefs").index(i);
-        let group = if target.kind == "Service" {
-            ""
-        } else {
-            "gateway.networking.k8s.io"
+        let group = match target.kind.as_str() {
+            "Service" => "",
+            "ServiceEntry" => "culvert.dev",
+            _ => "gateway.networking.k8s.io",
         };
         let core = target.kind == "Service" && target.group == "core";
         if !kinds.contains(&target.kind.as_str()) {
@@ -80,8 +80,9 @@ pub(super) fn check_targets(
         }
         if let Some(section) = &target.section_name {
             issues.take(&at.key("sectionName"), dns_label(section));
-            if target.kind != "Service" {
-                issues.add(at.key("sectionName"), "names a port of a Service only");
+            if !matches!(target.kind.as_str(), "Service" | "ServiceEntry") {
+                let message = "names a port of a Service or ServiceEntry only";
+                issues.add(at.key("sectionName"), message);
             }
         }
     }
@@ -99,7 +100,7 @@ pub(super) fn check_traffic(meta: &Meta, spec: &TrafficPolicySpec, issues: &mut 
     check_targets(
         meta,
         &spec.target_refs,
-        &["Service", "HTTPRoute", "GRPCRoute"],
+        &["Service", "ServiceEntry", "HTTPRoute", "GRPCRoute"],
         issues,
     );
     resilience::check_of_service(spec, issues);
@@ -116,23 +117,28 @@ pub(super) fn check_traffic(meta: &Meta, spec: &TrafficPolicySpec, issues: &mut 
         check_retries(retries, &at.key("retries"), issues);
     }
     if let Some(constraint) = &spec.retry_constraint {
-        let at = at.key("retryConstraint");
-        let budget = constraint.budget.unwrap_or(crate::api::Budget {
-            percent: None,
-            interval: None,
-        });
-        if budget.percent.is_some_and(|percent| percent > 100) {
-            issues.add(at.key("budget").key("percent"), "is more than 100");
-        }
-        let rate = constraint.min_retry_rate;
-        let intervals = [
-            ("budget", budget.interval),
-            ("minRetryRate", rate.and_then(|rate| rate.interval)),
-        ];
-        for (member, interval) in intervals {
-            if interval.is_some_and(|interval| interval.get().is_zero()) {
-                issues.add(at.key(member).key("interval"), "is zero");
-            }
+        check_retry_constraint(*constraint, &at.key("retryConstraint"), issues);
+    }
+}
+
+/// How many retries there may be in all.
+pub(super) fn check_retry_constraint(
+    constraint: RetryConstraint,
+    at: &FieldPath,
+    issues: &mut Issues,
+) {
+    let (budget, rate) = (constraint.budget, constraint.min_retry_rate);
+    let percent = budget.and_then(|budget| budget.percent);
+    if percent.is_some_and(|percent| percent > 100) {
+        issues.add(at.key("budget").key("percent"), "is more than 100");
+    }
+    let intervals = [
+        ("budget", budget.and_then(|budget| budget.interval)),
+        ("minRetryRate", rate.and_then(|rate| rate.interval)),
+    ];
+    for (member, interval) in intervals {
+        if interval.is_some_and(|interval| interval.get().is_zero()) {
+            issues.add(at.key(member).key("interval"), "is zero");
         }
     }
 }

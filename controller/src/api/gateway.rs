@@ -1,4 +1,4 @@
-//! `Gateway` and `GatewayClass` of the Gateway API, as far as Gateways of our classes need them.
+//! `Gateway`, `GatewayClass` and `ListenerSet` of the Gateway API, as far as Gateways of our classes need them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
@@ -34,9 +34,9 @@ pub struct GatewayShape {
     /// Not read.
     #[serde(default)]
     pub infrastructure: Unused,
-    /// Not read.
+    /// Whose ListenerSets may add listeners.
     #[serde(default)]
-    pub allowed_listeners: Unused,
+    pub allowed_listeners: AllowedListeners,
     /// Not read.
     #[serde(default)]
     pub default_scope: Unused,
@@ -52,10 +52,116 @@ pub struct GatewayShape {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GatewayTls {
-    /// Not read.
-    pub backend: Unused,
-    /// That clients have to prove who they are. Not done.
-    pub frontend: Option<Unused>,
+    /// TLS to backends.
+    pub backend: Option<GatewayBackendTls>,
+    /// That clients have to prove who they are.
+    pub frontend: Option<FrontendTls>,
+}
+
+/// What is asked of clients where TLS ends here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FrontendTls {
+    /// At every port that has nothing of its own below.
+    pub default: PortTls,
+    /// In place of that.
+    pub per_port: Vec<TlsOfPort>,
+}
+
+/// What is asked of clients at one port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TlsOfPort {
+    /// The port.
+    pub port: Port,
+    /// What is asked there.
+    pub tls: PortTls,
+}
+
+/// What is asked of clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortTls {
+    /// Left out: nothing.
+    pub validation: Option<ClientValidation>,
+}
+
+/// Which certificates of clients are good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientValidation {
+    /// Certificates of authorities.
+    pub ca_certificate_refs: Vec<ObjectRef>,
+    /// What becomes of clients without a good one.
+    #[serde(default)]
+    pub mode: ValidationMode,
+}
+
+/// What becomes of clients without a good certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ValidationMode {
+    /// They are refused.
+    #[default]
+    AllowValidOnly,
+    /// They are served, as clients of whom nothing is known.
+    AllowInsecureFallback,
+}
+
+/// Whose ListenerSets may add listeners.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllowedListeners {
+    /// From which namespaces.
+    pub namespaces: ListenerNamespaces,
+}
+
+/// From which namespaces: unless it is said, from none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListenerNamespaces {
+    /// By name or label.
+    pub from: FromNamespaces,
+    /// For `from: Selector`.
+    pub selector: Option<LabelSelector>,
+}
+
+impl Default for ListenerNamespaces {
+    fn default() -> Self {
+        Self {
+            from: FromNamespaces::None,
+            selector: None,
+        }
+    }
+}
+
+/// `spec` of a ListenerSet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetSpec {
+    /// The Gateway that is to have the listeners.
+    pub parent_ref: ListenerSetParent,
+    /// What it is to have.
+    pub listeners: Vec<Listener>,
+}
+
+/// The parent of a ListenerSet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerSetParent {
+    /// Left out it is the Gateway API's.
+    pub group: Option<String>,
+    /// `Gateway`, or left out.
+    pub kind: Option<String>,
+    /// Left out it is the ListenerSet's.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+/// TLS of a Gateway to backends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GatewayBackendTls {
+    /// What it proves itself with, to backends with a BackendTLSPolicy.
+    pub client_certificate_ref: Option<ObjectRef>,
 }
 
 /// One address.
@@ -112,16 +218,16 @@ pub enum TlsMode {
     Passthrough,
 }
 
-/// A reference to a Secret.
+/// A reference to a Secret or ConfigMap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObjectRef {
-    /// Empty for a Secret, or left out.
+    /// Empty for these, or left out.
     pub group: Option<String>,
-    /// `Secret`, or left out.
+    /// `Secret` where it is left out.
     pub kind: Option<String>,
-    /// Left out it is the Gateway's.
+    /// Left out it is that of the object that refers.
     pub namespace: Option<String>,
-    /// Of the Secret.
+    /// Of what is meant.
     pub name: String,
 }
 

@@ -90,27 +90,34 @@ impl MethodMatch {
     }
 }
 
-impl GrpcRouteSpec {
-    /// The route of HTTP that does the same.
+impl GrpcRule {
+    /// The rule of HTTP that does the same.
     #[must_use]
-    pub fn as_http(&self) -> HttpRouteSpec {
+    pub fn as_http(&self) -> RouteRule {
         let one_match = |m: &GrpcMatch| RouteMatch {
             path: m.method.as_ref().map(MethodMatch::path),
             headers: m.headers.clone(),
             ..RouteMatch::default()
         };
-        let rule = |rule: &GrpcRule| RouteRule {
-            name: rule.name.clone(),
-            matches: rule.matches.iter().map(one_match).collect(),
-            filters: rule.filters.clone(),
-            backend_refs: rule.backend_refs.clone(),
-            session_persistence: rule.session_persistence.clone(),
+        RouteRule {
+            name: self.name.clone(),
+            matches: self.matches.iter().map(one_match).collect(),
+            filters: self.filters.clone(),
+            backend_refs: self.backend_refs.clone(),
+            session_persistence: self.session_persistence.clone(),
             ..RouteRule::default()
-        };
+        }
+    }
+}
+
+impl GrpcRouteSpec {
+    /// The route of HTTP that does the same.
+    #[must_use]
+    pub fn as_http(&self) -> HttpRouteSpec {
         HttpRouteSpec {
             parent_refs: self.parent_refs.clone(),
             hostnames: self.hostnames.clone(),
-            rules: self.rules.iter().map(rule).collect(),
+            rules: self.rules.iter().map(GrpcRule::as_http).collect(),
             ..HttpRouteSpec::default()
         }
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, Port, SessionPersistence, Unused};
+use super::{Cors, Duration, Port, SessionPersistence, Unused};
 
 /// Its `spec`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -137,8 +137,8 @@ pub struct Filter {
     pub url_rewrite: Option<Rewrite>,
     /// Send a copy elsewhere.
     pub request_mirror: Option<Mirror>,
-    /// Not done yet.
-    pub cors: Option<Unused>,
+    /// What pages of other origins may do with answers.
+    pub cors: Option<Cors>,
     /// Not done yet.
     pub external_auth: Option<Unused>,
     /// Of another implementation.

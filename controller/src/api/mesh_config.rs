@@ -33,6 +33,10 @@ pub struct MeshConfigSpec {
     pub same_node: SameNode,
     /// To whom the hosts of Ingresses belong.
     pub ingress_host_ownership: HostOwnership,
+    /// What ServiceEntries may do.
+    pub service_entries: ServiceEntries,
+    /// What workloads may reach outside of the mesh without an EgressPolicy.
+    pub outbound_traffic: OutboundTraffic,
 }
 
 impl Default for MeshConfigSpec {
@@ -48,6 +52,35 @@ impl Default for MeshConfigSpec {
             refuse_udp_when_strict: false,
             same_node: SameNode::Hbone,
             ingress_host_ownership: HostOwnership::Namespace,
+            service_entries: ServiceEntries::default(),
+            outbound_traffic: OutboundTraffic::AllowAny,
+        }
+    }
+}
+
+/// What ServiceEntries may do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceEntries {
+    /// Namespaces besides the root namespace whose entries the whole mesh may know, if they ask for it; `*` for every one.
+    pub export_from: Vec<String>,
+    /// Where addresses come from for hosts that have none: one range at most of each family. What lies in them nobody in
+    /// or outside of the cluster may have.
+    #[serde(rename = "addressRanges")]
+    pub address_ranges: Vec<Ipnet>,
+}
+
+/// Of IPv4 one of those that are set aside for nobody, of IPv6 one of those set aside for tests of benchmarks.
+const RANGES: [&str; 2] = ["240.240.0.0/16", "2001:2::/48"];
+
+impl Default for ServiceEntries {
+    fn default() -> Self {
+        Self {
+            export_from: Vec::new(),
+            address_ranges: RANGES
+                .iter()
+                .filter_map(|range| range.parse().ok())
+                .collect(),
         }
     }
 }
@@ -59,6 +92,15 @@ pub enum SameNode {
     Hbone,
     /// Within the node's ztunnel, unless a namespace of theirs has a NetworkPolicy.
     InProcess,
+}
+
+/// What workloads may reach outside of the mesh without an EgressPolicy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OutboundTraffic {
+    /// Everything.
+    AllowAny,
+    /// Nothing: only what the mesh knows, services and workloads.
+    RegistryOnly,
 }
 
 /// Whether annotations that exclude traffic from capture count.

@@ -35,7 +35,8 @@ pub struct GrantTo {
 }
 
 impl ReferenceGrantSpec {
-    /// Whether an object of a kind and group of the Gateway API in `namespace` may refer to one of the core's.
+    /// Whether an object of a kind and group of the Gateway API in `namespace` may refer to one of the core's, or to a
+    /// ServiceEntry.
     #[must_use]
     pub fn permits(&self, kind: &str, namespace: &str, to_kind: &str, to_name: &str) -> bool {
         let from = self.from.iter().any(|from| {
@@ -43,9 +44,13 @@ impl ReferenceGrantSpec {
                 && from.kind == kind
                 && from.namespace == namespace
         });
+        let group = match to_kind {
+            "ServiceEntry" => "culvert.dev",
+            _ => "",
+        };
         let to = self.to.iter().any(|to| {
             let named = to.name.as_deref().filter(|name| !name.is_empty());
-            to.group.is_empty() && to.kind == to_kind && named.is_none_or(|name| name == to_name)
+            to.group == group && to.kind == to_kind && named.is_none_or(|name| name == to_name)
         });
         from && to
     }

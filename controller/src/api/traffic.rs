@@ -29,16 +29,16 @@ impl WorkloadSelector {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRef {
-    /// Empty for a Service.
+    /// Empty for a Service, `culvert.dev` for a ServiceEntry.
     #[serde(default)]
     pub group: String,
-    /// `Service`, `HTTPRoute`, `GRPCRoute`, `Gateway`.
+    /// `Service`, `ServiceEntry`, `HTTPRoute`, `GRPCRoute`, `Gateway`.
     pub kind: String,
     /// In the policy's own namespace.
     pub name: String,
     /// May only repeat the policy's own.
     pub namespace: Option<String>,
-    /// Name of a Service's port.
+    /// Name of a port of a Service or ServiceEntry.
     pub section_name: Option<String>,
 }
 

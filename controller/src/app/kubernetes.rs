@@ -18,7 +18,7 @@ use crate::serve::{Authenticator, Reviewer};
 use crate::source::Batch;
 use crate::source::kube::{self as source, Book, Kube};
 use crate::status::kube::{Captures, Hosts, Ledger, Statuses, Stored};
-use crate::world::{Capture, Ingresses, Owners, Proof, Waypoints, Wishes, World};
+use crate::world::{Addresses, Capture, Ingresses, Owners, Proof, Waypoints, Wishes, World};
 use crate::{admin, authority, deploy};
 
 /// Where components connect, in our own namespace.
@@ -187,6 +187,7 @@ async fn engine(batch: Batch, stored: Stored, ingresses: Ingresses) -> Result<En
         capture: Capture::by(Proof::Condition),
         waypoints: Waypoints::of_ledger(stored),
         ingresses,
+        addresses: Addresses::Written,
         ..World::default()
     };
     let made = tokio::task::spawn_blocking(move || Engine::new(world, batch)).await;

@@ -30,7 +30,7 @@ struct Definition {
 }
 
 /// All definitions, by name.
-pub fn all() -> Result<[Value; 5], PathError> {
+pub fn all() -> Result<[Value; 7], PathError> {
     Ok([
         Definition {
             kind: Kind::AuthorizationPolicy,
@@ -41,23 +41,19 @@ pub fn all() -> Result<[Value; 5], PathError> {
             columns: &[("Action", ".spec.action"), TARGET, ACCEPTED, ENFORCED],
         },
         Definition {
-            kind: Kind::FaultPolicy,
-            plural: "faultpolicies",
-            short: "culvert-fp",
-            spec: spec::<api::FaultPolicySpec>(rules::fault::apply)?,
+            kind: Kind::EgressPolicy,
+            plural: "egresspolicies",
+            short: "culvert-ep",
+            spec: spec::<api::EgressPolicySpec>(rules::egress::apply)?,
             rules: json!([]),
             columns: &[
-                TARGET,
+                ("Hosts", ".spec.egress[*].to[*].host"),
+                ("Blocks", ".spec.egress[*].to[*].cidr"),
                 ACCEPTED,
                 ENFORCED,
-                (
-                    "State",
-                    r#".status.conditions[?(@.type=="Enforced")].reason"#,
-                ),
-                ("Start", ".spec.startTime"),
-                ("Duration", ".spec.duration"),
             ],
         },
+        fault_policy()?,
         Definition {
             kind: Kind::MeshConfig,
             plural: "meshconfigs",
@@ -79,6 +75,20 @@ pub fn all() -> Result<[Value; 5], PathError> {
             columns: &[("Mode", ".spec.mtls.mode"), ACCEPTED],
         },
         Definition {
+            kind: Kind::ServiceEntry,
+            plural: "serviceentries",
+            short: "culvert-se",
+            spec: spec::<api::ServiceEntrySpec>(rules::service_entry::apply)?,
+            rules: json!([]),
+            columns: &[
+                ("Hosts", ".spec.hosts[*]"),
+                ("Resolution", ".spec.resolution"),
+                ("Addresses", ".status.addresses[*].value"),
+                ACCEPTED,
+                PROGRAMMED,
+            ],
+        },
+        Definition {
             kind: Kind::TrafficPolicy,
             plural: "trafficpolicies",
             short: "culvert-tp",
@@ -90,6 +100,27 @@ pub fn all() -> Result<[Value; 5], PathError> {
     .map(Definition::into_value))
 }
 
+fn fault_policy() -> Result<Definition, PathError> {
+    Ok(Definition {
+        kind: Kind::FaultPolicy,
+        plural: "faultpolicies",
+        short: "culvert-fp",
+        spec: spec::<api::FaultPolicySpec>(rules::fault::apply)?,
+        rules: json!([]),
+        columns: &[
+            TARGET,
+            ACCEPTED,
+            ENFORCED,
+            (
+                "State",
+                r#".status.conditions[?(@.type=="Enforced")].reason"#,
+            ),
+            ("Start", ".spec.startTime"),
+            ("Duration", ".spec.duration"),
+        ],
+    })
+}
+
 const ACCEPTED: (&str, &str) = (
     "Accepted",
     r#".status.conditions[?(@.type=="Accepted")].status"#,
@@ -97,6 +128,10 @@ const ACCEPTED: (&str, &str) = (
 const ENFORCED: (&str, &str) = (
     "Enforced",
     r#".status.conditions[?(@.type=="Enforced")].status"#,
+);
+const PROGRAMMED: (&str, &str) = (
+    "Programmed",
+    r#".status.conditions[?(@.type=="Programmed")].status"#,
 );
 const TARGET: (&str, &str) = ("Target", ".spec.targetRefs[*].name");
 
@@ -134,7 +169,7 @@ impl Definition {
                 "kind": {"type": "string"},
                 "metadata": {"type": "object"},
                 "spec": self.spec,
-                "status": status::schema(),
+                "status": status::schema(self.kind),
             },
         });
         if self.rules != json!([]) {

@@ -2,8 +2,43 @@
 
 use serde_json::{Value, json};
 
-/// The schema of a `status`, as the Gateway API has policies' (`PolicyStatus`), and the sum of it in front.
-pub(super) fn schema() -> Value {
+use crate::model::Kind;
+
+/// The schema of a kind's `status`.
+pub(super) fn schema(kind: Kind) -> Value {
+    match kind {
+        Kind::ServiceEntry => of_entry(),
+        _ => of_policy(),
+    }
+}
+
+/// With the addresses that hosts were given.
+fn of_entry() -> Value {
+    json!({
+        "type": "object",
+        "description": "Written by the controller.",
+        "properties": {
+            "conditions": conditions(),
+            "addresses": {
+                "type": "array",
+                "description": "Addresses that the mesh gave to hosts that have none of their own.",
+                "maxItems": 128,
+                "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "type": "object",
+                    "required": ["host", "value"],
+                    "properties": {
+                        "host": {"type": "string", "maxLength": 253},
+                        "value": {"type": "string", "maxLength": 43},
+                    },
+                },
+            },
+        },
+    })
+}
+
+/// As the Gateway API has policies' (`PolicyStatus`), and the sum of it in front.
+fn of_policy() -> Value {
     let reference = |name: &str, length: u32| {
         let text = json!({"type": "string", "maxLength": length});
         (name.to_owned(), text)

@@ -9,6 +9,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::gateway::Refused;
+use super::requested::{self, Requested};
 use crate::keys;
 
 /// Ports of an instance that are not for clients: admin, HBONE, metrics, readiness.
@@ -49,10 +50,12 @@ pub(super) struct Exposure {
     pub(super) service: ServiceType,
     /// Of the listeners, each once.
     pub(super) ports: BTreeSet<u16>,
+    /// Addresses that it is to have.
+    pub(super) requested: Vec<Requested>,
 }
 
 impl Exposure {
-    /// What a Gateway says of it.
+    /// What a Gateway says of it. Ports of its ListenerSets are to be added.
     pub(super) fn of(gateway: &DynamicObject) -> Result<Self, Refused> {
         let annotations = gateway.metadata.annotations.as_ref();
         let service = match annotations.and_then(|a| a.get(keys::SERVICE_TYPE)) {
@@ -79,7 +82,11 @@ impl Exposure {
             );
             return Err(Refused("ListenersNotValid", message));
         }
-        Ok(Self { service, ports })
+        Ok(Self {
+            service,
+            ports,
+            requested: requested::read(gateway)?,
+        })
     }
 }
 

@@ -1,15 +1,22 @@
-//! What gateways can do, in the Gateway API's words: what their class's status lists, and what the conformance suite asks
-//! of them.
+//! What gateways and the mesh can do, in the Gateway API's words: what the statuses of their class and of the XMesh list,
+//! and what the conformance suite asks of them.
 
-/// In ascending order, as the status has to be.
-pub(super) const FEATURES: [&str; 36] = [
+/// Of gateways, in ascending order, as the status has to be.
+pub(super) const FEATURES: [&str; 47] = [
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayBackendClientCertificate",
+    "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayInfrastructure",
     "GatewayPort8080",
+    "GatewayStaticAddresses",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
@@ -18,6 +25,7 @@ pub(super) const FEATURES: [&str; 36] = [
     "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
     "HTTPRouteDestinationPortMatching",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
@@ -33,7 +41,10 @@ pub(super) const FEATURES: [&str; 36] = [
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
     "HTTPRouteRetry",
+    "HTTPRouteRetryBackendTimeout",
+    "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
+    "ListenerSet",
     "ReferenceGrant",
     "TCPRoute",
     "TLSRoute",
@@ -41,25 +52,49 @@ pub(super) const FEATURES: [&str; 36] = [
     "TLSRouteModeTerminate",
 ];
 
+/// Of the mesh, in the same order: all that the suite knows a test for.
+pub(super) const MESH_FEATURES: [&str; 17] = [
+    "GRPCRoute",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteParentRefPort",
+    "HTTPRouteResponseHeaderModification",
+    "Mesh",
+    "MeshClusterIPMatching",
+    "MeshConsumerRoute",
+    "MeshHTTPRouteBackendRequestHeaderModification",
+    "MeshHTTPRouteNamedRouteRule",
+    "MeshHTTPRouteQueryParamMatching",
+    "MeshHTTPRouteRedirectPath",
+    "MeshHTTPRouteRedirectPort",
+    "MeshHTTPRouteRewritePath",
+    "MeshHTTPRouteSchemeRedirect",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What the suite is told, in ascending order.
+    fn told(part: &str) -> Vec<String> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/conformance");
+        let text = std::fs::read_to_string(format!("{folder}/{part}.yaml")).unwrap();
+        let (_, after) = text.split_once("supportedFeatures:\n").unwrap();
+        let lines = after.lines().filter(|line| !line.starts_with('#'));
+        let features = lines.map_while(|line| line.strip_prefix("- "));
+        let mut features: Vec<_> = features.map(str::to_owned).collect();
+        features.sort();
+        features
+    }
+
     #[test]
     fn they_are_those_that_the_conformance_suite_is_told() {
-        let file = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../tests/conformance/gateway.yaml"
-        );
-        let text = std::fs::read_to_string(file).unwrap();
-        let (_, after) = text.split_once("supportedFeatures:\n").unwrap();
-        let told: Vec<_> = after
-            .lines()
-            .map_while(|line| line.strip_prefix("- "))
-            .collect();
-        assert_eq!(told, FEATURES);
-        assert!(FEATURES.is_sorted());
-        // As many as the status may name.
-        assert!(FEATURES.len() <= 64);
+        for (part, features) in [("gateway", &FEATURES[..]), ("mesh", &MESH_FEATURES)] {
+            assert_eq!(told(part), features, "{part}");
+            // As many as the status may name.
+            assert!(features.len() <= 64);
+        }
     }
 }

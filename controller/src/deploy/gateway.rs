@@ -103,10 +103,10 @@ pub(super) fn read(gateway: &DynamicObject, role: Role) -> Result<Wanted, Refuse
         .data
         .pointer("/spec/addresses")
         .and_then(Value::as_array);
-    if spec_addresses.is_some_and(|addresses| !addresses.is_empty()) {
-        let what = role.as_str();
+    let addressed = spec_addresses.is_some_and(|addresses| !addresses.is_empty());
+    if addressed && role == Role::Waypoint {
         let message =
-            format!("spec.addresses: leave it out: a {what} has the address of its Service");
+            "spec.addresses: leave it out: a waypoint has the address of its Service".into();
         return Err(Refused("UnsupportedAddress", message));
     }
     let takes = match role {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::apply::{ApplyError, Owner, apply};
 use super::exposure::{self, ServiceType};
 use super::gateway::{self, Takes, Wanted};
+use super::requested;
 use super::run::{REFRESH, RETRY, Settings, Term, resource};
 use super::status::{self, Progress};
 use super::{Common, ROOT, objects};
@@ -43,7 +44,8 @@ impl Term {
         };
         let progress = match gateway::read(object, role) {
             Err(refused) => Progress::Refused(refused),
-            Ok(wanted) => {
+            Ok(mut wanted) => {
+                self.add_sets(&mut wanted);
                 let progress = self.deploy(&wanted).await?;
                 if let Takes::Hbone(purpose) = wanted.takes
                     && progress.is_ready()
@@ -92,11 +94,29 @@ impl Term {
             _ => Vec::new(),
         };
         let addresses = of("Service").map(|service| exposure::addresses(service, &nodes));
+        let addresses = addresses.unwrap_or_default();
+        let missing = match &wanted.takes {
+            Takes::Listeners(exposure) => requested::missing(&exposure.requested, &addresses),
+            Takes::Hbone(_) => Vec::new(),
+        };
         Ok(Progress::Deployed {
-            addresses: addresses.unwrap_or_default(),
+            addresses,
+            missing,
             ready: number("/status/readyReplicas"),
             replicas: number("/spec/replicas"),
         })
+    }
+
+    /// Ports of the ListenerSets that it has by now. When that differs, all are brought in line again.
+    fn add_sets(&self, wanted: &mut Wanted) {
+        let Takes::Listeners(exposure) = &mut wanted.takes else {
+            return;
+        };
+        let name = NsName::new(wanted.namespace.as_str(), wanted.name.as_str());
+        let snapshot = self.deployer.heard.snapshots.borrow();
+        if let Some(state) = snapshot.gateways.get(&name) {
+            exposure.ports.extend(&state.set_ports);
+        }
     }
 
     async fn nodes(&self) -> Result<Vec<Node>, LineError> {

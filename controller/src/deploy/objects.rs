@@ -4,7 +4,9 @@ mod pod;
 
 use serde_json::{Map, Value, json};
 
+use super::exposure::ServiceType;
 use super::gateway::{Takes, Wanted};
+use super::requested;
 use super::{Common, GATEWAY_NAME, MANAGED_BY, MANAGER, ROOT};
 
 /// Where HBONE is taken.
@@ -63,7 +65,7 @@ fn service(wanted: &Wanted) -> Value {
             (exposure.service.as_str(), ports.collect())
         }
     };
-    json!({
+    let mut service = json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(wanted),
@@ -73,7 +75,14 @@ fn service(wanted: &Wanted) -> Value {
             "selector": selector(wanted),
             "ports": ports,
         },
-    })
+    });
+    if let Takes::Listeners(exposure) = &wanted.takes
+        && exposure.service == ServiceType::LoadBalancer
+        && let Some(ip) = requested::of_balancer(&exposure.requested)
+    {
+        service["spec"]["loadBalancerIP"] = ip.to_string().into();
+    }
+    service
 }
 
 /// Of two or more instances a drain of nodes takes one at a time; a single one does not hold it up.

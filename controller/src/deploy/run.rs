@@ -20,7 +20,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::class::{self, Classes};
 use super::status::Progress;
-use super::{GATEWAY_CLASS_NAME, MANAGED_BY, MANAGER, ingress, tell};
+use super::{GATEWAY_CLASS_NAME, MANAGED_BY, MANAGER, ingress, mesh, tell};
 use crate::engine::Snapshot;
 use crate::leader::Leadership;
 use crate::model::NsName;
@@ -68,6 +68,8 @@ pub struct Deployer {
 pub(super) struct Term {
     pub(super) deployer: Arc<Deployer>,
     pub(super) classes: Classes,
+    /// Has all brought in line again.
+    pub(super) again: watch::Sender<()>,
     /// How far each gateway has come. Held while a status is written: one at a time.
     pub(super) progress: Mutex<BTreeMap<NsName, Progress>>,
 }
@@ -131,9 +133,11 @@ async fn lead(deployer: Arc<Deployer>) {
     let term = Arc::new(Term {
         deployer,
         classes: Classes::new(controller.store()),
+        again: changed.clone(),
         progress: Mutex::default(),
     });
     tokio::select! {
+        () = mesh::follow(client.clone()) => {}
         () = classes(controller, client, changed) => {}
         () = gateways(term, changes) => {}
         () = ingresses => {}

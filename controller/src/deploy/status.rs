@@ -9,11 +9,14 @@ mod waypoint;
 use serde_json::{Value, json};
 
 use super::class::Role;
-use super::features::FEATURES;
+use super::features::{FEATURES, MESH_FEATURES};
 use super::gateway::Refused;
 
 pub(super) use gateway::told as of_gateway;
 pub(super) use waypoint::{told as of_waypoint, was_programmed};
+
+/// The number of ListenerSets in a Gateway's status.
+pub(super) const SETS: &str = "attachedListenerSets";
 
 /// How far a Gateway has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(super) enum Progress {
     Deployed {
         /// Where it is reached, as the status has it.
         addresses: Vec<Value>,
+        /// Addresses that were asked for and are not among them.
+        missing: Vec<String>,
         /// Instances that have their certificate and all configuration.
         ready: i32,
         /// How many there are to be.
@@ -71,6 +76,8 @@ pub(super) struct Told {
     addresses: Vec<Value>,
     conditions: Vec<Word>,
     listeners: Vec<Listener>,
+    /// How many ListenerSets are attached.
+    sets: usize,
 }
 
 /// What is to be said of a listener.
@@ -110,11 +117,17 @@ pub(super) fn of(told: &Told, generation: Option<i64>, before: Option<&Value>, n
             })
         })
         .collect();
-    json!({
+    let mut status = json!({
         "addresses": told.addresses,
         "conditions": write(&told.conditions, old("/conditions")),
         "listeners": listeners,
-    })
+    });
+    // Older definitions of Gateways have no place for it.
+    let counted = before.is_some_and(|before| before.get(SETS).is_some());
+    if told.sets > 0 || counted {
+        status[SETS] = told.sets.into();
+    }
+    status
 }
 
 /// How many instances are ready.
@@ -177,9 +190,6 @@ pub(super) fn class(
     before: Option<&Value>,
     now: &str,
 ) -> Value {
-    let old = before
-        .and_then(|b| b.get("conditions"))
-        .and_then(Value::as_array);
     let what = role.as_str();
     let word = if has_parameters {
         let message = "spec.parametersRef: leave it out: a class has no parameters";
@@ -188,10 +198,41 @@ pub(super) fn class(
         let message = format!("Culvert deploys a {what} for each Gateway of this class");
         Word::new("Accepted", true, "Accepted", message)
     };
-    let mut status = json!({"conditions": [condition(&word, generation, old, now)]});
-    if role == Role::Gateway {
-        let features = FEATURES.map(|name| json!({"name": name})).to_vec();
-        status["supportedFeatures"] = json!(features);
+    let features = (role == Role::Gateway).then_some(&FEATURES[..]);
+    accepted(&word, features, generation, before, now)
+}
+
+/// That an XMesh of ours is known, and what the mesh can do.
+pub(super) fn mesh(
+    has_parameters: bool,
+    generation: Option<i64>,
+    before: Option<&Value>,
+    now: &str,
+) -> Value {
+    let word = if has_parameters {
+        let message =
+            "spec.parametersRef: leave it out: the mesh's settings are MeshConfig default";
+        Word::new("Accepted", false, "InvalidParameters", message)
+    } else {
+        let message = "Culvert serves the mesh of this cluster";
+        Word::new("Accepted", true, "Accepted", message)
+    };
+    accepted(&word, Some(&MESH_FEATURES), generation, before, now)
+}
+
+fn accepted(
+    word: &Word,
+    features: Option<&[&str]>,
+    generation: Option<i64>,
+    before: Option<&Value>,
+    now: &str,
+) -> Value {
+    let old = before.and_then(|before| before.get("conditions"));
+    let old = old.and_then(Value::as_array);
+    let mut status = json!({"conditions": [condition(word, generation, old, now)]});
+    if let Some(features) = features {
+        let features = features.iter().map(|name| json!({"name": name}));
+        status["supportedFeatures"] = features.collect();
     }
     status
 }

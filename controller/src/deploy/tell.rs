@@ -36,6 +36,9 @@ pub(super) async fn follow(term: Arc<Term>, gateways: Store<DynamicObject>) {
     loop {
         let now = snapshots.borrow_and_update().gateways.clone();
         due.extend(changed(&before, &now));
+        if other_ports(&before, &now) {
+            term.again.send_replace(());
+        }
         before = now;
         let mut failed = BTreeSet::new();
         for name in std::mem::take(&mut due) {
@@ -65,6 +68,19 @@ fn changed(before: &States, now: &States) -> Vec<NsName> {
         old.is_none_or(|old| !Arc::ptr_eq(old, state))
     });
     gone.chain(other.map(|(name, _)| name)).cloned().collect()
+}
+
+/// Whether ListenerSets add other ports to any Gateway.
+fn other_ports(before: &States, now: &States) -> bool {
+    let ports = |states: &States, name: &NsName| {
+        let state = states.get(name);
+        state
+            .map(|state| state.set_ports.clone())
+            .unwrap_or_default()
+    };
+    let changed = changed(before, now);
+    let mut changed = changed.iter();
+    changed.any(|name| ports(before, name) != ports(now, name))
 }
 
 impl Term {
@@ -141,7 +157,7 @@ impl Term {
         let generation = object.metadata.generation;
         let status = status::of(&told, generation, before, &status::now());
         let same = |key: &str| before.is_some_and(|before| before.get(key) == status.get(key));
-        if ["addresses", "conditions", "listeners"]
+        if ["addresses", "conditions", "listeners", status::SETS]
             .into_iter()
             .all(same)
         {

@@ -3,17 +3,23 @@
 //! Called before and after the change: what either says is made anew. A target too many costs time, one too few would be
 //! a mistake, which the property test of the engine looks for.
 
+mod gateways;
+
 use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::facts::Facts;
 use super::target::Target;
+use crate::api::AuthorizationPolicySpec;
 use crate::cache::Table;
-use crate::keys;
 use crate::model::{
-    Endpoint, EndpointSlice, Gateway, Ingress, Key, Kind, NsName, Obj, Object, Pod, Service,
+    Endpoint, EndpointSlice, Ingress, Key, Kind, Meta, NsName, Obj, Object, Pod, Service,
+    ServiceEntry,
 };
 use crate::world::{Consumer, World};
+pub(super) use gateways::of_moved;
+use gateways::{guarded_by, judging_by, of_gateway, of_secret, proven_by};
 
 /// Targets.
 pub(crate) type Affected = BTreeSet<Target>;
@@ -55,9 +61,21 @@ pub(super) fn everything(world: &World) -> Affected {
             .iter()
             .map(|o| Target::FaultPolicy(o.meta.name.clone())),
     );
+    let policies = cache.egress_policies.iter();
+    affected.extend(policies.map(|o| Target::EgressPolicy(o.meta.name.clone())));
+    let policies = cache.backend_tls.iter();
+    affected.extend(policies.map(|o| Target::BackendTlsPolicy(o.meta.name.clone())));
+    affected.extend(
+        cache
+            .backend_traffic_policies
+            .iter()
+            .map(|o| Target::XBackendTrafficPolicy(o.meta.name.clone())),
+    );
     for slice in cache.slices.iter() {
         affected.extend(endpoints(slice));
     }
+    let entries = cache.entries.iter();
+    affected.extend(entries.map(|o| Target::ServiceEntry(o.meta.name.clone())));
     affected
 }
 
@@ -66,12 +84,7 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
     let mut affected = Affected::new();
     let name = &object.meta().name;
     match object {
-        Object::Namespace(_) => {
-            let (pods, services) = (pods(world, &name.name), services(world, &name.name));
-            affected.extend(pods.chain(services));
-            affected.extend(routes(world, &name.name));
-            affected.extend(targeting(world, None));
-        }
+        Object::Namespace(_) => of_namespace(world, &name.name, &mut affected),
         Object::Node(_) => {
             affected.extend(world.index.pods_on(&name.name).cloned().map(Target::Pod))
         }
@@ -90,6 +103,7 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
         Object::ReferenceGrant(_) => {
             let namespace = &name.namespace;
             affected.extend(proven_by(world, |secret| secret.namespace == *namespace));
+            affected.extend(judging_by(world, |map| map.namespace == *namespace));
             let routes = world.index.routes_about(namespace);
             affected.extend(routes.cloned().map(Target::Route));
         }
@@ -103,42 +117,45 @@ pub(super) fn of(world: &World, facts: &Facts, object: &Object) -> Affected {
             affected.extend(ingresses(world, world.cache.ingresses.iter()));
         }
         Object::MeshConfig(_) => affected = everything(world),
-        Object::PeerAuthentication(_) => {
-            affected.insert(Target::PeerAuthentication(name.clone()));
-            affected.extend(if is_root(world, name) {
-                everything(world)
-            } else {
-                let policies = world.cache.peer_authentications.of(&name.namespace);
-                let policies = policies.map(|o| Target::PeerAuthentication(o.meta.name.clone()));
-                policies.chain(pods(world, &name.namespace)).collect()
-            });
-        }
+        Object::PeerAuthentication(_) => of_peer_authentication(world, name, &mut affected),
         Object::AuthorizationPolicy(policy) => {
-            affected.insert(Target::AuthorizationPolicy(name.clone()));
-            affected.extend(if is_root(world, name) {
-                everything(world)
-            } else {
-                pods(world, &name.namespace).collect()
-            });
-            for target in policy
-                .spec
-                .target_refs
-                .iter()
-                .filter(|t| t.kind == "Gateway")
-            {
-                let gateway = NsName::new(name.namespace.clone(), target.name.as_str());
-                guarded_by(world, facts, &gateway, &mut affected);
-                affected.insert(Target::Gateway(gateway));
-            }
+            of_authorization(world, facts, policy, &mut affected);
         }
-        Object::TrafficPolicy(_) => drop(affected.insert(Target::TrafficPolicy(name.clone()))),
+        Object::TrafficPolicy(_) => {
+            affected.insert(Target::TrafficPolicy(name.clone()));
+            affected.extend(backend_traffic(world, &name.namespace));
+        }
+        Object::XBackendTrafficPolicy(_) => {
+            affected.insert(Target::XBackendTrafficPolicy(name.clone()));
+            affected.extend(backend_traffic(world, &name.namespace));
+        }
         Object::FaultPolicy(policy) => {
             affected.insert(Target::FaultPolicy(name.clone()));
             if policy.spec.tcp.is_some() {
                 affected.extend(pods(world, &name.namespace));
             }
         }
+        Object::EgressPolicy(_) => {
+            affected.insert(Target::EgressPolicy(name.clone()));
+            if is_root(world, name) {
+                let all = world.cache.pods.iter();
+                affected.extend(all.map(|pod| Target::Pod(pod.meta.name.clone())));
+            } else {
+                affected.extend(pods(world, &name.namespace));
+            }
+        }
         Object::NetworkPolicy(_) => drop(affected.insert(Target::Mesh)),
+        Object::ServiceEntry(entry) => of_entry(world, facts, entry, &mut affected),
+        Object::ListenerSet(_) => affected.extend(naming(world, Kind::ListenerSet, name)),
+        Object::ConfigMap(_) => {
+            affected.extend(trusting(world, name));
+            affected.extend(judging_by(world, |map| map == name));
+        }
+        // Of several for the same another one may hold now.
+        Object::BackendTlsPolicy(_) => {
+            affected.insert(Target::BackendTlsPolicy(name.clone()));
+            affected.extend(backend_tls(world, &name.namespace));
+        }
         Object::ServiceAccount(_) | Object::GatewayClass(_) => {}
     }
     affected
@@ -154,9 +171,60 @@ pub(super) fn of_waypoint(world: &World, facts: &Facts, waypoint: &NsName) -> Af
                 affected.insert(Target::Service(name.clone()));
                 affected.extend(naming(world, Kind::Service, name));
             }
+            Consumer::Entry(name) => {
+                affected.insert(Target::ServiceEntry(name.clone()));
+                affected.extend(naming(world, Kind::ServiceEntry, name));
+            }
         }
     }
     affected
+}
+
+fn of_peer_authentication(world: &World, name: &NsName, affected: &mut Affected) {
+    affected.insert(Target::PeerAuthentication(name.clone()));
+    affected.extend(if is_root(world, name) {
+        everything(world)
+    } else {
+        let policies = world.cache.peer_authentications.of(&name.namespace);
+        let policies = policies.map(|o| Target::PeerAuthentication(o.meta.name.clone()));
+        policies.chain(pods(world, &name.namespace)).collect()
+    });
+}
+
+fn of_authorization(
+    world: &World,
+    facts: &Facts,
+    policy: &Obj<AuthorizationPolicySpec>,
+    affected: &mut Affected,
+) {
+    let name = &policy.meta.name;
+    affected.insert(Target::AuthorizationPolicy(name.clone()));
+    affected.extend(if is_root(world, name) {
+        everything(world)
+    } else {
+        pods(world, &name.namespace).collect()
+    });
+    for target in &policy.spec.target_refs {
+        let target_name = NsName::new(name.namespace.clone(), target.name.as_str());
+        match target.kind.as_str() {
+            "Gateway" => {
+                guarded_by(world, facts, &target_name, affected);
+                affected.insert(Target::Gateway(target_name));
+            }
+            "ServiceEntry" => drop(affected.insert(Target::ServiceEntry(target_name))),
+            _ => {}
+        }
+    }
+}
+
+fn of_namespace(world: &World, namespace: &str, affected: &mut Affected) {
+    let (pods, services) = (pods(world, namespace), services(world, namespace));
+    affected.extend(pods.chain(services));
+    let entries = world.cache.entries.of(namespace);
+    affected.extend(entries.map(|o| Target::ServiceEntry(o.meta.name.clone())));
+    affected.extend(egress(world, namespace));
+    affected.extend(routes(world, namespace));
+    affected.extend(targeting(world, None));
 }
 
 fn of_pod(world: &World, pod: &Obj<Pod>, affected: &mut Affected) {
@@ -164,28 +232,19 @@ fn of_pod(world: &World, pod: &Obj<Pod>, affected: &mut Affected) {
     let faults = world.cache.fault_policies.of(&pod.meta.name.namespace);
     let faults = faults.filter(|policy| policy.spec.selector.is_some());
     affected.extend(faults.map(|policy| Target::FaultPolicy(policy.meta.name.clone())));
+    affected.extend(egress(world, &pod.meta.name.namespace));
     for address in &pod.spec.addresses {
         affected.extend(world.index.pods_at(*address).cloned().map(Target::Pod));
         let slices = world.index.slices_listing(*address);
         affected.extend(slices.map(|slice| Target::Endpoint(slice.namespace.clone(), *address)));
+        affected.extend(entries_at(world, *address));
     }
 }
 
-fn of_secret(world: &World, name: &NsName, affected: &mut Affected) {
-    affected.extend(proven_by(world, |secret| secret == name));
-    let naming = world.cache.ingresses.of(&name.namespace);
-    let naming = naming.filter(|ingress| {
-        let mut tls = ingress.spec.tls.iter();
-        tls.any(|tls| tls.secret.as_deref() == Some(&*name.name))
-    });
-    affected.extend(ingresses(world, naming));
-}
-
-/// Pods that say that they are instances of a waypoint.
-fn instances<'a>(world: &'a World, gateway: &'a NsName) -> impl Iterator<Item = &'a Obj<Pod>> {
-    let pods = world.cache.pods.of(&gateway.namespace);
-    pods.filter(|pod| pod.meta.label(keys::GATEWAY_NAME) == Some(&*gateway.name))
-        .map(|pod| &**pod)
+/// EgressPolicies that have a word on pods of their own namespace.
+fn egress(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
+    let policies = world.cache.egress_policies.of(namespace);
+    policies.map(|policy| Target::EgressPolicy(policy.meta.name.clone()))
 }
 
 fn of_service(world: &World, facts: &Facts, service: &Obj<Service>, affected: &mut Affected) {
@@ -206,23 +265,73 @@ fn of_service(world: &World, facts: &Facts, service: &Obj<Service>, affected: &m
         listed(world, slice, affected);
     }
     affected.extend(naming(world, Kind::Service, name));
-    affected.extend(traffic(world, &name.namespace));
-    affected.extend(targeting(world, Some(&name.namespace)));
-    let consumer = Consumer::Service(name.clone());
+    affected.extend(
+        service
+            .spec
+            .vips
+            .iter()
+            .flat_map(|vip| entries_at(world, *vip)),
+    );
+    of_targets(
+        world,
+        facts,
+        &Consumer::Service(name.clone()),
+        &service.meta,
+        affected,
+    );
+}
+
+/// Policies that may be for something that clients address.
+fn of_targets(
+    world: &World,
+    facts: &Facts,
+    consumer: &Consumer,
+    meta: &Meta,
+    affected: &mut Affected,
+) {
+    let namespace = &consumer.name().namespace;
+    affected.extend(traffic(world, namespace));
+    affected.extend(backend_tls(world, namespace));
+    affected.extend(targeting(world, Some(namespace)));
     for (gateway, _) in facts
         .wanted
         .iter()
-        .filter(|(_, consumers)| consumers.contains(&consumer))
+        .filter(|(_, consumers)| consumers.contains(consumer))
     {
         affected.extend(targeting(world, Some(&gateway.namespace)));
     }
-    let wanted =
-        crate::translate::waypoint::wanted(world, crate::model::Kind::Service, &service.meta);
+    let wanted = crate::translate::waypoint::wanted(world, consumer.kind(), meta);
     affected.extend(
         wanted
             .iter()
             .flat_map(|wanted| targeting(world, Some(&wanted.gateway.namespace))),
     );
+}
+
+/// Those that a ServiceEntry, or one that would have a host or an address of it too, has something to do with.
+fn of_entry(world: &World, facts: &Facts, entry: &Obj<ServiceEntry>, affected: &mut Affected) {
+    for name in world
+        .index
+        .entries_beside(&entry.spec)
+        .chain([&entry.meta.name])
+    {
+        affected.insert(Target::ServiceEntry(name.clone()));
+        affected.extend(naming(world, Kind::ServiceEntry, name));
+        // Which hosts are an entry's own, policies for it are told.
+        let Some(beside) = world.cache.entries.get(name) else {
+            continue;
+        };
+        let consumer = Consumer::Entry(name.clone());
+        of_targets(world, facts, &consumer, &beside.meta, affected);
+    }
+    let consumer = Consumer::Entry(entry.meta.name.clone());
+    of_targets(world, facts, &consumer, &entry.meta, affected);
+}
+
+/// Entries that have something to do with an address.
+fn entries_at(world: &World, address: IpAddr) -> impl Iterator<Item = Target> {
+    let entries = world.index.entries_at(address);
+    entries.cloned().map(Target::ServiceEntry)
 }
 
 fn of_slice(world: &World, slice: &Obj<EndpointSlice>, affected: &mut Affected) {
@@ -238,52 +347,6 @@ fn of_slice(world: &World, slice: &Obj<EndpointSlice>, affected: &mut Affected) 
     if !others && let Some(service) = world.cache.services.get(&name) {
         // With the first slice the selector ceases to count, with the last one gone it counts again.
         affected.extend(selected(world, service));
-    }
-}
-
-fn of_gateway(world: &World, facts: &Facts, gateway: &Obj<Gateway>, affected: &mut Affected) {
-    let name = &gateway.meta.name;
-    affected.extend(of_waypoint(world, facts, name));
-    guarded_by(world, facts, name, affected);
-    affected.extend(naming(world, Kind::Gateway, name));
-    if world.ingresses.gateway() == name {
-        affected.extend(ingresses(world, world.cache.ingresses.iter()));
-    }
-    for address in gateway.spec.waypoint.iter().flat_map(|w| &w.addresses) {
-        affected.extend(
-            world
-                .index
-                .gateways_at(*address)
-                .cloned()
-                .map(Target::Gateway),
-        );
-        affected.extend(world.index.pods_at(*address).cloned().map(Target::Pod));
-        let slices = world.index.slices_listing(*address);
-        affected.extend(slices.map(|slice| Target::Endpoint(slice.namespace.clone(), *address)));
-    }
-    for pod in instances(world, name) {
-        of_pod(world, pod, affected);
-    }
-    // What is a part of it asks for no waypoint.
-    let services = world.cache.services.of(&name.namespace);
-    let parts = services.filter(|s| s.meta.label(keys::GATEWAY_NAME) == Some(&*name.name));
-    for service in parts {
-        affected.insert(Target::Service(service.meta.name.clone()));
-        affected.extend(naming(world, Kind::Service, &service.meta.name));
-    }
-    affected.extend(targeting(world, Some(&name.namespace)));
-    for consumer in facts.wanted.get(name).into_iter().flatten() {
-        affected.extend(targeting(world, Some(&consumer.name().namespace)));
-    }
-}
-
-/// Pods whose guard may depend on a waypoint.
-fn guarded_by(world: &World, facts: &Facts, gateway: &NsName, affected: &mut Affected) {
-    for consumer in facts.wanted.get(gateway).into_iter().flatten() {
-        match consumer {
-            Consumer::Pod(name) => drop(affected.insert(Target::Pod(name.clone()))),
-            Consumer::Service(name) => affected.extend(pods(world, &name.namespace)),
-        }
     }
 }
 
@@ -388,27 +451,11 @@ fn routes(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
     all.into_iter().map(Target::Route)
 }
 
-/// Routes that name a Service or Gateway.
+/// Routes that name a Service, Gateway or ListenerSet.
 fn naming(world: &World, kind: Kind, name: &NsName) -> impl Iterator<Item = Target> {
     let name = name.clone();
     let routes = world.index.routes_naming(&Key { kind, name });
     routes.cloned().map(Target::Route)
-}
-
-/// Gateways with a listener that names such a Secret.
-fn proven_by(world: &World, such: impl Fn(&NsName) -> bool) -> Vec<Target> {
-    let gateways = world.cache.gateways.iter().filter(|gateway| {
-        let own = &gateway.meta.name.namespace;
-        let listeners = gateway.spec.listeners.iter().flatten();
-        let mut references = listeners.flat_map(|listener| &listener.certificates);
-        references.any(|reference| {
-            let namespace = reference.namespace.as_deref().unwrap_or(own);
-            such(&NsName::new(namespace, reference.name.as_str()))
-        })
-    });
-    gateways
-        .map(|gateway| Target::Gateway(gateway.meta.name.clone()))
-        .collect()
 }
 
 /// Ingresses, and the gateway that serves them if there is any.
@@ -437,13 +484,37 @@ fn of_ingress(name: &NsName) -> Key {
     }
 }
 
+/// BackendTLSPolicies that trust by this ConfigMap.
+fn trusting(world: &World, config_map: &NsName) -> impl Iterator<Item = Target> {
+    let policies = world.cache.backend_tls.of(&config_map.namespace);
+    let trusting = policies.filter(|policy| {
+        let validation = policy.spec.validation.iter();
+        let mut references = validation.flat_map(|v| &v.ca_certificate_refs);
+        references.any(|reference| *reference.name == *config_map.name)
+    });
+    trusting.map(|policy| Target::BackendTlsPolicy(policy.meta.name.clone()))
+}
+
+fn backend_tls(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
+    let policies = world.cache.backend_tls.of(namespace);
+    policies.map(|policy| Target::BackendTlsPolicy(policy.meta.name.clone()))
+}
+
+/// Policies that may be for a service of a namespace.
 fn traffic(world: &World, namespace: &str) -> Vec<Target> {
     let traffic = world.cache.traffic_policies.of(namespace);
     let traffic = traffic.map(|policy| Target::TrafficPolicy(policy.meta.name.clone()));
     let faults = world.cache.fault_policies.of(namespace);
     traffic
         .chain(faults.map(|policy| Target::FaultPolicy(policy.meta.name.clone())))
+        .chain(backend_traffic(world, namespace))
         .collect()
+}
+
+/// XBackendTrafficPolicies of a namespace: which of them hold depends on each other and on TrafficPolicies.
+fn backend_traffic(world: &World, namespace: &str) -> impl Iterator<Item = Target> {
+    let policies = world.cache.backend_traffic_policies.of(namespace);
+    policies.map(|policy| Target::XBackendTrafficPolicy(policy.meta.name.clone()))
 }
 
 /// AuthorizationPolicies with `targetRefs`, of one namespace or all.

@@ -23,18 +23,22 @@ pub(crate) struct Facts {
     bare: BTreeMap<Arc<str>, BTreeSet<NsName>>,
     /// Waypoints whose consumers changed.
     touched: BTreeSet<NsName>,
+    /// Names of the resources that each entry makes.
+    pub(crate) entries: BTreeMap<NsName, Vec<Arc<str>>>,
     /// Routes by the services that they are attached to.
-    pub(crate) routes: Links<Key>,
+    pub(crate) routes: Links<Key, Consumer>,
     /// Routes by the listeners that they are attached to.
     pub(crate) attached: Attached,
     /// Names of what is made of an Ingress.
     parts: BTreeMap<Key, Vec<Arc<str>>>,
     /// Services by the routes that lead to them.
-    pub(crate) backends: BTreeMap<Key, Vec<NsName>>,
-    /// TrafficPolicies by services, and by routes.
-    pub(crate) traffic: (Links, Links<NsName, Key>),
+    pub(crate) backends: BTreeMap<Key, Vec<Consumer>>,
+    /// BackendTLSPolicies by the services for which they hold.
+    pub(crate) backend_tls: Links<NsName, Consumer>,
+    /// Names of TrafficPolicies' resources by services, and by routes.
+    pub(crate) traffic: (Links<Arc<str>, Consumer>, Links<Arc<str>, Key>),
     /// FaultPolicies by services, and by routes.
-    pub(crate) faults: (Links, Links<NsName, Key>),
+    pub(crate) faults: (Links<NsName, Consumer>, Links<NsName, Key>),
 }
 
 /// What counts of a pod.
@@ -45,6 +49,8 @@ pub(crate) struct PodFacts {
     pub(crate) node: Arc<str>,
     pub(crate) services: BTreeSet<NsName>,
     pub(crate) policies: Vec<Arc<str>>,
+    /// EgressPolicies that hold for it.
+    pub(crate) egress: Vec<Arc<str>>,
     /// Faults of connections that may strike it.
     pub(crate) faults: Vec<Arc<str>>,
     /// The policy of its guard, and the waypoints that the guard lets through.
@@ -55,7 +61,7 @@ pub(crate) struct PodFacts {
 
 /// Names by what they are linked to.
 #[derive(Debug)]
-pub(crate) struct Links<N = NsName, T = NsName> {
+pub(crate) struct Links<N, T> {
     to: BTreeMap<T, BTreeSet<N>>,
     of: BTreeMap<N, Vec<T>>,
 }
@@ -139,6 +145,20 @@ impl Facts {
         before
     }
 
+    /// An entry makes resources of these names. Whether that is new.
+    pub(crate) fn set_entry(&mut self, entry: &NsName, made: Vec<Arc<str>>) -> bool {
+        let known = self.entries.get(entry).map(Vec::as_slice);
+        if known.unwrap_or_default() == made {
+            return false;
+        }
+        if made.is_empty() {
+            self.entries.remove(entry);
+        } else {
+            self.entries.insert(entry.clone(), made);
+        }
+        true
+    }
+
     /// The waypoint that a consumer uses.
     pub(crate) fn used_by(&self, consumer: &Consumer) -> Option<&NsName> {
         self.asks.get(consumer)?.1.as_ref()
@@ -153,9 +173,9 @@ impl Facts {
     pub(crate) fn set_route(
         &mut self,
         route: &Key,
-        parents: Vec<NsName>,
+        parents: Vec<Consumer>,
         attached: Vec<Listener>,
-        backends: Vec<NsName>,
+        backends: Vec<Consumer>,
     ) {
         let before = self.backends.get(route).map(Vec::as_slice);
         if self.routes.links(route) == parents
@@ -181,7 +201,7 @@ impl Facts {
         ingress: &Key,
         parts: Vec<Arc<str>>,
         attached: Vec<Listener>,
-        backends: Vec<NsName>,
+        backends: Vec<Consumer>,
     ) {
         if self.parts(ingress) != parts {
             self.touch_tellers(ingress);
@@ -205,7 +225,7 @@ impl Facts {
 
     fn touch_tellers(&mut self, route: &Key) {
         let services = self.routes.links(route).iter();
-        let waypoints = services.filter_map(|s| self.used_by(&Consumer::Service(s.clone())));
+        let waypoints = services.filter_map(|service| self.used_by(service));
         let gateways = self.attached.of(route).iter().map(|(gateway, _)| gateway);
         let touched: Vec<_> = waypoints.chain(gateways).cloned().collect();
         self.touched.extend(touched);

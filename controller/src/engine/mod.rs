@@ -36,11 +36,12 @@ use crate::source::{Batch, Change, Origin, Seen};
 use crate::status::{Components, Document, Journal, Memory};
 use crate::translate::fault::Window;
 use crate::translate::{
-    Finding, authorization, enrolment, fault, gateway, ingress, ingresses, names,
+    Finding, authorization, backend_traffic, egress, enrolment, entry, fault, gateway, ingress,
+    ingresses, names,
 };
 use crate::translate::{Resource, guard::Guard, waypoint, workload};
+use crate::translate::{backend_tls, stream_route, traffic};
 use crate::translate::{peer_authentication, pod, route, service, settings};
-use crate::translate::{stream_route, traffic};
 use crate::world::{Consumer, Owners, Wishes, World};
 use affected::Affected;
 use facts::Facts;
@@ -109,6 +110,8 @@ impl Engine {
             events: watch::Sender::new(0),
             next_turn: None,
         };
+        // All is made anew.
+        drop(engine.world.take_moved());
         engine.forget_the_gone();
         let everything = affected::everything(&engine.world);
         engine.refresh(everything);
@@ -287,7 +290,8 @@ impl Engine {
                 Affected::new()
             }
             Event::Verdicts(reply) => {
-                let _ = reply.send(crate::status::verdicts(&self.view()));
+                let verdicts = crate::status::verdicts(&self.view());
+                let _ = reply.send(verdicts.at(self.seen.1.borrow().clone()));
                 Affected::new()
             }
             Event::Dump(reply) => {
@@ -320,13 +324,7 @@ impl Engine {
         self.next_turn = next.min();
         self.store.update_views(&self.world, &mut self.facts, &done);
         if let Some(journal) = &mut self.journal {
-            let World {
-                capture,
-                waypoints,
-                ingresses,
-                ..
-            } = &self.world;
-            journal.keep(Memory::of(capture, waypoints, ingresses));
+            journal.keep(Memory::of(&self.world));
         }
         self.wish();
         let snapshot = self.store.snapshot(&self.world.settings);
@@ -390,6 +388,7 @@ impl Engine {
             problems: &self.problems,
             wanted: &self.facts.wanted,
             gateways: &self.store.views.gateways,
+            ancestors: self.store.views.ancestors(&self.world),
         }
     }
 }
@@ -402,6 +401,8 @@ mod deployed;
 mod durable;
 #[cfg(test)]
 mod gateways;
+#[cfg(test)]
+mod origination;
 #[cfg(test)]
 pub(crate) mod property;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! That small steps and a fresh start lead to the same.
 
+mod gateways;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -8,8 +10,8 @@ use serde_json::{Value, json};
 use super::tests::{batch, captured, engine};
 use super::*;
 use crate::testing::{
-    culvert, gateway, grant, ingress, ingress_path, mesh_config, namespace, object, of_kind, pairs,
-    pod_value, route, secret, service, waypoint,
+    backend_tls, config_map, culvert, gateway, grant, ingress, ingress_path, listener_set,
+    mesh_config, namespace, object, of_kind, pairs, pod_value, route, secret, service, waypoint,
 };
 
 /// All that is served, as text.
@@ -69,9 +71,9 @@ pub(crate) fn candidates() -> Candidates {
         services(),
         policies(),
         traffic(),
-        gateways(),
-        of_gateways(),
-        ingresses(),
+        gateways::candidates(),
+        entries(),
+        to_backends(),
     ]
     .concat()
 }
@@ -205,9 +207,17 @@ fn policies() -> Candidates {
             strict("culvert-system", "UNSET"),
         ],
         vec![
+            culvert("EgressPolicy", "demo", "e", json!({})),
+            culvert("EgressPolicy", "demo", "e", app("a")),
+            culvert("EgressPolicy", "demo", "e", app("b")),
+        ],
+        vec![culvert("EgressPolicy", "culvert-system", "e", app("a"))],
+        vec![
             mesh(json!({"rootNamespace": "demo"})),
+            mesh(json!({"outboundTraffic": "RegistryOnly"})),
             mesh(json!({"clusterDomain": "x.local"})),
             mesh(json!({"ingressHostOwnership": "Shared"})),
+            mesh(json!({"serviceEntries": {"exportFrom": ["*"]}})),
         ],
     ]
 }
@@ -238,6 +248,12 @@ fn traffic() -> Candidates {
     }
     let policy =
         |target: Value| culvert("TrafficPolicy", "demo", "t", json!({"targetRefs": target}));
+    let of_backend = |name: &str, mut spec: Value| {
+        spec["targetRefs"] = target("Service", "web");
+        let mut policy = culvert("XBackendTrafficPolicy", "demo", name, spec);
+        policy["apiVersion"] = "gateway.networking.x-k8s.io/v1alpha1".into();
+        policy
+    };
     let of_connections = |mut aim: Value| {
         aim["tcp"] = json!({"reset": {}});
         aim
@@ -253,9 +269,19 @@ fn traffic() -> Candidates {
         vec![consumer("web"), consumer("v2")],
         vec![
             policy(target("Service", "web")),
+            with(
+                policy(target("Service", "web")),
+                "/spec/retryConstraint",
+                json!({}),
+            ),
             policy(target("HTTPRoute", "r")),
             policy(target("GRPCRoute", "r")),
         ],
+        vec![
+            of_backend("x", json!({})),
+            of_backend("x", json!({"retryConstraint": {}})),
+        ],
+        vec![of_backend("y", json!({"sessionPersistence": {}}))],
         vec![
             culvert("FaultPolicy", "demo", "f", fault),
             culvert(
@@ -274,178 +300,92 @@ fn traffic() -> Candidates {
     ]
 }
 
-fn gateways() -> Candidates {
-    let listener = |protocol: &str, port: u16| json!({"name": protocol.to_lowercase(), "port": port, "protocol": protocol});
-    let tls = |namespace: &str| {
-        let mut listener = listener("HTTPS", 443);
-        listener["tls"] = json!({"certificateRefs": [{"name": "cert", "namespace": namespace}]});
-        listener
+/// Outside of the cluster.
+fn entries() -> Candidates {
+    let spec = |hosts: Value| json!({"hosts": hosts, "resolution": "DNS", "ports": [{"number": 80, "name": "http"}]});
+    let entry = |namespace: &str, name: &str, spec: Value| {
+        let mut entry = culvert("ServiceEntry", namespace, name, spec);
+        entry["metadata"]["labels"] = json!({});
+        entry
     };
-    let passthrough = || {
-        with(
-            listener("TLS", 8443),
-            "/tls",
-            json!({"mode": "Passthrough"}),
+    let one = entry("demo", "out", spec(json!(["a.x.org"])));
+    let fixed = |ip: &str, own: &str| {
+        let mut spec = spec(json!(["a.x.org", "b.x.org"]));
+        spec["resolution"] = json!("STATIC");
+        spec["endpoints"] = json!([{"address": ip}]);
+        spec["addresses"] = json!([own]);
+        entry("demo", "out", spec)
+    };
+    let waypoint = json!({"culvert.dev/use-waypoint": "gate"});
+    let exported = with(spec(json!(["a.x.org"])), "/exportTo", json!(["*"]));
+    let led = |kind: &str, name: &str| {
+        let rules = json!([{"backendRefs": [{"group": "culvert.dev", "kind": "ServiceEntry", "name": "out", "port": 80}]}]);
+        route(
+            "demo",
+            "o",
+            json!({"parentRefs": target(kind, name), "rules": rules}),
         )
     };
-    let selector = json!({"namespaces": {"from": "Selector",
-        "selector": {"matchLabels": {"culvert.dev/dataplane-mode": "ambient"}}}});
-    let all = json!({"namespaces": {"from": "All"}});
+    let policy = |kind: &str, spec: Value| {
+        let mut spec = spec;
+        spec["targetRefs"] = target("ServiceEntry", "out");
+        culvert(kind, "demo", "o", spec)
+    };
+    vec![
+        vec![
+            one.clone(),
+            with(one, "/metadata/labels", waypoint),
+            fixed("10.0.0.2", "192.0.2.9"),
+            fixed("192.0.2.1", "10.96.0.1"),
+            fixed("192.0.2.1", "192.0.2.9"),
+        ],
+        vec![entry("demo", "twin", spec(json!(["b.x.org", "a.x.org"])))],
+        vec![entry("far", "out", exported)],
+        vec![entry("culvert-system", "out", spec(json!(["a.x.org"])))],
+        vec![led("ServiceEntry", "out"), led("Service", "web")],
+        vec![policy("AuthorizationPolicy", json!({}))],
+        vec![policy("TrafficPolicy", json!({}))],
+        vec![policy(
+            "FaultPolicy",
+            json!({"delay": {"fixedDelay": "1s"}}),
+        )],
+    ]
+}
+
+fn to_backends() -> Candidates {
+    let refs = json!([{"group": "", "kind": "ConfigMap", "name": "ca"}]);
+    let validation = json!({"hostname": "a.x.org", "caCertificateRefs": refs});
+    let policy = |namespace: &str, name: &str, section: Option<&str>| {
+        backend_tls(namespace, name, ("web", section), validation.clone())
+    };
     let [good, other] = pairs();
-    let of =
-        |namespace: &str, pair: &(String, String)| secret(namespace, "cert", (&pair.0, &pair.1));
-    let edge = |listeners: Value| gateway("demo", "edge", listeners);
-    vec![
-        vec![
-            edge(json!([
-                listener("HTTP", 80),
-                tls("demo"),
-                listener("TCP", 9000),
-                passthrough()
-            ])),
-            edge(json!([
-                with(listener("HTTP", 80), "/allowedRoutes", all.clone()),
-                tls("far")
-            ])),
-            edge(json!([
-                with(listener("HTTP", 80), "/allowedRoutes", selector),
-                listener("TCP", 80)
-            ])),
-            edge(json!([
-                with(listener("HTTP", 80), "/hostname", json!("*.x.org")),
-                tls("gone")
-            ])),
-            waypoint("demo", "edge", "10.0.0.8"),
-        ],
-        vec![of("demo", good), of("demo", other)],
-        vec![of("far", good)],
-        vec![secret("far", "bad", ("x", "y"))],
-        vec![
-            grant("far", ("Gateway", "demo"), "Secret"),
-            grant("far", ("HTTPRoute", "demo"), "Service"),
-            grant("far", ("TCPRoute", "demo"), "Service"),
-        ],
-        vec![gateway(
-            "far",
-            "rim",
-            json!([with(tls("far"), "/allowedRoutes", all)]),
-        )],
-    ]
-}
-
-fn of_gateways() -> Candidates {
-    let to = |namespace: &str| json!([{"backendRefs": [{"name": "web", "namespace": namespace, "port": 80}]}]);
-    let edge =
-        |section: Value| json!([{"name": "edge", "namespace": "demo", "sectionName": section}]);
-    let both = json!([{"name": "edge"}, {"name": "rim", "namespace": "far"}, {"group": "", "kind": "Service", "name": "web"}]);
-    let stream = |kind: &str, parents: Value, rules: Value| {
-        of_kind(
-            kind,
-            route("demo", "s", json!({"parentRefs": parents, "rules": rules})),
-        )
-    };
-    let hosts = json!(["a.x.org", "b.y.org"]);
-    vec![
-        vec![
-            route("demo", "e", json!({"parentRefs": both, "rules": to("far")})),
-            route(
-                "demo",
-                "e",
-                json!({"parentRefs": edge(Value::Null), "hostnames": hosts, "rules": to("demo")}),
-            ),
-            route(
-                "demo",
-                "e",
-                json!({"parentRefs": edge(json!("https")), "rules": to("far")}),
-            ),
-        ],
-        vec![route(
-            "far",
-            "e",
-            json!({"parentRefs": edge(json!("http")), "rules": to("far")}),
-        )],
-        vec![
-            stream("TCPRoute", edge(Value::Null), to("demo")),
-            stream("TCPRoute", both, to("far")),
-        ],
-        vec![
-            stream("TLSRoute", edge(json!("tls")), to("demo")),
-            stream("TLSRoute", target("Service", "web"), to("demo")),
-        ],
-    ]
-}
-
-fn ingresses() -> Candidates {
-    let rule = |host: &str, service: &str| json!({"host": host, "http": {"paths": [ingress_path("Prefix", "/", service)]}});
-    let tls = |hosts: &[&str]| json!([{"hosts": hosts, "secretName": "cert"}]);
-    let of_demo = |second, spec| ingress("demo", "i", second, spec);
-    let default = json!({"service": {"name": "web", "port": {"number": 80}}});
-    let redirecting = with(
-        of_demo(
-            2,
-            json!({"rules": [rule("x.org", "v2")], "tls": tls(&["x.org"])}),
-        ),
-        "/metadata/annotations",
-        json!({"culvert.dev/ssl-redirect": "true"}),
+    let younger = with(
+        policy("demo", "x", None),
+        "/metadata/creationTimestamp",
+        json!("2026-01-01T00:00:00Z"),
     );
-    let class = |controller: &str| {
-        json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
-               "metadata": {"name": "culvert"}, "spec": {"controller": controller}})
-    };
     vec![
         vec![
-            of_demo(
-                2,
-                json!({"rules": [rule("x.org", "web"), rule("*.x.org", "v2")], "tls": tls(&["*.x.org"])}),
-            ),
-            of_demo(
-                2,
-                json!({"rules": [rule("y.org", "gone")], "defaultBackend": default}),
-            ),
-            redirecting,
+            policy("demo", "x", None),
+            policy("demo", "x", Some("http")),
+            younger,
+            backend_tls("demo", "x", ("web", None), json!({"hostname": "a.x.org"})),
         ],
+        vec![policy("demo", "y", None), policy("demo", "y", Some("gone"))],
+        vec![policy("far", "x", Some("http"))],
         vec![
-            ingress("demo", "j", 1, json!({"rules": [rule("x.org", "v2")]})),
-            ingress(
-                "demo",
-                "j",
-                3,
-                json!({"rules": [rule("x.org", "web")], "defaultBackend": default}),
-            ),
+            config_map("demo", "ca", &good.0),
+            config_map("demo", "ca", &other.0),
+            config_map("demo", "ca", ""),
         ],
-        vec![
-            ingress(
-                "far",
-                "i",
-                1,
-                json!({"rules": [rule("x.org", "web")], "tls": tls(&[])}),
-            ),
-            ingress(
-                "far",
-                "i",
-                4,
-                json!({"rules": [rule("a.x.org", "web"), rule("y.org", "web")], "defaultBackend": default}),
-            ),
-        ],
-        vec![class("culvert.dev/ingress"), class("example.com/other")],
-        vec![gateway(
-            "culvert-system",
-            "culvert-ingress",
-            json!([{"name": "http", "port": 80, "protocol": "HTTP"}]),
-        )],
-        vec![route(
-            "culvert-system",
-            "stray",
-            json!({"parentRefs": [{"name": "culvert-ingress"}], "rules": []}),
-        )],
     ]
 }
 
 fn target(kind: &str, name: &str) -> Value {
-    let group = if kind == "Service" {
-        ""
-    } else {
-        "gateway.networking.k8s.io"
+    let group = match kind {
+        "Service" => "",
+        "ServiceEntry" => "culvert.dev",
+        _ => "gateway.networking.k8s.io",
     };
     json!([{"group": group, "kind": kind, "name": name}])
 }
@@ -523,14 +463,12 @@ proptest! {
                     }
                 }
             }
-            let World { capture, waypoints, ingresses, .. } = &engine.world;
-            let (_, mut waypoints, ingresses) = Memory::of(capture, waypoints, ingresses).recall();
-            (0..connected).for_each(|_| waypoints.connect(&gate));
+            let mut world = Memory::of(&engine.world).recall();
+            (0..connected).for_each(|_| world.waypoints.connect(&gate));
             if edge_connected {
-                waypoints.connect(&edge);
+                world.waypoints.connect(&edge);
             }
-            let capture = engine.world.capture.clone();
-            let world = World { waypoints, capture, ingresses, ..World::default() };
+            world.capture = engine.world.capture.clone();
             let objects: Vec<_> = present.values().cloned().collect();
             let fresh = Engine::new(world, batch(&objects));
             prop_assert_eq!(served(&engine.current()), served(&fresh.current()));

@@ -18,6 +18,8 @@ pub struct NodeView {
     pub pods: Resources,
     /// Policies that its workloads name.
     pub policies: OrdSet<Arc<str>>,
+    /// EgressPolicies that its workloads name.
+    pub egress: OrdSet<Arc<str>>,
     /// Faults of connections that may strike its workloads.
     pub faults: OrdSet<Arc<str>>,
     /// Namespaces and service accounts of its enrolled pods.
@@ -43,12 +45,14 @@ pub struct Scope {
     pub gateways: BTreeSet<Arc<str>>,
     /// What its listeners prove themselves with.
     pub certificates: BTreeSet<Arc<str>>,
+    /// BackendTLSPolicies.
+    pub backend_tls: BTreeSet<Arc<str>>,
     /// TrafficPolicies.
     pub traffic: BTreeSet<Arc<str>>,
     /// FaultPolicies.
     pub faults: BTreeSet<Arc<str>>,
     /// Services in it: those that it serves, those that its routes lead to, and what it is deployed as itself.
-    pub services: BTreeSet<NsName>,
+    pub services: BTreeSet<Consumer>,
 }
 
 impl Scope {
@@ -63,22 +67,31 @@ impl Scope {
             .insert(names::gateway_uid(&world.settings, waypoint).into());
         for consumer in scope.consumers.clone() {
             match &consumer {
-                Consumer::Service(service) => scope.add_served(world, facts, service),
+                Consumer::Service(_) | Consumer::Entry(_) => {
+                    scope.add_served(world, facts, &consumer);
+                }
                 Consumer::Pod(pod) => scope.add_pod(facts, pod, waypoint),
             }
         }
         let object = world.cache.gateways.get(waypoint);
         if ingresses::is_gateway(world, waypoint) {
             scope.add_gateway(world, facts, waypoint, &ingresses::secrets(world));
-        } else if let Some(listeners) = object.and_then(|o| o.spec.listeners.as_deref()) {
-            let secrets = ingress::secrets(world, waypoint, listeners);
-            scope.add_gateway(world, facts, waypoint, &secrets);
+        } else if let Some(object) = object.filter(|object| object.spec.listeners.is_some()) {
+            scope.add_gateway(world, facts, waypoint, &ingress::secrets(world, object));
         }
         if waypoint::is_deployed(world, waypoint) {
             // Its own instances: each finds out there where it is.
-            scope.services.insert(waypoint.clone());
+            scope.services.insert(Consumer::Service(waypoint.clone()));
         }
         for service in scope.services.clone() {
+            let policies = facts.backend_tls.of(&service);
+            let policies = policies.map(|policy| names::backend_tls(policy).into());
+            scope.backend_tls.extend(policies);
+            let Consumer::Service(service) = service else {
+                let made = facts.entries.get(service.name()).into_iter().flatten();
+                scope.addresses.extend(made.cloned());
+                continue;
+            };
             scope
                 .addresses
                 .insert(names::service(&world.settings, &service).into());
@@ -94,9 +107,9 @@ impl Scope {
         scope
     }
 
-    fn add_served(&mut self, world: &World, facts: &Facts, service: &NsName) {
+    fn add_served(&mut self, world: &World, facts: &Facts, service: &Consumer) {
         self.services.insert(service.clone());
-        self.add_targeting(world, service, "Service");
+        self.add_targeting(world, service.name(), service.kind().as_str());
         self.add_policies(facts.traffic.0.of(service), facts.faults.0.of(service));
         for route in facts.routes.of(service) {
             self.add_route(facts, route);
@@ -120,11 +133,11 @@ impl Scope {
         for service in self.services.clone() {
             self.add_policies(facts.traffic.0.of(&service), facts.faults.0.of(&service));
             // What a service's waypoint decides, it decides for the gateway's clients too.
-            let Some(through) = facts.used_by(&Consumer::Service(service)) else {
+            let Some(through) = facts.used_by(&service) else {
                 continue;
             };
             if waypoint::is_deployed(world, through) {
-                self.services.insert(through.clone());
+                self.services.insert(Consumer::Service(through.clone()));
             } else {
                 let uid = names::gateway_uid(&world.settings, through);
                 self.addresses.insert(uid.into());
@@ -146,11 +159,10 @@ impl Scope {
 
     fn add_policies<'a>(
         &mut self,
-        traffic: impl Iterator<Item = &'a NsName>,
+        traffic: impl Iterator<Item = &'a Arc<str>>,
         faults: impl Iterator<Item = &'a NsName>,
     ) {
-        self.traffic
-            .extend(traffic.map(|name| format!("TrafficPolicy/{name}").into()));
+        self.traffic.extend(traffic.cloned());
         self.faults
             .extend(faults.map(|name| format!("FaultPolicy/{name}").into()));
     }

@@ -33,6 +33,8 @@ pub struct Served {
     pub services: Box<[Arc<str>]>,
     /// The waypoint that it sends to, by a name or another one.
     pub waypoint: Option<Arc<str>>,
+    /// It is a service outside of the cluster.
+    pub external: bool,
     /// Its place in a response: key, length, `ads::Resource`.
     pub field: Bytes,
 }
@@ -62,6 +64,7 @@ impl Served {
             message,
         } = resource;
         let type_url = message.kind().url().to_owned();
+        let external = matches!(&message, Message::Service(service) if service.external);
         let (services, waypoint) = match &message {
             Message::Workload(workload) => {
                 let services = workload.services.keys().map(|name| name.as_str().into());
@@ -92,6 +95,7 @@ impl Served {
             aliases: aliases.into_iter().map(Into::into).collect(),
             services,
             waypoint,
+            external,
             field: field.freeze(),
         }
     }
@@ -105,6 +109,7 @@ impl Served {
             aliases: Box::default(),
             services: Box::default(),
             waypoint: None,
+            external: false,
             field: Bytes::new(),
         }
     }
@@ -146,6 +151,8 @@ pub struct Snapshot {
     pub aliases: OrdMap<Arc<str>, Arc<str>>,
     /// Names of workloads by the service that they are endpoints of.
     pub endpoints: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
+    /// Names of services outside of the cluster.
+    pub external: OrdSet<Arc<str>>,
     /// What concerns each node.
     pub nodes: OrdMap<Arc<str>, Arc<NodeView>>,
     /// What concerns each waypoint.

@@ -44,6 +44,8 @@ impl Engine {
                 }
             }
         }
+        let moved = self.world.take_moved();
+        affected.extend(affected::of_moved(&self.world, &moved));
         if self.problems.rejected(batch.rejections) {
             // They are to be published at least.
             affected.insert(Target::Mesh);
@@ -143,12 +145,17 @@ impl Engine {
         for consumer in remembered {
             let known = match &consumer {
                 Consumer::Service(name) => self.world.cache.services.get(name).is_some(),
+                Consumer::Entry(name) => self.world.cache.entries.get(name).is_some(),
                 Consumer::Pod(name) => self.world.cache.pods.get(name).is_some(),
             };
             if !known {
                 self.world.waypoints.keep_only(None, &consumer);
             }
         }
+        let World {
+            addresses, cache, ..
+        } = &mut self.world;
+        addresses.retain(|name| cache.entries.get(name).is_some());
     }
 
     /// Make a target's resources. Gives back waypoints that are programmed for nobody any more.
@@ -197,15 +204,14 @@ impl Engine {
                     None => Default::default(),
                 }
             }
-            Target::Route(key) => self.translate_route(key),
-            Target::TrafficPolicy(name) => {
-                let object = self.world.cache.traffic_policies.get(name);
-                let made = object.map(|object| traffic::of(&self.world, object));
-                let (resource, findings, targets) = made.unwrap_or_default();
-                self.facts.traffic.0.set(name, targets.service_names);
-                self.facts.traffic.1.set(name, targets.route_keys);
-                (typed(resource), findings)
+            Target::ServiceEntry(name) => {
+                idle = self.settle_waypoint(&Consumer::Entry(name.clone()));
+                self.translate_entry(name)
             }
+            Target::Route(key) => self.translate_route(key),
+            Target::TrafficPolicy(name) => self.translate_traffic(name),
+            Target::XBackendTrafficPolicy(name) => self.translate_backend_traffic(name),
+            Target::BackendTlsPolicy(name) => self.translate_backend_tls(name),
             Target::FaultPolicy(name) => {
                 let object = self.world.cache.fault_policies.get(name);
                 let made = object.map(|object| fault::of(&self.world, object));
@@ -216,6 +222,10 @@ impl Engine {
                 let shelved = resources.map(|made| (Shelf::Type(made.message.kind()), made));
                 (shelved.collect(), made.findings)
             }
+            Target::EgressPolicy(name) => match self.world.cache.egress_policies.get(name) {
+                Some(object) => found(egress::of(&self.world, object)),
+                None => Default::default(),
+            },
         };
         self.store.set(target, made);
         let before = if findings.is_empty() {
@@ -239,6 +249,29 @@ impl Engine {
         (made, settings::findings(&self.world))
     }
 
+    fn translate_traffic(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let object = self.world.cache.traffic_policies.get(name);
+        let made = object.map(|object| traffic::of(&self.world, object));
+        let (resource, findings, targets) = made.unwrap_or_default();
+        let name = traffic::resource_name(name).into();
+        self.facts.traffic.0.set(&name, targets.service_names);
+        self.facts.traffic.1.set(&name, targets.route_keys);
+        (typed(resource), findings)
+    }
+
+    fn translate_backend_traffic(
+        &mut self,
+        name: &NsName,
+    ) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let object = self.world.cache.backend_traffic_policies.get(name);
+        let made = object.map(|object| backend_traffic::of(&self.world, object));
+        let (resource, findings, services) = made.unwrap_or_default();
+        let name = backend_traffic::resource_name(name).into();
+        let services = services.into_iter().map(Consumer::Service).collect();
+        self.facts.traffic.0.set(&name, services);
+        (typed(resource), findings)
+    }
+
     fn translate_gateway(&self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
         if ingresses::is_gateway(&self.world, name) {
             let (made, findings) = ingresses::of(&self.world);
@@ -248,12 +281,41 @@ impl Engine {
         let Some(object) = self.world.cache.gateways.get(name) else {
             return Default::default();
         };
-        let Some(listeners) = &object.spec.listeners else {
+        if object.spec.listeners.is_none() {
             return found(gateway::of(&self.world, object));
-        };
-        let (made, findings) = ingress::of(&self.world, name, listeners);
+        }
+        let (made, findings) = ingress::of(&self.world, object);
         let made = made.into_iter().flat_map(|made| typed(Some(made)));
         (made.collect(), findings)
+    }
+
+    fn translate_entry(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let (made, findings) = match self.world.cache.entries.get(name).cloned() {
+            Some(object) => {
+                entry::settle(&mut self.world, &object);
+                entry::of(&self.world, &object)
+            }
+            None => {
+                let none = std::iter::empty();
+                self.world.addresses.settle(name, none, &[]);
+                Default::default()
+            }
+        };
+        let names = made.iter().map(|resource| resource.name.clone());
+        if self.facts.set_entry(name, names.collect()) {
+            let consumer = Consumer::Entry(name.clone());
+            self.store.views.moved_one(&consumer);
+        }
+        let made = made.into_iter().flat_map(|made| typed(Some(made)));
+        (made.collect(), findings)
+    }
+
+    fn translate_backend_tls(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
+        let object = self.world.cache.backend_tls.get(name);
+        let made = object.map(|object| backend_tls::of(&self.world, object));
+        let (resource, findings, services) = made.unwrap_or_default();
+        self.facts.backend_tls.set(name, services);
+        (typed(resource), findings)
     }
 
     fn translate_pod(&mut self, name: &NsName) -> (Vec<(Shelf, Resource)>, Vec<Finding>) {
@@ -316,8 +378,12 @@ impl Engine {
         let made = made.unwrap_or_default();
         let names = made.resources.iter().map(|made| made.name.clone());
         let parts = names.collect();
-        self.facts
-            .set_ingress(key, parts, made.attached, made.backends);
+        self.facts.set_ingress(
+            key,
+            parts,
+            made.attached,
+            made.backends.into_iter().map(Consumer::Service).collect(),
+        );
         let made_of = made.resources.into_iter();
         let shelved = made_of.flat_map(|resource| typed(Some(resource)));
         (shelved.collect(), made.findings)
@@ -333,17 +399,20 @@ impl Engine {
                 .services
                 .get(name)
                 .map(|o| (Kind::Service, &o.meta)),
+            Consumer::Entry(name) => world
+                .cache
+                .entries
+                .get(name)
+                .map(|o| (Kind::ServiceEntry, &o.meta)),
             Consumer::Pod(name) => world.cache.pods.get(name).map(|o| (Kind::Pod, &o.meta)),
         };
         let wanted = meta.and_then(|(kind, meta)| waypoint::wanted(world, kind, meta));
         let wanted = wanted.map(|wanted| wanted.gateway);
         let usable = waypoint::usable_for(world, consumer);
         let idle = world.waypoints.keep_only(wanted.as_ref(), consumer);
-        if self.facts.set_waypoint(consumer, wanted, usable)
-            && let Consumer::Service(name) = consumer
-        {
+        if self.facts.set_waypoint(consumer, wanted, usable) && consumer.kind() != Kind::Pod {
             // A gateway goes through it to the service.
-            self.store.views.moved(std::iter::once(name));
+            self.store.views.moved_one(consumer);
         }
         if let (Use::Through(gateway, _) | Use::Refused(gateway, _), _) =
             waypoint::of(world, consumer)
@@ -398,6 +467,8 @@ fn pod_facts(
             .iter()
             .map(|name| name.as_str().into())
             .collect();
+        let egress = workload.egress_policies.iter();
+        facts.egress = egress.map(|name| name.as_str().into()).collect();
         facts.services = crate::translate::endpoints::services_of(world, object)
             .into_keys()
             .collect();

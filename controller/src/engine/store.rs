@@ -41,6 +41,7 @@ pub(super) struct Store {
     waived: Resources,
     aliases: OrdMap<Arc<str>, Arc<str>>,
     endpoints: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
+    external: OrdSet<Arc<str>>,
     pub(super) views: Views,
     generation: u64,
 }
@@ -107,6 +108,9 @@ impl Store {
         for alias in &served.aliases {
             self.aliases.insert(alias.clone(), served.name.clone());
         }
+        if served.external {
+            self.external.insert(served.name.clone());
+        }
         for service in &served.services {
             self.endpoints
                 .entry(service.clone())
@@ -129,6 +133,9 @@ impl Store {
             if self.aliases.get(alias) == Some(&served.name) {
                 self.aliases.remove(alias);
             }
+        }
+        if served.external {
+            self.external.remove(&served.name);
         }
         for service in &served.services {
             if let Some(endpoints) = self.endpoints.get_mut(service) {
@@ -161,6 +168,7 @@ impl Store {
             waived: self.waived.clone(),
             aliases: self.aliases.clone(),
             endpoints: self.endpoints.clone(),
+            external: self.external.clone(),
             nodes: self.views.nodes.clone(),
             waypoints: self.views.waypoints.clone(),
             gateways: self.views.gateways.clone(),

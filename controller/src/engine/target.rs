@@ -21,4 +21,8 @@ pub(crate) enum Target {
     Route(Key),
     TrafficPolicy(NsName),
     FaultPolicy(NsName),
+    ServiceEntry(NsName),
+    EgressPolicy(NsName),
+    BackendTlsPolicy(NsName),
+    XBackendTrafficPolicy(NsName),
 }

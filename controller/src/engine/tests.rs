@@ -182,6 +182,85 @@ fn a_waypoint_is_told_what_concerns_it_and_no_more() {
 }
 
 #[test]
+fn a_node_is_told_of_the_egress_policies_of_its_own_pods() {
+    let mut elsewhere = pod_value("demo", "b", "10.0.0.2");
+    elsewhere["spec"]["nodeName"] = json!("n2");
+    let policy = |namespace: &str, app: &str| {
+        let spec = json!({"selector": {"matchLabels": {"app": app}}});
+        culvert("EgressPolicy", namespace, "e", spec)
+    };
+    let mut engine = engine(&[
+        namespace("demo", json!({"culvert.dev/dataplane-mode": "ambient"})),
+        pod_value("demo", "a", "10.0.0.1"),
+        elsewhere,
+        policy("demo", "a"),
+    ]);
+    let told = |engine: &Engine| {
+        ["n1", "n2"].map(|node| {
+            let client = Client::Node(node.into());
+            crate::serve::view_names(&engine.current(), &client, Type::EgressPolicy).join(" ")
+        })
+    };
+    assert_eq!(told(&engine), ["demo/e", ""]);
+    engine.step(Event::Batch(batch(&[policy("culvert-system", "b")])));
+    assert_eq!(told(&engine), ["demo/e", "culvert-system/e"]);
+    engine.step(Event::Batch(batch(&[policy("demo", "b")])));
+    assert_eq!(told(&engine), ["", "culvert-system/e demo/e"]);
+    engine.step(Event::Batch(batch(&[namespace("demo", json!({}))])));
+    assert_eq!(told(&engine), ["", ""], "who is not in the mesh has none");
+}
+
+#[test]
+fn a_ztunnel_that_does_not_know_egress_policies_is_named_by_them() {
+    let mut engine = engine(&[
+        namespace("demo", json!({"culvert.dev/dataplane-mode": "ambient"})),
+        pod_value("demo", "a", "10.0.0.1"),
+        culvert("EgressPolicy", "demo", "e", json!({})),
+        culvert("EgressPolicy", "other", "e", json!({})),
+    ]);
+    let client = Client::Node("n1".into());
+    let answered = |kind| Event::Answered {
+        client: Client::Node("n1".into()),
+        component: Component::Ztunnel,
+        kind,
+        error: None,
+    };
+    let said = |engine: &Engine| {
+        let status = serde_json::to_value(engine.status()).unwrap();
+        let objects = status["objects"].as_array().unwrap().iter();
+        let policies = objects.filter(|object| object["kind"] == "EgressPolicy");
+        let enforced = policies.map(|object| {
+            let conditions = object["conditions"].as_array().unwrap().iter();
+            let enforced = conditions
+                .clone()
+                .find(|c| c["type"] == "Enforced")
+                .unwrap();
+            enforced["reason"].as_str().unwrap().to_owned()
+        });
+        enforced.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        said(&engine),
+        ["Enforced", "Enforced"],
+        "nobody is there yet"
+    );
+    engine.step(Event::Connected(client.clone(), Component::Ztunnel));
+    assert_eq!(said(&engine), ["Enforced", "Enforced"]);
+    engine.step(answered(Type::Address));
+    assert_eq!(said(&engine), ["ProxyUnaware", "Enforced"]);
+    engine.step(answered(Type::EgressPolicy));
+    assert_eq!(said(&engine), ["Enforced", "Enforced"]);
+    engine.step(Event::Disconnected(client.clone(), Component::Ztunnel));
+    engine.step(Event::Connected(client, Component::Ztunnel));
+    engine.step(answered(Type::Address));
+    assert_eq!(
+        said(&engine),
+        ["ProxyUnaware", "Enforced"],
+        "another one came"
+    );
+}
+
+#[test]
 fn a_node_is_told_of_faults_of_its_own_pods_connections() {
     let fault = |spec: Value| {
         let mut spec = spec;
@@ -247,20 +326,8 @@ fn programmed_once_acknowledged_and_remembered() {
     assert_eq!(address(&engine), through);
     // The next start, however sudden the end: what is served is on the disk.
     let memory = Memory::load(&file).unwrap();
-    assert_eq!(
-        memory,
-        Memory::of(
-            &engine.world.capture,
-            &engine.world.waypoints,
-            &engine.world.ingresses
-        )
-    );
-    let (capture, waypoints, _) = memory.recall();
-    let world = World {
-        capture,
-        waypoints,
-        ..World::default()
-    };
+    assert_eq!(memory, Memory::of(&engine.world));
+    let world = memory.recall();
     assert_eq!(
         address(&Engine::new(world, batch(&mesh_with_waypoint()))),
         through

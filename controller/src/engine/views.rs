@@ -13,7 +13,7 @@ use super::target::Target;
 use super::{NodeView, Scope};
 use crate::model::NsName;
 use crate::translate::listener::GatewayState;
-use crate::translate::{ingress, ingresses};
+use crate::translate::{backend_tls, ingress, ingresses};
 use crate::world::{Consumer, World};
 
 /// What concerns each node and each waypoint.
@@ -27,9 +27,9 @@ pub(super) struct Views {
     /// Nodes whose view may differ.
     stale: BTreeSet<Arc<str>>,
     /// Services whose endpoints were made anew.
-    moved: BTreeSet<NsName>,
+    moved: BTreeSet<Consumer>,
     /// Waypoints by the services in their scope.
-    serving: HashMap<NsName, BTreeSet<NsName>>,
+    serving: HashMap<Consumer, BTreeSet<NsName>>,
 }
 
 /// What a node's pods need, with how many of them need it.
@@ -37,6 +37,7 @@ pub(super) struct Views {
 struct OnNode {
     pods: Resources,
     policies: Counted<Arc<str>>,
+    egress: Counted<Arc<str>>,
     faults: Counted<Arc<str>>,
     identities: Counted<(Arc<str>, Arc<str>)>,
 }
@@ -90,7 +91,12 @@ impl Views {
 
     /// The endpoints of these were made anew.
     pub(super) fn moved<'a>(&mut self, services: impl Iterator<Item = &'a NsName>) {
-        self.moved.extend(services.cloned());
+        self.moved.extend(services.cloned().map(Consumer::Service));
+    }
+
+    /// What becomes of this was made anew.
+    pub(super) fn moved_one(&mut self, service: &Consumer) {
+        self.moved.insert(service.clone());
     }
 
     /// A pod was made anew.
@@ -98,7 +104,11 @@ impl Views {
         self.moved(before.services.iter().chain(&now.services));
         // First what is new, so that what stays is not taken away for a moment.
         for (facts, present) in [(now, true), (before, false)] {
-            if facts.policies.is_empty() && facts.faults.is_empty() && facts.identity.is_none() {
+            if facts.policies.is_empty()
+                && facts.egress.is_empty()
+                && facts.faults.is_empty()
+                && facts.identity.is_none()
+            {
                 continue;
             }
             self.stale.insert(facts.node.clone());
@@ -112,6 +122,10 @@ impl Views {
                 .policies
                 .iter()
                 .for_each(|policy| change(&mut on_node.policies, policy));
+            facts
+                .egress
+                .iter()
+                .for_each(|policy| change(&mut on_node.egress, policy));
             facts
                 .faults
                 .iter()
@@ -145,11 +159,14 @@ impl Views {
                 }
                 // Whom a route concerns, the facts say.
                 Target::Mesh | Target::Endpoint(..) | Target::Service(_) | Target::Route(_) => {}
-                Target::PeerAuthentication(_) => {}
+                Target::ServiceEntry(_) => {}
+                Target::PeerAuthentication(_) | Target::EgressPolicy(_) => {}
                 Target::Gateway(_)
                 | Target::AuthorizationPolicy(_)
                 | Target::TrafficPolicy(_)
-                | Target::FaultPolicy(_) => all = true,
+                | Target::BackendTlsPolicy(_)
+                | Target::FaultPolicy(_)
+                | Target::XBackendTrafficPolicy(_) => all = true,
             }
         }
         if all {
@@ -171,12 +188,14 @@ impl Views {
         let OnNode {
             pods,
             policies,
+            egress,
             faults,
             identities,
         } = on_node;
-        let (policies, faults) = (&policies.present, &faults.present);
-        let identities = &identities.present;
-        if pods.is_empty() && policies.is_empty() && faults.is_empty() && identities.is_empty() {
+        let (policies, egress) = (&policies.present, &egress.present);
+        let (faults, identities) = (&faults.present, &identities.present);
+        let named = [policies, egress, faults].iter().any(|set| !set.is_empty());
+        if pods.is_empty() && !named && identities.is_empty() {
             self.nodes.remove(&node);
             self.on_nodes.remove(&node);
             return;
@@ -184,6 +203,7 @@ impl Views {
         let same = |known: &Arc<NodeView>| {
             known.pods.ptr_eq(pods)
                 && known.policies.ptr_eq(policies)
+                && known.egress.ptr_eq(egress)
                 && known.faults.ptr_eq(faults)
                 && known.identities.ptr_eq(identities)
         };
@@ -191,6 +211,7 @@ impl Views {
             let view = NodeView {
                 pods: pods.clone(),
                 policies: policies.clone(),
+                egress: egress.clone(),
                 faults: faults.clone(),
                 identities: identities.clone(),
             };
@@ -223,6 +244,17 @@ impl Views {
             self.serve(&name, known.as_deref(), &scope);
             self.waypoints.insert(name, Arc::new(scope));
         }
+    }
+
+    /// Waypoints and gateways that lead to what each BackendTLSPolicy is for.
+    pub(super) fn ancestors(&self, world: &World) -> BTreeMap<NsName, BTreeSet<NsName>> {
+        let leading = |service| self.serving.get(&service).into_iter().flatten().cloned();
+        let policies = world.cache.backend_tls.iter();
+        let one = policies.map(|policy| {
+            let gateways = backend_tls::named(policy).flat_map(leading);
+            (policy.meta.name.clone(), gateways.collect())
+        });
+        one.collect()
     }
 
     /// Find a waypoint by what is in its scope now.
@@ -259,6 +291,6 @@ fn state(world: &World, name: &NsName, attached: &BTreeMap<String, u32>) -> Opti
         return ingresses::any(world).then(|| ingresses::state(world, attached));
     }
     let gateway = world.cache.gateways.get(name)?;
-    let listeners = gateway.spec.listeners.as_ref()?;
-    Some(ingress::state(world, name, listeners, attached))
+    let takes_connections = gateway.spec.listeners.is_some();
+    takes_connections.then(|| ingress::state(world, gateway, attached))
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 
-use super::Listener;
+use super::{CertificateRef, Frontend, Listener};
 
 /// What counts of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -17,6 +17,12 @@ pub struct Gateway {
     pub waypoint: Option<Waypoint>,
     /// Set when it is ours and takes connections from outside the mesh.
     pub listeners: Option<Vec<Listener>>,
+    /// What it proves itself with to backends.
+    pub client_certificate: Option<CertificateRef>,
+    /// What it asks of clients.
+    pub frontend: Frontend,
+    /// Whose ListenerSets it takes listeners from.
+    pub allowed_sets: Allowed,
 }
 
 impl Gateway {
@@ -82,14 +88,15 @@ impl Purpose {
     }
 }
 
-/// Who may use a waypoint, besides its own namespace.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Which namespaces may use a waypoint, attach routes to a listener, or listeners to a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub enum Allowed {
     /// Its own namespace only.
     Same,
     /// All namespaces.
     All,
     /// Nobody, its own namespace neither.
+    #[default]
     None,
     /// Namespaces with certain labels, and only they.
     Selector(LabelSelector),

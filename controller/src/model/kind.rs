@@ -30,6 +30,12 @@ pub enum Kind {
     TcpRoute,
     Ingress,
     IngressClass,
+    ServiceEntry,
+    EgressPolicy,
+    ConfigMap,
+    BackendTlsPolicy,
+    XBackendTrafficPolicy,
+    ListenerSet,
 }
 
 const CORE: &[&str] = &["v1"];
@@ -53,11 +59,17 @@ const TCP_ROUTE: &[&str] = &[
     "gateway.networking.k8s.io/v1",
     "gateway.networking.k8s.io/v1alpha2",
 ];
+const BACKEND_TLS: &[&str] = &[
+    "gateway.networking.k8s.io/v1",
+    "gateway.networking.k8s.io/v1alpha3",
+];
+const EXPERIMENTAL: &[&str] = &["gateway.networking.x-k8s.io/v1alpha1"];
+const LISTENER_SET: &[&str] = &["gateway.networking.k8s.io/v1"];
 const CULVERT: &[&str] = &["culvert.dev/v1alpha1"];
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -80,6 +92,12 @@ impl Kind {
         Self::TcpRoute,
         Self::Ingress,
         Self::IngressClass,
+        Self::ServiceEntry,
+        Self::EgressPolicy,
+        Self::ConfigMap,
+        Self::BackendTlsPolicy,
+        Self::XBackendTrafficPolicy,
+        Self::ListenerSet,
     ];
 
     /// Those that say where traffic goes.
@@ -122,6 +140,12 @@ impl Kind {
             Self::TcpRoute => "TCPRoute",
             Self::Ingress => "Ingress",
             Self::IngressClass => "IngressClass",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::EgressPolicy => "EgressPolicy",
+            Self::ConfigMap => "ConfigMap",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::XBackendTrafficPolicy => "XBackendTrafficPolicy",
+            Self::ListenerSet => "ListenerSet",
         }
     }
 
@@ -134,18 +158,24 @@ impl Kind {
             | Self::Pod
             | Self::Service
             | Self::ServiceAccount
-            | Self::Secret => CORE,
+            | Self::Secret
+            | Self::ConfigMap => CORE,
             Self::EndpointSlice => DISCOVERY,
             Self::NetworkPolicy | Self::Ingress | Self::IngressClass => NETWORKING,
             Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => GATEWAY,
             Self::ReferenceGrant => GRANT,
             Self::TlsRoute => TLS_ROUTE,
             Self::TcpRoute => TCP_ROUTE,
+            Self::BackendTlsPolicy => BACKEND_TLS,
+            Self::XBackendTrafficPolicy => EXPERIMENTAL,
+            Self::ListenerSet => LISTENER_SET,
             Self::MeshConfig
             | Self::PeerAuthentication
             | Self::AuthorizationPolicy
             | Self::TrafficPolicy
-            | Self::FaultPolicy => CULVERT,
+            | Self::FaultPolicy
+            | Self::ServiceEntry
+            | Self::EgressPolicy => CULVERT,
         }
     }
 

@@ -2,13 +2,25 @@
 
 use serde::Serialize;
 
-use super::{Allowed, Kind};
+use super::{Allowed, Kind, NsName};
 
-/// One listener. What depends on its Gateway alone is decided here.
+/// What counts of a ListenerSet: listeners that another Gateway is to have beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ListenerSet {
+    /// Whose. None: its parent is something else than a Gateway.
+    pub gateway: Option<NsName>,
+    /// One at least. Whether they conflict with others is not told here.
+    pub listeners: Vec<Listener>,
+}
+
+/// One listener. What depends on the object that it stands in alone is decided here.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listener {
-    /// Unique in its Gateway.
+    /// Unique in its Gateway or ListenerSet.
     pub name: String,
+    /// The ListenerSet that it stands in. None: its Gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<NsName>,
     /// Where it listens.
     pub port: u16,
     /// What is spoken there.
@@ -48,7 +60,7 @@ pub struct CertificateRef {
     pub group: String,
     /// `Secret`.
     pub kind: String,
-    /// Left out it is the Gateway's.
+    /// Left out it is that of the object that the listener stands in.
     pub namespace: Option<String>,
     /// Of the Secret.
     pub name: String,
@@ -66,6 +78,24 @@ pub struct Refused {
 }
 
 impl Listener {
+    /// What tells it from all others of its Gateway: no name of a listener has a slash.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        match &self.set {
+            None => self.name.clone(),
+            Some(set) => format!("{set}/{}", self.name),
+        }
+    }
+
+    /// The kind and namespace of the object that it stands in, given its Gateway's.
+    #[must_use]
+    pub fn owner<'a>(&'a self, gateway: &'a NsName) -> (Kind, &'a str) {
+        match &self.set {
+            None => (Kind::Gateway, &gateway.namespace),
+            Some(set) => (Kind::ListenerSet, &set.namespace),
+        }
+    }
+
     /// Whether it ends TLS.
     #[must_use]
     pub fn terminates(&self) -> bool {

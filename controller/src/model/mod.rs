@@ -1,7 +1,10 @@
 //! The objects that the mesh is made from, as the rest of the controller sees them: checked, small, and the same whether
 //! they came from a directory or from Kubernetes. Only [`crate::admit`] makes them.
 
+mod backend_tls;
+mod config_map;
 mod endpoint_slice;
+mod frontend;
 mod gateway;
 mod ingress;
 mod kind;
@@ -10,6 +13,7 @@ mod meta;
 mod pod;
 mod secret;
 mod service;
+mod service_entry;
 
 use std::sync::Arc;
 
@@ -17,18 +21,22 @@ use serde::Serialize;
 
 use crate::api;
 
+pub use backend_tls::BackendTls;
+pub use config_map::CaBundle;
 pub use endpoint_slice::{Endpoint, EndpointSlice};
+pub use frontend::{Frontend, Validation};
 pub use gateway::{Allowed, Gateway, Purpose, Waypoint};
 pub use ingress::{
     BackendPort, Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, IngressTls,
     PathType,
 };
 pub use kind::Kind;
-pub use listener::{CertificateRef, Listener, Protocol, Refused};
+pub use listener::{CertificateRef, Listener, ListenerSet, Protocol, Refused};
 pub use meta::{Key, Meta, NsName};
 pub use pod::{CaptureOptions, Owner, Pod};
 pub use secret::{KeyPair, TlsSecret};
 pub use service::{AppProtocol, Family, Preference, Service, ServicePort, TargetPort};
+pub use service_entry::{EntryEndpoint, Place, ServiceEntry};
 
 /// An object of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,6 +79,13 @@ pub enum Object {
     TcpRoute(Arc<Obj<api::StreamRouteSpec>>),
     Ingress(Arc<Obj<Ingress>>),
     IngressClass(Arc<Obj<IngressClass>>),
+    ServiceEntry(Arc<Obj<ServiceEntry>>),
+    EgressPolicy(Arc<Obj<api::EgressPolicySpec>>),
+    ConfigMap(Arc<Obj<CaBundle>>),
+    #[serde(rename = "BackendTLSPolicy")]
+    BackendTlsPolicy(Arc<Obj<BackendTls>>),
+    XBackendTrafficPolicy(Arc<Obj<api::BackendTrafficPolicySpec>>),
+    ListenerSet(Arc<Obj<ListenerSet>>),
 }
 
 impl Object {
@@ -100,6 +115,12 @@ impl Object {
             Self::TcpRoute(_) => Kind::TcpRoute,
             Self::Ingress(_) => Kind::Ingress,
             Self::IngressClass(_) => Kind::IngressClass,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::EgressPolicy(_) => Kind::EgressPolicy,
+            Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
+            Self::XBackendTrafficPolicy(_) => Kind::XBackendTrafficPolicy,
+            Self::ListenerSet(_) => Kind::ListenerSet,
         }
     }
 
@@ -127,6 +148,12 @@ impl Object {
             Self::TlsRoute(o) | Self::TcpRoute(o) => &o.meta,
             Self::Ingress(o) => &o.meta,
             Self::IngressClass(o) => &o.meta,
+            Self::ServiceEntry(o) => &o.meta,
+            Self::EgressPolicy(o) => &o.meta,
+            Self::ConfigMap(o) => &o.meta,
+            Self::BackendTlsPolicy(o) => &o.meta,
+            Self::XBackendTrafficPolicy(o) => &o.meta,
+            Self::ListenerSet(o) => &o.meta,
         }
     }
 

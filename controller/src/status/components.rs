@@ -1,6 +1,6 @@
 //! Agents, ztunnels and waypoints as they show themselves: streams, reports, refusals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use culvert_proto::node::Report;
 use k8s_openapi::jiff::Timestamp;
@@ -22,6 +22,8 @@ pub struct State {
     pub last_seen: Option<Timestamp>,
     /// Its last account of itself.
     pub report: Report,
+    /// Types that it has answered since it came.
+    pub takes: BTreeSet<Type>,
     /// What it refuses, by type.
     pub refusals: BTreeMap<Type, String>,
 }
@@ -35,7 +37,12 @@ impl Components {
 
     /// A stream opened.
     pub fn connected(&mut self, client: &Client, component: Component) {
-        self.state(client, component).streams += 1;
+        let state = self.state(client, component);
+        if state.streams == 0 {
+            // Another version may have come.
+            state.takes.clear();
+        }
+        state.streams += 1;
         metrics::CLIENTS
             .with_label_values(&[component.as_str()])
             .inc();
@@ -63,7 +70,9 @@ impl Components {
         kind: Type,
         error: Option<String>,
     ) {
-        let refusals = &mut self.state(client, component).refusals;
+        let state = self.state(client, component);
+        state.takes.insert(kind);
+        let refusals = &mut state.refusals;
         match error {
             Some(error) => drop(refusals.insert(kind, error)),
             None => drop(refusals.remove(&kind)),

@@ -9,12 +9,14 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use super::components::{Components, State};
+use super::egress;
 use super::gateways::{self, Gateway};
+use super::sets::{self, SetVerdict};
 use crate::engine::{Client, Component, Problem, Problems};
 use crate::model::{Key, Kind, NsName};
-use crate::source::Origin;
+use crate::source::{Origin, Seen};
 use crate::translate::listener::GatewayState;
-use crate::translate::{ConditionType, Finding, enrolment, ingresses, names};
+use crate::translate::{ConditionType, Finding, enrolment, entry, ingresses, names};
 use crate::world::{Consumer, World};
 
 /// What the status is made from.
@@ -34,6 +36,8 @@ pub struct View<'a> {
     pub wanted: &'a BTreeMap<NsName, BTreeSet<Consumer>>,
     /// What became of the listeners of gateways.
     pub gateways: &'a OrdMap<NsName, Arc<GatewayState>>,
+    /// Gateways that lead to what each BackendTLSPolicy is for.
+    pub ancestors: BTreeMap<NsName, BTreeSet<NsName>>,
 }
 
 /// The status, and what the next start must know.
@@ -103,6 +107,8 @@ struct Waypoint {
     process: Process,
     programmed: bool,
     services: Vec<String>,
+    /// ServiceEntries.
+    entries: Vec<String>,
     workloads: Vec<String>,
     waiting: Vec<String>,
     certificates: Vec<Certificate>,
@@ -162,6 +168,27 @@ pub struct Verdicts {
     pub(super) gateways: BTreeSet<NsName>,
     /// The gateway that serves Ingresses.
     pub(super) ingress_gateway: NsName,
+    /// Which addresses the statuses of ServiceEntries are to name.
+    pub(super) addresses: BTreeMap<NsName, entry::Wish>,
+    /// Gateways that lead to what each BackendTLSPolicy is for.
+    pub(super) ancestors: BTreeMap<NsName, BTreeSet<NsName>>,
+    /// Routes of nothing but Gateways of others: what was said of them before is taken back.
+    pub(super) of_others: BTreeSet<Key>,
+    /// How far the source was read for all this. Of an object that is newer nothing is known.
+    pub(super) seen: Seen,
+    /// ListenerSets of our Gateways.
+    pub(super) sets: BTreeMap<NsName, SetVerdict>,
+    /// ListenerSets whose Gateway does not exist.
+    pub(super) orphans: BTreeSet<NsName>,
+}
+
+impl Verdicts {
+    /// The same, of what was read so far.
+    #[must_use]
+    pub fn at(mut self, seen: Seen) -> Self {
+        self.seen = seen;
+        self
+    }
 }
 
 /// What became of each object now.
@@ -184,6 +211,17 @@ pub fn verdicts(view: &View<'_>) -> Verdicts {
         outsiders: outsiders.map(|pod| pod.meta.name.clone()).collect(),
         gateways: view.gateways.keys().cloned().collect(),
         ingress_gateway: view.world.ingresses.gateway().clone(),
+        addresses: entry::wishes(view.world),
+        ancestors: view.ancestors.clone(),
+        of_others: Kind::ROUTES
+            .into_iter()
+            .flat_map(|kind| view.world.cache.objects(kind))
+            .map(|route| route.key())
+            .filter(|route| of_others(view.world, route))
+            .collect(),
+        seen: Seen::default(),
+        sets: sets::all(view),
+        orphans: sets::orphans(view),
     }
 }
 
@@ -312,16 +350,20 @@ fn waypoints(view: &View<'_>) -> Vec<Waypoint> {
             .components
             .get(&Client::Waypoint(name.clone()), Component::Waypoint);
         let (mut services, mut workloads) = (Vec::new(), Vec::new());
+        let mut entries = Vec::new();
         for consumer in world.waypoints.consumers(name) {
             match consumer {
                 Consumer::Service(name) => services.push(name.to_string()),
+                Consumer::Entry(name) => entries.push(name.to_string()),
                 Consumer::Pod(name) => workloads.push(name.to_string()),
             }
         }
         let served: BTreeSet<_> = world.waypoints.consumers(name).collect();
         let wanted = view.wanted.get(name).into_iter().flatten();
         let waiting = |consumer: &&Consumer| match consumer {
-            Consumer::Service(_) => waypoint.purpose.services() && !served.contains(consumer),
+            Consumer::Service(_) | Consumer::Entry(_) => {
+                waypoint.purpose.services() && !served.contains(consumer)
+            }
             Consumer::Pod(_) => waypoint.purpose.workloads() && !served.contains(consumer),
         };
         Waypoint {
@@ -331,6 +373,7 @@ fn waypoints(view: &View<'_>) -> Vec<Waypoint> {
             process: process(state),
             programmed: world.waypoints.is_programmed(name),
             services,
+            entries,
             workloads,
             waiting: wanted
                 .filter(waiting)
@@ -346,24 +389,28 @@ fn waypoints(view: &View<'_>) -> Vec<Waypoint> {
 fn conditions_of(kind: Kind) -> &'static [ConditionType] {
     use ConditionType::{Accepted, Enforced, Programmed, ResolvedRefs};
     match kind {
-        Kind::Gateway => &[Accepted, Programmed],
+        Kind::Gateway | Kind::ListenerSet => &[Accepted, Programmed],
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
             &[Accepted, ResolvedRefs, Programmed]
         }
         Kind::Ingress => &[Accepted, ResolvedRefs, Programmed],
         Kind::AuthorizationPolicy => &[Accepted, ResolvedRefs, Enforced],
         Kind::PeerAuthentication | Kind::MeshConfig => &[Accepted],
-        Kind::TrafficPolicy => &[Accepted, ResolvedRefs],
+        Kind::TrafficPolicy | Kind::BackendTlsPolicy => &[Accepted, ResolvedRefs],
+        Kind::ServiceEntry => &[Accepted, Programmed],
         Kind::FaultPolicy => &[Accepted, ResolvedRefs, Enforced],
+        Kind::EgressPolicy => &[Accepted, Enforced],
+        Kind::XBackendTrafficPolicy => &[Accepted, Enforced],
         _ => &[],
     }
 }
 
 fn objects(view: &View<'_>) -> Vec<Object> {
+    let unaware = egress::unaware(view);
     let mut findings: BTreeMap<&Key, Vec<&Finding>> = BTreeMap::new();
-    for finding in &view.findings {
+    for finding in view.findings.iter().copied().chain(&unaware) {
         let list = findings.entry(&finding.object).or_default();
-        if !list.contains(finding) {
+        if !list.contains(&finding) {
             list.push(finding);
         }
     }
@@ -383,6 +430,7 @@ fn objects(view: &View<'_>) -> Vec<Object> {
             let ingress = cache.ingresses.get(&key.name);
             ingress.is_some_and(|ingress| !ingresses::is_ours(view.world, &ingress.spec))
         }
+        Kind::ListenerSet => is_set_of_others(view.world, &key.name),
         kind if Kind::ROUTES.contains(&kind) => of_others(view.world, key),
         _ => false,
     };
@@ -408,7 +456,16 @@ fn is_foreign(world: &World, gateway: &NsName) -> bool {
     gateway.is_some_and(|gateway| !gateway.spec.is_ours())
 }
 
-/// Whether a route is attached to nothing but Gateways of others.
+/// Whether a ListenerSet is for something else than a Gateway of ours.
+fn is_set_of_others(world: &World, set: &NsName) -> bool {
+    let set = world.cache.listener_sets.get(set);
+    set.is_some_and(|set| {
+        let gateway = set.spec.gateway.as_ref();
+        gateway.is_none_or(|gateway| world.merged(gateway).is_none())
+    })
+}
+
+/// Whether a route is attached to nothing but Gateways and ListenerSets of others.
 fn of_others(world: &World, route: &Key) -> bool {
     let of_http = world.cache.route(route).map(|o| &o.spec.parent_refs);
     let of_stream = world.cache.stream_route(route).map(|o| &o.spec.parent_refs);
@@ -416,8 +473,12 @@ fn of_others(world: &World, route: &Key) -> bool {
     let own = &route.name.namespace;
     let others = parents.iter().all(|parent| {
         let namespace = parent.namespace.as_deref().unwrap_or(own);
-        parent.kind.as_deref() != Some("Service")
-            && is_foreign(world, &NsName::new(namespace, parent.name.as_str()))
+        let name = NsName::new(namespace, parent.name.as_str());
+        match parent.kind.as_deref() {
+            Some("Service" | "ServiceEntry") => false,
+            Some("ListenerSet") => is_set_of_others(world, &name),
+            _ => is_foreign(world, &name),
+        }
     });
     others && !parents.is_empty()
 }

@@ -8,7 +8,7 @@ use super::document::{Certificate, Process, View, certificates, process};
 use crate::engine::{Client, Component};
 use crate::model::{Kind, NsName};
 use crate::translate::ingress;
-use crate::translate::listener::{GatewayState, ListenerState, ListenerWord};
+use crate::translate::listener::{GatewayState, ListenerState, ListenerWord, SetState};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Gateway {
@@ -18,6 +18,8 @@ pub(super) struct Gateway {
     process: Process,
     programmed: bool,
     listeners: Vec<Listener>,
+    #[serde(rename = "listenerSets")]
+    sets: Vec<Set>,
     certificates: Vec<Certificate>,
 }
 
@@ -28,6 +30,14 @@ struct Listener {
     attached_routes: u32,
     kinds: Vec<Kind>,
     conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Serialize)]
+struct Set {
+    namespace: String,
+    name: String,
+    accepted: bool,
+    listeners: Vec<Listener>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,10 +59,20 @@ pub(super) fn all(view: &View<'_>) -> Vec<Gateway> {
             process: process(component),
             programmed: ingress::is_programmed(view.world, name),
             listeners: state.listeners.iter().map(listener).collect(),
+            sets: state.sets.iter().map(set).collect(),
             certificates: certificates(component),
         }
     };
     view.gateways.iter().map(gateway).collect()
+}
+
+fn set(state: &SetState) -> Set {
+    Set {
+        namespace: state.name.namespace.to_string(),
+        name: state.name.name.to_string(),
+        accepted: state.is_accepted(),
+        listeners: state.listeners.iter().map(listener).collect(),
+    }
 }
 
 fn listener(state: &ListenerState) -> Listener {

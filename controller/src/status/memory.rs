@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic;
-use crate::world::{Capture, Ingresses, Owners, Remembered, Waypoints};
+use crate::world::{
+    Addresses, Capture, Ingresses, Owners, Remembered, RememberedAddresses, Waypoints, World,
+};
 
 /// Why the memory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,27 +34,33 @@ pub struct Memory {
     /// Which namespace has which host of Ingresses.
     #[serde(default, skip_serializing_if = "Owners::is_empty")]
     hosts: Owners,
+    /// Addresses that hosts outside of the cluster were given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    addresses: RememberedAddresses,
 }
 
 impl Memory {
     /// What is to be remembered now.
     #[must_use]
-    pub fn of(capture: &Capture, waypoints: &Waypoints, ingresses: &Ingresses) -> Self {
+    pub fn of(world: &World) -> Self {
         Self {
-            captured: capture.remember(),
-            programmed: waypoints.remember(),
-            hosts: ingresses.owners().clone(),
+            captured: world.capture.remember(),
+            programmed: world.waypoints.remember(),
+            addresses: world.addresses.remember(),
+            hosts: world.ingresses.owners().clone(),
         }
     }
 
     /// What was remembered.
     #[must_use]
-    pub fn recall(&self) -> (Capture, Waypoints, Ingresses) {
-        (
-            Capture::recall(&self.captured),
-            Waypoints::recall(&self.programmed),
-            Ingresses::default().with_owners(self.hosts.clone()),
-        )
+    pub fn recall(&self) -> World {
+        World {
+            capture: Capture::recall(&self.captured),
+            waypoints: Waypoints::recall(&self.programmed),
+            addresses: Addresses::recall(&self.addresses),
+            ingresses: Ingresses::default().with_owners(self.hosts.clone()),
+            ..World::default()
+        }
     }
 
     /// Read the file; nothing is remembered if there is none.

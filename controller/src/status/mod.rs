@@ -2,9 +2,11 @@
 
 mod components;
 mod document;
+mod egress;
 mod gateways;
 pub mod kube;
 mod memory;
+mod sets;
 mod writer;
 
 pub use components::Components;

@@ -12,6 +12,7 @@ use culvert_proto::waypoint::ServiceRef;
 use ipnet::IpNet;
 use prost::Message as _;
 
+use super::addressed::Addressed;
 use super::finding::{ConditionType, Finding, Findings};
 use super::peer_authentication::anyone;
 use super::resource::{Message, Resource};
@@ -127,19 +128,24 @@ fn targets(world: &World, policy: &Policy, findings: &mut Findings) -> Option<Ve
     for (i, target) in policy.spec.target_refs.iter().enumerate() {
         let at = FieldPath::of("spec.targetRefs").index(i);
         let name = NsName::new(namespace.clone(), target.name.as_str());
-        if target.kind == "Service" && world.cache.services.get(&name).is_some() {
-            let consumer = Consumer::Service(name.clone());
-            if waypoint::usable_for(world, &consumer).is_none() {
-                let message = format!(
-                    "Service {name} has no waypoint that could decide: its pods admit nobody"
-                );
-                findings.error(
-                    ConditionType::Enforced,
-                    "NoWaypoint",
-                    at.key("name"),
-                    message,
-                );
-            }
+        let consumer = match target.kind.as_str() {
+            "Service" => Consumer::Service(name),
+            "ServiceEntry" => Consumer::Entry(name),
+            _ => continue,
+        };
+        let named = resolved.service_names.contains(&consumer);
+        if named && waypoint::usable_for(world, &consumer).is_none() {
+            let effect = match consumer {
+                Consumer::Entry(_) => "nobody may call it",
+                _ => "its pods admit nobody",
+            };
+            let message = format!("{consumer} has no waypoint that could decide: {effect}");
+            findings.error(
+                ConditionType::Enforced,
+                "NoWaypoint",
+                at.key("name"),
+                message,
+            );
         }
     }
     let mut services = resolved.services;
@@ -173,19 +179,21 @@ fn targets(world: &World, policy: &Policy, findings: &mut Findings) -> Option<Ve
 }
 
 fn services_of(world: &World, gateway: &NsName) -> Vec<ServiceRef> {
-    let uses = |name: &&NsName| {
-        waypoint::usable_for(world, &Consumer::Service((*name).clone())).as_ref() == Some(gateway)
-    };
-    let services = world
-        .cache
-        .services
-        .iter()
-        .map(|service| &service.meta.name);
+    let uses =
+        |consumer: &Consumer| waypoint::usable_for(world, consumer).as_ref() == Some(gateway);
     let reference = |name: &NsName| ServiceRef {
         service: names::service(&world.settings, name),
         port: 0,
     };
-    services.filter(uses).map(reference).collect()
+    let cache = &world.cache;
+    let services = cache.services.iter().map(|service| &service.meta.name);
+    let services = services.filter(|name| uses(&Consumer::Service((*name).clone())));
+    let mut references: Vec<_> = services.map(reference).collect();
+    let entries = cache.entries.iter();
+    for entry in entries.filter(|entry| uses(&Consumer::Entry(entry.meta.name.clone()))) {
+        references.extend(Addressed::Entry(entry).references(world, 0));
+    }
+    references
 }
 
 fn extension(target: &ServiceRef) -> Extension {

@@ -4,13 +4,14 @@
 
 use culvert_proto::waypoint::{HttpBackend, ServiceRef, http_backend::Target};
 
+use super::addressed::{self, Addressed};
 use super::finding::{ConditionType, Findings};
 use super::parents::{self, Parents};
-use super::{names, refs, route_filter};
+use super::{refs, route_filter};
 use crate::api::{self, ParentRef};
-use crate::model::{Key, Kind, NsName};
+use crate::model::{Key, NsName};
 use crate::path::FieldPath;
-use crate::world::World;
+use crate::world::{Consumer, World};
 
 /// While one route is translated.
 pub(super) struct Context<'a> {
@@ -18,8 +19,8 @@ pub(super) struct Context<'a> {
     pub(super) route: Key,
     pub(super) findings: Findings,
     pub(super) parents: Parents,
-    /// Services that it leads to.
-    pub(super) backends: Vec<NsName>,
+    /// Services and entries that it leads to.
+    pub(super) backends: Vec<Consumer>,
 }
 
 impl<'a> Context<'a> {
@@ -58,59 +59,60 @@ impl<'a> Context<'a> {
         HttpBackend {
             target: Some(target),
             weight: backend.weight.unwrap_or(1),
-            filters: route_filter::all(self, &backend.filters, &at.key("filters")),
+            filters: route_filter::of_backend(self, &backend.filters, &at.key("filters")),
         }
     }
 
     fn resolve(
         &self,
         backend: &api::BackendRef,
-    ) -> Result<(NsName, ServiceRef), (&'static str, &'static str, String)> {
+    ) -> Result<(Consumer, ServiceRef), (&'static str, &'static str, String)> {
         let (group, kind) = (backend.group.as_deref(), backend.kind.as_deref());
-        if !matches!(
-            (group, kind),
-            (None | Some("" | "core"), None | Some("Service"))
-        ) {
+        let named = addressed::kind(group.or(Some("")), kind.or(Some("Service")));
+        let Some(named) = named else {
             let message = format!(
                 "{}/{} is no Service",
                 group.unwrap_or_default(),
                 kind.unwrap_or_default()
             );
             return Err(("kind", "InvalidKind", message));
-        }
+        };
         let own = &self.route.name.namespace;
         let namespace = backend.namespace.as_deref().unwrap_or(own);
         let name = NsName::new(namespace, backend.name.as_str());
-        if !self.may_lead_to(&name) {
-            let message =
-                format!("Service {name} is in another namespace, which does not permit it");
+        let consumer = addressed::consumer(named, name);
+        if !self.may_lead_to(&consumer) {
+            let message = format!("{consumer} is in another namespace, which does not permit it");
             return Err(("namespace", "RefNotPermitted", message));
         }
         let missing = |field, message| (field, "BackendNotFound", message);
-        let service = refs::find(self.world, &name)
-            .ok_or_else(|| missing("name", format!("there is no Service {name}")))?;
+        let found = Addressed::find(self.world, &consumer)
+            .ok_or_else(|| missing("name", format!("there is no {consumer}")))?;
         let port = backend.port.map(api::Port::get);
         let port =
-            port.ok_or_else(|| missing("port", format!("the port of Service {name} is missing")))?;
-        if service.spec.port(port).is_none() {
-            return Err(missing(
-                "port",
-                format!("Service {name} has no port {port}"),
-            ));
+            port.ok_or_else(|| missing("port", format!("the port of {consumer} is missing")))?;
+        if found.port(port).is_none() {
+            return Err(missing("port", format!("{consumer} has no port {port}")));
         }
-        let reference = ServiceRef {
-            service: names::service(&self.world.settings, &name),
-            port: port.into(),
-        };
-        Ok((name, reference))
+        let mut references = found.references(self.world, port);
+        match (references.pop(), references.is_empty()) {
+            (Some(reference), true) => Ok((consumer, reference)),
+            (None, _) => Err(missing("name", format!("no host of {consumer} is its own"))),
+            (Some(_), false) => {
+                let message = format!(
+                    "{consumer} has several hosts, and to which of them the route leads cannot be told: write an entry for each"
+                );
+                Err(("name", "UnsupportedValue", message))
+            }
+        }
     }
 
-    fn may_lead_to(&self, service: &NsName) -> bool {
+    fn may_lead_to(&self, service: &Consumer) -> bool {
         // Clients that a consumer route is for may call the service that it is about without any route. Those of a gateway
         // may not.
         let consumed = self.parents.services.contains(service) && self.parents.listeners.is_empty();
         let (kind, namespace) = (self.route.kind, &self.route.name.namespace);
-        consumed || refs::permitted(self.world, kind, namespace, Kind::Service, service)
+        consumed || refs::permitted(self.world, kind, namespace, service.kind(), service.name())
     }
 
     /// A filter that this version does not have.

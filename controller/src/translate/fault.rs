@@ -189,6 +189,9 @@ fn look_for_twins(world: &World, policy: &Obj<FaultPolicySpec>, findings: &mut F
     let refs = &policy.spec.target_refs;
     for (i, target) in refs.iter().enumerate() {
         let name = NsName::new(policy.meta.name.namespace.clone(), target.name.as_str());
+        if target.kind != "Service" {
+            continue;
+        }
         let Some((section, service)) = target
             .section_name
             .as_ref()

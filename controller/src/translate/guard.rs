@@ -71,7 +71,8 @@ fn gateway_has_policy(world: &World, gateway: &NsName) -> bool {
     has_policy(world, gateway, "Gateway")
 }
 
-fn has_policy(world: &World, target: &NsName, kind: &str) -> bool {
+/// Whether an AuthorizationPolicy is for an object of this kind.
+pub(super) fn has_policy(world: &World, target: &NsName, kind: &str) -> bool {
     let policies = world.cache.authorization_policies.of(&target.namespace);
     let mut targets = policies.flat_map(|policy| &policy.spec.target_refs);
     targets.any(|t| t.kind == kind && *t.name == *target.name)

@@ -1,20 +1,32 @@
-//! Gateways of class `culvert`: what their instances are told, and what became of their listeners.
+//! Gateways of class `culvert`: what their instances are told. What became of their listeners is in `state`.
 //!
-//! Invariant: a certificate is made for a gateway only if a listener of it names the Secret, and the Secret's namespace
-//! permits that.
+//! Invariant: a certificate is made for a gateway only if it names the Secret itself, for backends or for a listener of its
+//! own or of its ListenerSets, and the Secret's namespace permits that. Listeners that ask clients for certificates are never
+//! told without the authorities to judge them by.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod client;
+mod resolve;
+mod secret;
+mod state;
+
+use std::collections::BTreeSet;
 
 use culvert_proto::waypoint::{self as wire, ListenerProtocol};
 
 use super::finding::{ConditionType, Finding, Findings};
-use super::listener::{GatewayState, ListenerState, ListenerWord};
+use super::names;
 use super::resource::{Message, Resource};
-use super::{names, refs};
 use crate::keys;
 use crate::model::{Gateway, Key, Kind, Listener, NsName, Obj, Protocol};
 use crate::path::FieldPath;
 use crate::world::World;
+use client::{Client, client};
+use resolve::{Authorities, Resolved, resolve};
+
+pub use state::state;
+
+/// What versions say that cannot ask clients for certificates.
+const ASKS: &str = "clients have to show a certificate, which this version cannot ask for";
 
 /// Whether an instance serves what the gateway is told, by its own word or by its Gateway's.
 #[must_use]
@@ -24,56 +36,139 @@ pub fn is_programmed(world: &World, gateway: &NsName) -> bool {
     world.waypoints.is_connected(gateway) || object.is_some_and(|object| said(object))
 }
 
-/// The gateway and the certificates of its listeners.
+/// The gateway and its certificates, and what is wrong with these and with its ListenerSets.
 #[must_use]
-pub fn of(
-    world: &World,
-    gateway: &NsName,
-    listeners: &[Listener],
-) -> (Vec<Resource>, Vec<Finding>) {
-    let mut findings = Findings::new(Key {
-        kind: Kind::Gateway,
-        name: gateway.clone(),
-    });
-    let (mut served, mut secrets) = (Vec::new(), BTreeSet::new());
-    for (i, listener) in listeners.iter().enumerate() {
-        let at = FieldPath::of("spec.listeners").index(i);
-        let resolved = resolve(world, gateway, listener);
+pub fn of(world: &World, gateway: &Obj<Gateway>) -> (Vec<Resource>, Vec<Finding>) {
+    let name = &gateway.meta.name;
+    let listeners = world.listeners(name).unwrap_or_default();
+    let authorities = Authorities::of(world, gateway);
+    let mut told = Told::default();
+    let mut findings = Vec::new();
+    let mut of_object = Findings::new(key(name, None));
+    let client = client(world, gateway);
+    if let Some((reason, message)) = &client.wrong {
+        let at = FieldPath::of("spec.tls.backend.clientCertificateRef");
+        let condition = ConditionType::ResolvedRefs;
+        of_object.error(condition, reason, at, message.clone());
+    }
+    let mut place = (None, 0);
+    for listener in listeners {
+        if place.0 != listener.set {
+            let next = Findings::new(key(name, listener.set.as_ref()));
+            findings.extend(std::mem::replace(&mut of_object, next).into_vec());
+            place = (listener.set.clone(), 0);
+        }
+        let at = FieldPath::of("spec.listeners").index(place.1);
+        place.1 += 1;
+        let resolved = resolve(world, name, listener, &authorities);
         if let Some((reason, message)) = &resolved.wrong {
             let condition = ConditionType::ResolvedRefs;
-            findings.error(condition, reason, at.clone(), message.clone());
+            of_object.error(condition, reason, at.clone(), message.clone());
         }
         match &listener.refused {
-            Some(refused) => findings.error(
-                ConditionType::Accepted,
-                refused.reason,
-                at,
-                refused.message.clone(),
-            ),
-            None => {
-                served.push(record(listener, &resolved));
-                secrets.extend(resolved.secrets);
+            Some(refused) => {
+                let (reason, message) = (refused.reason, refused.message.clone());
+                of_object.error(ConditionType::Accepted, reason, at, message);
             }
+            None => told.add(listener, resolved, &authorities),
         }
     }
-    if !is_programmed(world, gateway) {
+    findings.extend(of_object.into_vec());
+    findings.extend(of_sets(world, name));
+    if !is_programmed(world, name) {
+        let mut own = Findings::new(key(name, None));
         let message = "no instance is ready yet";
-        let condition = ConditionType::Programmed;
-        findings.note(condition, "Pending", FieldPath::root(), message);
+        own.note(
+            ConditionType::Programmed,
+            "Pending",
+            FieldPath::root(),
+            message,
+        );
+        findings.extend(own.into_vec());
     }
-    let message = wire::Gateway {
-        namespace: gateway.namespace.to_string(),
-        name: gateway.name.to_string(),
-        listeners: served,
-        authorizations: authorizations(world, gateway),
+    (told.resources(world, name, &client), findings)
+}
+
+fn key(gateway: &NsName, set: Option<&NsName>) -> Key {
+    let (kind, name) = match set {
+        None => (Kind::Gateway, gateway),
+        Some(set) => (Kind::ListenerSet, set),
     };
-    let mut made = vec![Resource {
-        name: names::gateway(gateway).into(),
-        aliases: Vec::new(),
-        message: Message::Gateway(message),
-    }];
-    made.extend(certificates(world, secrets));
-    (made, findings.into_vec())
+    Key {
+        kind,
+        name: name.clone(),
+    }
+}
+
+/// Sets that the Gateway does not allow.
+pub(super) fn of_sets(world: &World, gateway: &NsName) -> Vec<Finding> {
+    let sets = world.merged(gateway).map(|merged| merged.sets.as_slice());
+    let refused = sets.unwrap_or_default().iter().filter(|set| !set.allowed);
+    let finding = |set: &NsName| {
+        let mut findings = Findings::new(key(gateway, Some(set)));
+        let at = FieldPath::of("spec.parentRef");
+        let message = format!("Gateway {gateway} does not allow it");
+        findings.error(ConditionType::Accepted, "NotAllowed", at, message);
+        findings.into_vec()
+    };
+    refused.flat_map(|set| finding(&set.name)).collect()
+}
+
+/// What instances are told while it is gathered.
+#[derive(Default)]
+struct Told {
+    listeners: Vec<wire::Listener>,
+    secrets: BTreeSet<NsName>,
+    validations: Vec<wire::ClientValidation>,
+}
+
+impl Told {
+    fn add(&mut self, listener: &Listener, resolved: Resolved, authorities: &Authorities) {
+        let validation = if listener.terminates() {
+            let asked = authorities.at(listener.port);
+            asked.and_then(|asked| asked.wire.clone())
+        } else {
+            None
+        };
+        let mut record = record(listener, &resolved);
+        if let Some(validation) = validation.filter(|_| !resolved.is_unusable()) {
+            record.unresolved = ASKS.into();
+            record.client_validation = self.validation(validation);
+        }
+        self.listeners.push(record);
+        self.secrets.extend(resolved.secrets);
+    }
+
+    /// Its number, from 1.
+    fn validation(&mut self, wanted: wire::ClientValidation) -> u32 {
+        let known = self.validations.iter().position(|known| *known == wanted);
+        let at = known.unwrap_or_else(|| {
+            self.validations.push(wanted);
+            self.validations.len() - 1
+        });
+        u32::try_from(at + 1).unwrap_or(u32::MAX)
+    }
+
+    fn resources(mut self, world: &World, gateway: &NsName, client: &Client) -> Vec<Resource> {
+        self.secrets.extend(client.secret.clone());
+        let client_certificate = client.secret.as_ref().map(names::certificate);
+        let message = wire::Gateway {
+            namespace: gateway.namespace.to_string(),
+            name: gateway.name.to_string(),
+            listeners: self.listeners,
+            authorizations: authorizations(world, gateway),
+            client_certificate: client_certificate.unwrap_or_default(),
+            client_certificate_unresolved: client.refused(),
+            client_validations: self.validations,
+        };
+        let mut made = vec![Resource {
+            name: names::gateway(gateway).into(),
+            aliases: Vec::new(),
+            message: Message::Gateway(message),
+        }];
+        made.extend(certificates(world, self.secrets));
+        made
+    }
 }
 
 /// What these Secrets hold.
@@ -97,10 +192,14 @@ pub(super) fn certificates(
 
 /// Secrets that the gateway's instances are told.
 #[must_use]
-pub fn secrets(world: &World, gateway: &NsName, listeners: &[Listener]) -> BTreeSet<NsName> {
-    let served = listeners.iter().filter(|l| l.refused.is_none());
+pub fn secrets(world: &World, gateway: &Obj<Gateway>) -> BTreeSet<NsName> {
+    let name = &gateway.meta.name;
+    let listeners = world.listeners(name).unwrap_or_default().iter();
+    let served = listeners.filter(|l| l.refused.is_none());
+    let none = Authorities::default();
     served
-        .flat_map(|listener| resolve(world, gateway, listener).secrets)
+        .flat_map(|listener| resolve(world, name, listener, &none).secrets)
+        .chain(client(world, gateway).secret)
         .collect()
 }
 
@@ -126,151 +225,17 @@ fn record(listener: &Listener, resolved: &Resolved) -> wire::Listener {
     };
     let message = resolved.wrong.as_ref().map(|(_, message)| message.clone());
     wire::Listener {
-        name: listener.name.clone(),
+        name: listener.full_name(),
         port: listener.port.into(),
         protocol: protocol.into(),
         hostname: listener.hostname.clone(),
         certificates: resolved.secrets.iter().map(names::certificate).collect(),
         unresolved: message
-            .filter(|_| resolved.lacks_certificate)
+            .filter(|_| resolved.is_unusable())
             .unwrap_or_default(),
         one_label: false,
+        client_validation: 0,
     }
-}
-
-/// What a listener's references lead to.
-#[derive(Debug, Default)]
-struct Resolved {
-    /// Secrets with a certificate that may be used.
-    secrets: Vec<NsName>,
-    /// It needs a certificate and has none.
-    lacks_certificate: bool,
-    /// The first that is wrong gives the word.
-    wrong: Option<(&'static str, String)>,
-}
-
-impl Resolved {
-    fn add(&mut self, reason: &'static str, message: String) {
-        match &mut self.wrong {
-            Some((_, all)) => *all = format!("{all}; {message}"),
-            None => self.wrong = Some((reason, message)),
-        }
-    }
-}
-
-fn resolve(world: &World, gateway: &NsName, listener: &Listener) -> Resolved {
-    const INVALID: &str = "InvalidCertificateRef";
-    let mut resolved = Resolved::default();
-    if listener.terminates() {
-        if listener.certificates.is_empty() {
-            resolved.add(INVALID, "tls.certificateRefs: is empty".into());
-        }
-        for reference in &listener.certificates {
-            let namespace = reference.namespace.as_deref();
-            let namespace = namespace.unwrap_or(&gateway.namespace);
-            let name = NsName::new(namespace, reference.name.as_str());
-            if !matches!(reference.group.as_str(), "" | "core") || reference.kind != "Secret" {
-                let message = format!("{}/{} is no Secret", reference.group, reference.kind);
-                resolved.add(INVALID, message);
-                continue;
-            }
-            let own = &gateway.namespace;
-            if !refs::permitted(world, Kind::Gateway, own, Kind::Secret, &name) {
-                let message =
-                    format!("Secret {name} is in another namespace, which does not permit it");
-                resolved.add("RefNotPermitted", message);
-                continue;
-            }
-            let Some(secret) = world.cache.secrets.get(&name) else {
-                let message = format!("there is no Secret {name} of type kubernetes.io/tls");
-                resolved.add(INVALID, message);
-                continue;
-            };
-            let good = secret.spec.pair.is_some();
-            if let Some(problem) = &secret.spec.problem {
-                let rest = if good {
-                    ": the last good one is in force"
-                } else {
-                    ""
-                };
-                resolved.add(INVALID, format!("Secret {name}: {problem}{rest}"));
-            }
-            if good && !resolved.secrets.contains(&name) {
-                resolved.secrets.push(name);
-            }
-        }
-        resolved.lacks_certificate = resolved.secrets.is_empty();
-    }
-    if !listener.strange_kinds.is_empty() {
-        let message = format!(
-            "allowedRoutes.kinds: {} cannot be attached to it",
-            listener.strange_kinds.join(", ")
-        );
-        resolved.add("InvalidRouteKinds", message);
-    }
-    resolved
-}
-
-/// What became of the listeners, given how many routes are attached to each.
-#[must_use]
-pub fn state(
-    world: &World,
-    gateway: &NsName,
-    listeners: &[Listener],
-    attached: &BTreeMap<String, u32>,
-) -> GatewayState {
-    let listeners = listeners.iter().map(|listener| ListenerState {
-        name: listener.name.clone(),
-        attached: attached.get(&listener.name).copied().unwrap_or_default(),
-        kinds: listener.kinds.clone(),
-        words: words(listener, &resolve(world, gateway, listener)),
-    });
-    GatewayState {
-        listeners: listeners.collect(),
-    }
-}
-
-fn words(listener: &Listener, resolved: &Resolved) -> Vec<ListenerWord> {
-    let word = |condition, status, reason, message: &str| ListenerWord {
-        condition,
-        status,
-        reason,
-        message: message.to_owned(),
-    };
-    let refs = match &resolved.wrong {
-        Some((reason, message)) => word("ResolvedRefs", false, reason, message),
-        None => word("ResolvedRefs", true, "ResolvedRefs", ""),
-    };
-    let serves = !resolved.lacks_certificate && !listener.kinds.is_empty();
-    let (accepted, conflicted, programmed) = match &listener.refused {
-        Some(refused) => {
-            let (reason, message) = (refused.reason, refused.message.as_str());
-            let conflicted = if refused.conflict {
-                word("Conflicted", true, reason, message)
-            } else {
-                word("Conflicted", false, "NoConflicts", "")
-            };
-            let programmed = if refused.conflict { reason } else { "Invalid" };
-            (
-                word("Accepted", false, reason, message),
-                conflicted,
-                word("Programmed", false, programmed, message),
-            )
-        }
-        None => {
-            let programmed = match &resolved.wrong {
-                Some((_, message)) if !serves => word("Programmed", false, "Invalid", message),
-                _ => word("Programmed", true, "Programmed", ""),
-            };
-            let conflicted = word("Conflicted", false, "NoConflicts", "");
-            (
-                word("Accepted", true, "Accepted", ""),
-                conflicted,
-                programmed,
-            )
-        }
-    };
-    vec![accepted, programmed, refs, conflicted]
 }
 
 #[cfg(test)]

@@ -2,12 +2,18 @@
 //!
 //! Invariant: what cannot be made sense of makes the outcome stricter, and is said in a [`Finding`].
 
+pub mod addressed;
 mod attach;
 pub mod authorization;
 mod backend;
+pub mod backend_tls;
+pub mod backend_traffic;
+pub mod ca;
 mod certificate;
+pub mod egress;
 pub mod endpoints;
 pub mod enrolment;
+pub mod entry;
 pub mod fault;
 mod finding;
 pub mod gateway;

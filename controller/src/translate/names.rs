@@ -7,7 +7,7 @@ use culvert_proto::istio::workload::{
     GatewayAddress, NamespacedHostname, NetworkAddress, gateway_address::Destination,
 };
 
-use crate::model::{Key, NsName};
+use crate::model::{Key, NsName, Place};
 use crate::world::{Settings, World};
 
 /// The uid of a pod's workload.
@@ -64,6 +64,21 @@ pub fn service(settings: &Settings, service: &NsName) -> String {
     format!("{}/{}", service.namespace, hostname(settings, service))
 }
 
+/// `NAMESPACE/HOSTNAME` of a host of a ServiceEntry.
+#[must_use]
+pub fn entry(namespace: &str, host: &str) -> String {
+    format!("{namespace}/{host}")
+}
+
+/// The uid of a place where a ServiceEntry is reached.
+#[must_use]
+pub fn entry_uid(settings: &Settings, entry: &NsName, place: &Place) -> String {
+    format!(
+        "{}/culvert.dev/ServiceEntry/{entry}/{place}",
+        settings.cluster_id()
+    )
+}
+
 /// `KIND/NAMESPACE/NAME`.
 #[must_use]
 pub fn route(key: &Key) -> String {
@@ -80,6 +95,12 @@ pub fn gateway(name: &NsName) -> String {
 #[must_use]
 pub fn certificate(secret: &NsName) -> String {
     format!("Secret/{secret}")
+}
+
+/// `BackendTLSPolicy/NAMESPACE/NAME`.
+#[must_use]
+pub fn backend_tls(policy: &NsName) -> String {
+    format!("BackendTLSPolicy/{policy}")
 }
 
 /// A SPIFFE name without its scheme.

@@ -4,9 +4,10 @@
 
 use culvert_proto::waypoint::{ListenerRef, ServiceRef};
 
+use super::addressed::{self, Addressed};
 use super::finding::{ConditionType, Findings};
 use super::waypoint::Use;
-use super::{attach, ingress, ingresses, names, refs, waypoint};
+use super::{attach, ingress, ingresses, refs, waypoint};
 use crate::api::ParentRef;
 use crate::model::{Key, Kind, Listener, NsName};
 use crate::path::FieldPath;
@@ -20,7 +21,7 @@ pub(super) struct Parents {
     /// Services of other namespaces.
     pub(super) consumed: Vec<ServiceRef>,
     /// The names of both.
-    pub(super) services: Vec<NsName>,
+    pub(super) services: Vec<Consumer>,
     /// Listeners.
     pub(super) listeners: Vec<ListenerRef>,
     /// The same, by the Gateway's name and their own.
@@ -42,12 +43,12 @@ pub(super) fn of(
         let namespace = namespace.unwrap_or(&route.name.namespace);
         let name = NsName::new(namespace, parent.name.as_str());
         let (group, kind) = (parent.group.as_deref(), parent.kind.as_deref());
-        if matches!(group, Some("" | "core")) && kind == Some("Service") {
-            parents.add_service(world, route, name, parent, &at, findings);
+        if let Some(kind) = addressed::kind(group, kind) {
+            let consumer = addressed::consumer(kind, name);
+            parents.add_service(world, route, consumer, parent, &at, findings);
             continue;
         }
         let gateway = world.cache.gateways.get(&name);
-        let listeners = gateway.and_then(|gateway| gateway.spec.listeners.as_deref());
         let named = refs::is_gateway(group, kind);
         if named && ingresses::is_gateway(world, &name) {
             let message = format!("Gateway {name} is for Ingresses alone");
@@ -59,13 +60,22 @@ pub(super) fn of(
             );
             continue;
         }
-        if let Some(listeners) = listeners.filter(|_| named) {
-            let gateway = (&name, listeners);
-            match attach::listeners(world, route, hostnames, parent, gateway) {
-                Ok(attached) => {
-                    parents.add_listeners(&name, attached);
-                    if !ingress::is_programmed(world, &name) {
-                        let message = format!("no instance of Gateway {name} is ready yet");
+        let to_set = refs::is_listener_set(group, kind);
+        let found = if to_set {
+            of_set(world, &name)
+        } else {
+            of_gateway(world, &name).filter(|_| named).map(Ok)
+        };
+        if let Some(found) = found {
+            let attached = found.and_then(|(gateway, found)| {
+                let attached = attach::listeners(world, route, hostnames, parent, found)?;
+                Ok((gateway, attached))
+            });
+            match attached {
+                Ok((gateway, attached)) => {
+                    parents.add_listeners(gateway, attached);
+                    if !ingress::is_programmed(world, gateway) {
+                        let message = format!("no instance of Gateway {gateway} is ready yet");
                         findings.note(ConditionType::Programmed, "Pending", at, message);
                     }
                 }
@@ -90,17 +100,56 @@ pub(super) fn of(
     parents
 }
 
+/// A Gateway's name, and what a reference leads to there; or why nowhere.
+type Found<'a> = (&'a NsName, attach::Parent<'a>);
+
+/// A Gateway, if it has listeners.
+fn of_gateway<'a>(world: &'a World, name: &'a NsName) -> Option<Found<'a>> {
+    let listeners = world.listeners(name)?.iter();
+    let own = listeners.filter(|listener| listener.set.is_none());
+    let found = attach::Parent {
+        kind: Kind::Gateway,
+        name,
+        listeners: own.collect(),
+    };
+    Some((name, found))
+}
+
+/// A ListenerSet, if its Gateway has listeners.
+fn of_set<'a>(world: &'a World, name: &'a NsName) -> Option<Result<Found<'a>, attach::Refused>> {
+    let set = world.cache.listener_sets.get(name)?;
+    let gateway = set.spec.gateway.as_ref()?;
+    let merged = world.merged(gateway)?;
+    let member = merged.set(name)?;
+    if !member.allowed {
+        let message = format!("ListenerSet {name} is not allowed by its Gateway");
+        return Some(Err(attach::Refused {
+            field: None,
+            reason: "NoMatchingParent",
+            message,
+        }));
+    }
+    let listeners = merged.listeners.get(member.listeners.clone());
+    let found = attach::Parent {
+        kind: Kind::ListenerSet,
+        name,
+        listeners: listeners.unwrap_or_default().iter().collect(),
+    };
+    Some(Ok((gateway, found)))
+}
+
 impl Parents {
     fn add_listeners(&mut self, gateway: &NsName, attached: Vec<(&Listener, Vec<String>)>) {
         for (listener, hostnames) in attached {
-            let known = (gateway.clone(), listener.name.clone());
+            let full_name = listener.full_name();
+            let known = (gateway.clone(), full_name.clone());
             if self.attached.contains(&known) {
                 continue;
             }
             self.attached.push(known);
             self.listeners.push(ListenerRef {
                 gateway: gateway.to_string(),
-                listener: listener.name.clone(),
+                listener: full_name,
                 hostnames,
             });
         }
@@ -110,63 +159,68 @@ impl Parents {
         &mut self,
         world: &World,
         route: &Key,
-        name: NsName,
+        consumer: Consumer,
         parent: &ParentRef,
         at: &FieldPath,
         findings: &mut Findings,
     ) {
         let accepted = ConditionType::Accepted;
-        let own = name.namespace == route.name.namespace;
+        let own = consumer.name().namespace == route.name.namespace;
         let consumes = matches!(route.kind, Kind::HttpRoute | Kind::GrpcRoute);
-        let Some(service) = refs::find(world, &name) else {
-            let message = format!("there is no Service {name}");
+        let Some(found) = Addressed::find(world, &consumer) else {
+            let message = format!("there is no {consumer}");
             findings.error(accepted, "NoMatchingParent", at.key("name"), message);
             return;
         };
         if let Some(port) = parent.port
-            && service.spec.port(port.get()).is_none()
+            && found.port(port.get()).is_none()
         {
-            let message = format!("Service {name} has no port {}", port.get());
+            let message = format!("{consumer} has no port {}", port.get());
             findings.error(accepted, "NoMatchingParent", at.key("port"), message);
             return;
         }
         if !own && !consumes {
             let message = format!(
-                "a {} holds for Services of its own namespace only",
-                route.kind
+                "a {} holds for {} of its own namespace only",
+                route.kind,
+                plural(consumer.kind())
             );
             findings.error(accepted, "UnsupportedValue", at.key("namespace"), message);
             return;
         }
-        programmed(world, &name, at, findings);
-        let reference = ServiceRef {
-            service: names::service(&world.settings, &name),
-            port: parent.port.map_or(0, |port| port.get().into()),
-        };
+        programmed(world, &consumer, at, findings);
+        let port = parent.port.map_or(0, |port| port.get());
         let references = if own {
             &mut self.own
         } else {
             &mut self.consumed
         };
-        references.push(reference);
-        self.services.push(name);
+        references.extend(found.references(world, port));
+        self.services.push(consumer);
     }
 }
 
-fn programmed(world: &World, service: &NsName, at: &FieldPath, findings: &mut Findings) {
-    let (reason, message) = match waypoint::of(world, &Consumer::Service(service.clone())).0 {
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ServiceEntry => "ServiceEntries",
+        _ => "Services",
+    }
+}
+
+fn programmed(world: &World, service: &Consumer, at: &FieldPath, findings: &mut Findings) {
+    let (reason, message) = match waypoint::of(world, service).0 {
         Use::Through(..) => return,
         Use::None => (
             "NoWaypoint",
-            format!("Service {service} has no waypoint: the route has no effect on it"),
+            format!("{service} has no waypoint: the route has no effect on it"),
         ),
         Use::Pending(gateway) => (
             "Pending",
-            format!("waypoint {gateway} does not serve Service {service} yet"),
+            format!("waypoint {gateway} does not serve {service} yet"),
         ),
         Use::Refused(gateway, _) => (
             "WaypointGone",
-            format!("waypoint {gateway} of Service {service} cannot be reached"),
+            format!("waypoint {gateway} of {service} cannot be reached"),
         ),
     };
     findings.note(ConditionType::Programmed, reason, at.clone(), message);

@@ -2,20 +2,20 @@
 
 use culvert_proto::waypoint::ServiceRef;
 
+use super::addressed::{self, Addressed};
 use super::finding::{ConditionType, Findings};
-use super::names;
 use crate::api::TargetRef;
-use crate::model::{Key, Kind, NsName, Obj, Service};
+use crate::model::{Key, Kind, NsName};
 use crate::path::FieldPath;
-use crate::world::World;
+use crate::world::{Consumer, World};
 
-/// Services and routes that a policy is for.
+/// Services, entries and routes that a policy is for.
 #[derive(Debug, Default)]
 pub struct Targets {
     /// As the wire has them.
     pub services: Vec<ServiceRef>,
     /// Their names.
-    pub service_names: Vec<NsName>,
+    pub service_names: Vec<Consumer>,
     /// `NAMESPACE/NAME` of HTTPRoutes, `GRPCRoute/NAMESPACE/NAME` of others.
     pub routes: Vec<String>,
     /// Their names.
@@ -30,7 +30,7 @@ impl Targets {
     }
 }
 
-/// What exists of the services and routes that a policy names.
+/// What exists of the services, entries and routes that a policy names.
 pub fn targets(
     world: &World,
     namespace: &str,
@@ -42,10 +42,15 @@ pub fn targets(
         let at = FieldPath::of("spec.targetRefs").index(i);
         let name = NsName::new(namespace, target.name.as_str());
         match target.kind.as_str() {
-            "Service" => {
-                if let Some(service) = service(world, target, &name, &at, findings) {
-                    targets.services.push(service);
-                    targets.service_names.push(name);
+            "Service" | "ServiceEntry" => {
+                let kind = match target.kind.as_str() {
+                    "Service" => Kind::Service,
+                    _ => Kind::ServiceEntry,
+                };
+                let consumer = addressed::consumer(kind, name);
+                if let Some(services) = service(world, target, &consumer, &at, findings) {
+                    targets.services.extend(services);
+                    targets.service_names.push(consumer);
                 }
             }
             "HTTPRoute" | "GRPCRoute" => {
@@ -72,20 +77,29 @@ pub fn targets(
 fn service(
     world: &World,
     target: &TargetRef,
-    name: &NsName,
+    consumer: &Consumer,
     at: &FieldPath,
     findings: &mut Findings,
-) -> Option<ServiceRef> {
-    let Some(service) = world.cache.services.get(name) else {
-        not_found(&at.key("name"), "Service", name, findings);
+) -> Option<Vec<ServiceRef>> {
+    // One that is but another name may be named, too: nothing ever comes of it.
+    let name = consumer.name();
+    let named = match consumer {
+        Consumer::Service(name) => world
+            .cache
+            .services
+            .get(name)
+            .map(|o| Addressed::Service(o)),
+        _ => Addressed::find(world, consumer),
+    };
+    let Some(named) = named else {
+        not_found(&at.key("name"), &target.kind, name, findings);
         return None;
     };
     let port = match &target.section_name {
         None => 0,
         Some(section) => {
-            let port = service.spec.ports.iter().find(|port| port.name == *section);
-            let Some(port) = port else {
-                let message = format!("Service {name} has no port named {section:?}");
+            let Some(port) = named.port_named(section) else {
+                let message = format!("{consumer} has no port named {section:?}");
                 findings.error(
                     ConditionType::ResolvedRefs,
                     "TargetNotFound",
@@ -94,13 +108,10 @@ fn service(
                 );
                 return None;
             };
-            port.port.into()
+            port.port
         }
     };
-    Some(ServiceRef {
-        service: names::service(&world.settings, name),
-        port,
-    })
+    Some(named.references(world, port))
 }
 
 pub(super) fn not_found(at: &FieldPath, kind: &str, name: &NsName, findings: &mut Findings) {
@@ -119,6 +130,11 @@ pub(super) fn is_gateway(group: Option<&str>, kind: Option<&str>) -> bool {
         && matches!(kind, None | Some("Gateway"))
 }
 
+/// Whether a reference of a route leads to a ListenerSet.
+pub(super) fn is_listener_set(group: Option<&str>, kind: Option<&str>) -> bool {
+    matches!(group, None | Some("gateway.networking.k8s.io")) && kind == Some("ListenerSet")
+}
+
 /// Whether an object of a kind may refer to this one, which is in its own namespace or in one that permits it.
 #[must_use]
 pub fn permitted(world: &World, from: Kind, namespace: &str, to: Kind, name: &NsName) -> bool {
@@ -128,15 +144,4 @@ pub fn permitted(world: &World, from: Kind, namespace: &str, to: Kind, name: &Ns
             let (from, to) = (from.as_str(), to.as_str());
             grant.spec.permits(from, namespace, to, &name.name)
         })
-}
-
-/// A service of a namespace by name, if it can be a backend or parent.
-#[must_use]
-pub fn find<'a>(world: &'a World, name: &NsName) -> Option<&'a Obj<Service>> {
-    world
-        .cache
-        .services
-        .get(name)
-        .filter(|service| !service.spec.external_name)
-        .map(|service| &**service)
 }

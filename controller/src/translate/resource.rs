@@ -15,6 +15,8 @@ pub enum Type {
     TrustBundle,
     MeshSettings,
     Authorization,
+    EgressPolicy,
+    BackendTlsPolicy,
     Address,
     TrafficPolicy,
     FaultPolicy,
@@ -27,11 +29,14 @@ pub enum Type {
 }
 
 impl Type {
-    /// All of them, in the order in which they are sent: what is named by another comes before it.
-    pub const ALL: [Self; 12] = [
+    /// All of them, in the order in which they are sent: what is named by another comes before it, and what says how
+    /// services are reached before these.
+    pub const ALL: [Self; 14] = [
         Self::TrustBundle,
         Self::MeshSettings,
         Self::Authorization,
+        Self::EgressPolicy,
+        Self::BackendTlsPolicy,
         Self::Address,
         Self::TrafficPolicy,
         Self::FaultPolicy,
@@ -50,7 +55,9 @@ impl Type {
             Self::TrustBundle => type_url::TRUST_BUNDLE,
             Self::MeshSettings => type_url::MESH_SETTINGS,
             Self::Authorization => type_url::AUTHORIZATION,
+            Self::EgressPolicy => type_url::EGRESS_POLICY,
             Self::Address => type_url::ADDRESS,
+            Self::BackendTlsPolicy => type_url::BACKEND_TLS_POLICY,
             Self::TrafficPolicy => type_url::TRAFFIC_POLICY,
             Self::FaultPolicy => type_url::FAULT_POLICY,
             Self::Certificate => type_url::CERTIFICATE,
@@ -94,8 +101,10 @@ pub enum Message {
     TrustBundle(node::TrustBundle),
     MeshSettings(node::MeshSettings),
     Authorization(istio::security::Authorization),
+    EgressPolicy(node::EgressPolicy),
     Workload(Box<istio::workload::Workload>),
     Service(Box<istio::workload::Service>),
+    BackendTlsPolicy(waypoint::BackendTlsPolicy),
     TrafficPolicy(Box<waypoint::TrafficPolicy>),
     FaultPolicy(waypoint::FaultPolicy),
     Certificate(Certificate),
@@ -114,7 +123,9 @@ impl Message {
             Self::TrustBundle(_) => Type::TrustBundle,
             Self::MeshSettings(_) => Type::MeshSettings,
             Self::Authorization(_) => Type::Authorization,
+            Self::EgressPolicy(_) => Type::EgressPolicy,
             Self::Workload(_) | Self::Service(_) => Type::Address,
+            Self::BackendTlsPolicy(_) => Type::BackendTlsPolicy,
             Self::TrafficPolicy(_) => Type::TrafficPolicy,
             Self::FaultPolicy(_) => Type::FaultPolicy,
             Self::Certificate(_) => Type::Certificate,
@@ -134,6 +145,7 @@ impl Message {
             Self::TrustBundle(message) => message.encode_to_vec(),
             Self::MeshSettings(message) => message.encode_to_vec(),
             Self::Authorization(message) => message.encode_to_vec(),
+            Self::EgressPolicy(message) => message.encode_to_vec(),
             Self::Workload(message) => {
                 let kind = Some(address::Type::Workload(*message));
                 Address { r#type: kind }.encode_to_vec()
@@ -142,6 +154,7 @@ impl Message {
                 let kind = Some(address::Type::Service(*message));
                 Address { r#type: kind }.encode_to_vec()
             }
+            Self::BackendTlsPolicy(message) => message.encode_to_vec(),
             Self::TrafficPolicy(message) => message.encode_to_vec(),
             Self::FaultPolicy(message) => message.encode_to_vec(),
             Self::Certificate(message) => message.encode(),

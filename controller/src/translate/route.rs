@@ -11,7 +11,7 @@ use super::{names, resilience, route_filter};
 use crate::api::{self, HttpRouteSpec, MatchType, PathMatchType, RouteMatch, RouteRule};
 use crate::model::{Key, Kind, Meta, NsName, Obj};
 use crate::path::FieldPath;
-use crate::world::World;
+use crate::world::{Consumer, World};
 
 /// If a route does not say.
 const ATTEMPTS: u32 = 2;
@@ -23,10 +23,10 @@ pub struct Translated {
     pub resource: Option<Resource>,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
-    /// Services that it is attached to.
-    pub parents: Vec<NsName>,
-    /// Services that it leads to.
-    pub backends: Vec<NsName>,
+    /// Services and entries that it is attached to.
+    pub parents: Vec<Consumer>,
+    /// Services and entries that it leads to.
+    pub backends: Vec<Consumer>,
     /// Listeners that it is attached to, by their Gateway's name and their own.
     pub attached: Vec<(NsName, String)>,
 }
@@ -101,7 +101,10 @@ fn rule(context: &mut Context<'_>, rule: &RouteRule, at: &FieldPath) -> HttpRule
         retry: rule.retry.as_ref().map(|retry| Retry {
             attempts: retry.attempts.unwrap_or(ATTEMPTS),
             codes: retry.codes.iter().copied().map(Into::into).collect(),
-            conditions: vec!["connect-failure".into(), "reset".into()],
+            // Connections that fail, and tries that time out: without saying so, as the Gateway API has it.
+            conditions: ["connect-failure", "reset", "per-try-timeout"]
+                .map(Into::into)
+                .into(),
             backoff: retry.backoff.map(duration),
             per_try_timeout: None,
         }),

@@ -1,8 +1,8 @@
 //! Filters of HTTPRoutes.
 
 use culvert_proto::waypoint::{
-    Header, HeaderChange, HttpFilter, Mirror, PathChange, Redirect, Rewrite, http_filter::Kind,
-    path_change,
+    Cors, Header, HeaderChange, HttpFilter, Mirror, PathChange, Redirect, Rewrite,
+    http_filter::Kind, path_change,
 };
 
 use super::backend::Context;
@@ -18,6 +18,26 @@ pub(super) fn all(
 ) -> Vec<HttpFilter> {
     let one = |(i, filter)| HttpFilter {
         kind: Some(one(context, filter, &at.index(i))),
+    };
+    filters.iter().enumerate().map(one).collect()
+}
+
+/// Filters of one of a rule's backends. What other origins may do is asked before a backend is picked.
+pub(super) fn of_backend(
+    context: &mut Context<'_>,
+    filters: &[Filter],
+    at: &FieldPath,
+) -> Vec<HttpFilter> {
+    let one = |(i, filter): (usize, &Filter)| {
+        let at = at.index(i);
+        let kind = if filter.cors.is_none() {
+            one(context, filter, &at)
+        } else {
+            let message = "filter CORS belongs to a rule, not to a backend: its requests get 500";
+            context.unsupported(&at.key("type"), message.into());
+            Kind::Unresolved(message.into())
+        };
+        HttpFilter { kind: Some(kind) }
     };
     filters.iter().enumerate().map(one).collect()
 }
@@ -45,6 +65,15 @@ fn one(context: &mut Context<'_>, filter: &Filter, at: &FieldPath) -> Kind {
         Kind::Mirror(Mirror {
             backend: Some(context.backend(&mirror.backend_ref, &at)),
             per_ten_thousand: share(mirror),
+        })
+    } else if let Some(cors) = &filter.cors {
+        Kind::Cors(Cors {
+            allow_origins: cors.allow_origins.clone(),
+            allow_credentials: cors.allow_credentials.unwrap_or_default(),
+            allow_methods: cors.allow_methods.clone(),
+            allow_headers: cors.allow_headers.clone(),
+            expose_headers: cors.expose_headers.clone(),
+            max_age: cors.max_age.unwrap_or_default(),
         })
     } else {
         let message = format!(

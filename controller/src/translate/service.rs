@@ -41,6 +41,8 @@ pub fn of(world: &World, service: &Obj<Spec>) -> (Option<Resource>, Vec<Finding>
         waypoint: through.address(),
         load_balancing: load_balancing(spec),
         ip_families: families(spec).into(),
+        // Whatever else claims its name or address.
+        canonical: true,
         ..Service::default()
     };
     let resource = Resource {

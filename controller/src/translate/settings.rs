@@ -30,6 +30,7 @@ pub fn of(world: &World) -> Resource {
         refuse_udp_when_strict: settings.refuse_udp_when_strict(),
         same_node_in_process: settings.same_node_in_process(),
         network_policy_namespaces,
+        registry_only: settings.registry_only(),
     };
     named(Message::MeshSettings(record))
 }

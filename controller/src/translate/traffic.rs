@@ -10,11 +10,17 @@ use super::resource::{Message, Resource};
 use super::route::duration;
 use crate::admit::retry_on;
 use crate::api::{self, RetryConstraint, TrafficPolicySpec};
-use crate::model::{Key, Kind, Obj};
+use crate::model::{Key, Kind, NsName, Obj};
 use crate::world::World;
 
 /// What is tried again if a policy does not say.
 const RETRY_ON: &str = "connect-failure,reset,unavailable";
+
+/// The name of its resource.
+#[must_use]
+pub fn resource_name(name: &NsName) -> String {
+    format!("{}/{name}", Kind::TrafficPolicy)
+}
 
 /// The policy; none if nothing that it is for exists.
 #[must_use]
@@ -58,9 +64,11 @@ pub fn of(
         consistent_hash,
         warmup: warmup.map(resilience::warmup),
         locality: near.map(locality::of),
+        backend: false,
+        session_persistence: None,
     };
     let resource = Resource {
-        name: format!("TrafficPolicy/{name}").into(),
+        name: resource_name(name).into(),
         aliases: Vec::new(),
         message: Message::TrafficPolicy(Box::new(record)),
     };
@@ -84,22 +92,19 @@ fn retry(retries: &api::Retries) -> Retry {
     }
 }
 
-fn budget(constraint: RetryConstraint) -> RetryBudget {
+/// How many retries there may be in all, with every default filled in.
+pub(super) fn budget(constraint: RetryConstraint) -> RetryBudget {
     let budget = constraint.budget;
     let interval = budget
         .and_then(|budget| budget.interval)
         .unwrap_or(api::Duration::from_secs(10));
     let rate = constraint.min_retry_rate;
     let count = rate.and_then(|rate| rate.count).unwrap_or(10);
-    let over = rate
-        .and_then(|rate| rate.interval)
-        .unwrap_or(api::Duration::from_secs(1))
-        .get();
-    let per_second = u128::from(count) * 1000;
-    let per_second = per_second.div_ceil(over.as_millis().max(1));
     RetryBudget {
         percent: budget.and_then(|budget| budget.percent).unwrap_or(20),
-        min_per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
+        min_per_second: count,
+        min_interval: rate.and_then(|rate| rate.interval).map(duration),
         interval: Some(duration(interval)),
+        refuse: false,
     }
 }

@@ -181,7 +181,9 @@ pub fn of(world: &World, consumer: &Consumer) -> (Use, Option<Finding>) {
         Err(why) => {
             // It serves others, so it is more than a name: what it does not serve is not let past it.
             let refused = mandatory || world.waypoints.is_programmed(&gateway);
-            let finding = finding(&wanted, &why, refused);
+            // An entry's traffic never goes past a waypoint that it asks for.
+            let waits = matches!(consumer, Consumer::Entry(_));
+            let finding = finding(&wanted, &why, refused || waits);
             let refusal = names::unreachable_gateway(&gateway);
             let outcome = if refused {
                 Use::Refused(gateway, refusal)
@@ -196,6 +198,7 @@ pub fn of(world: &World, consumer: &Consumer) -> (Use, Option<Finding>) {
 fn meta<'a>(world: &'a World, consumer: &Consumer) -> Option<(Kind, &'a Meta)> {
     match consumer {
         Consumer::Service(name) => Some((Kind::Service, &world.cache.services.get(name)?.meta)),
+        Consumer::Entry(name) => Some((Kind::ServiceEntry, &world.cache.entries.get(name)?.meta)),
         Consumer::Pod(name) => Some((Kind::Pod, &world.cache.pods.get(name)?.meta)),
     }
 }
@@ -210,7 +213,7 @@ fn for_pods(world: &World, gateway: &NsName) -> bool {
 
 fn is_for(waypoint: &Waypoint, consumer: &Consumer) -> bool {
     match consumer {
-        Consumer::Service(_) => waypoint.purpose.services(),
+        Consumer::Service(_) | Consumer::Entry(_) => waypoint.purpose.services(),
         Consumer::Pod(_) => waypoint.purpose.workloads(),
     }
 }

@@ -10,7 +10,7 @@ use culvert_proto::istio::workload::{
 use super::finding::{ConditionType, Finding, Findings};
 use super::guard::{self, Guard};
 use super::resource::{Message, Resource};
-use super::{authorization, endpoints, enrolment, names, peer_authentication, waypoint};
+use super::{authorization, egress, endpoints, enrolment, names, peer_authentication, waypoint};
 use crate::model::{Key, Kind, Meta, Obj, Owner, Pod};
 use crate::path::FieldPath;
 use crate::world::{Consumer, World};
@@ -56,12 +56,13 @@ pub fn of_pod(world: &World, pod: &Obj<Pod>) -> Translated {
     let services = endpoints::services_of(world, pod);
     let (through, finding) = waypoint::of(world, &Consumer::Pod(meta.name.clone()));
     findings.extend(finding);
-    let mut policies = Vec::new();
+    let (mut policies, mut egress_policies) = (Vec::new(), Vec::new());
     let guard = guard::of(world, pod, services.keys()).filter(|_| enrolled);
     if enrolled {
         policies.extend(peer_authentication::policy_of(world, pod));
         policies.extend(authorization::policies_of(world, pod));
         policies.extend(guard.as_ref().map(Guard::name));
+        egress_policies = egress::policies_of(world, pod);
     }
     let (workload_name, workload_type) = origin(&meta.name.name, spec.owner.as_ref());
     let hbone =
@@ -95,6 +96,7 @@ pub fn of_pod(world: &World, pod: &Obj<Pod>) -> Translated {
         workload_name,
         workload_type: workload_type.into(),
         authorization_policies: policies,
+        egress_policies,
         status: if spec.ready {
             WorkloadStatus::Healthy
         } else {

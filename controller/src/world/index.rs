@@ -6,14 +6,16 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::entries::{self, Entries};
 use super::routes::Routes;
-use crate::model::{EndpointSlice, Gateway, Key, NsName, Obj, Object, Pod};
+use crate::model::{EndpointSlice, Gateway, Key, NsName, Obj, Object, Pod, ServiceEntry};
 
 /// Names by what they are found by.
 #[derive(Debug, Default)]
 pub struct Index {
     pods_by_address: Multi<IpAddr>,
     gateways_by_address: Multi<IpAddr>,
+    services_by_address: Multi<IpAddr>,
     slices_by_service: Multi<NsName>,
     slices_by_pod: Multi<NsName>,
     /// Of endpoints that do not name their pod.
@@ -23,6 +25,7 @@ pub struct Index {
     /// Services that no slice lists the endpoints of, by namespace.
     unlisted: BTreeMap<Arc<str>, BTreeSet<NsName>>,
     routes: Routes,
+    entries: Entries,
 }
 
 #[derive(Debug)]
@@ -66,8 +69,12 @@ impl Index {
             Object::Pod(pod) => self.set_pod(pod, present),
             Object::EndpointSlice(slice) => self.set_slice(slice, present),
             Object::Gateway(gateway) => self.set_gateway(gateway, present),
+            Object::ServiceEntry(entry) => self.entries.set(entry, present),
             Object::Service(service) => {
                 let name = &service.meta.name;
+                for address in &service.spec.vips {
+                    self.services_by_address.set(*address, name, present);
+                }
                 if present {
                     self.services.insert(name.clone());
                 } else {
@@ -143,6 +150,36 @@ impl Index {
         self.gateways_by_address.get(&address)
     }
 
+    /// Whether anybody in the cluster is known to have an address: a service, a pod, or a waypoint.
+    #[must_use]
+    pub fn is_known(&self, address: IpAddr) -> bool {
+        self.services_by_address.get(&address).next().is_some()
+            || self.pods_at(address).next().is_some()
+            || self.gateways_at(address).next().is_some()
+    }
+
+    /// Entries that have a host.
+    pub fn entries_naming(&self, host: &str) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.entries.naming(host)
+    }
+
+    /// Entries that have an address, were given it, or are reached at it.
+    pub fn entries_at(&self, address: IpAddr) -> impl Iterator<Item = &NsName> + use<'_> {
+        self.entries.at(address)
+    }
+
+    /// Entries that have a host or an address in common with this one, itself included.
+    pub fn entries_beside<'a>(
+        &'a self,
+        entry: &'a ServiceEntry,
+    ) -> impl Iterator<Item = &'a NsName> + use<'a> {
+        let named = entry
+            .hosts
+            .iter()
+            .flat_map(|host| self.entries_naming(host));
+        named.chain(entries::addresses(entry).flat_map(|address| self.entries_at(address)))
+    }
+
     /// Whether someone else keeps the endpoints of a service.
     #[must_use]
     pub fn has_slices(&self, service: &NsName) -> bool {
@@ -179,7 +216,7 @@ impl Index {
             .filter(move |slice| *slice.namespace == *namespace)
     }
 
-    /// Routes that name a Service, as parent or backend, or a Gateway.
+    /// Routes that name a Service or a ServiceEntry, as parent or backend, or a Gateway.
     pub fn routes_naming(&self, named: &Key) -> impl Iterator<Item = &Key> + use<'_> {
         self.routes.naming(named)
     }

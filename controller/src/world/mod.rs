@@ -1,16 +1,26 @@
 //! All that the translation looks at: the cache and its indexes, the settings, and the little that the mesh remembers of
 //! its own past (which pods are captured, which waypoints are programmed).
 
+mod addresses;
+mod bundles;
 mod capture;
+mod entries;
 mod index;
 mod ingresses;
+mod merge;
 mod routes;
+mod sets;
 mod settings;
 mod waypoints;
 
+pub use addresses::{Addresses, Proposals, RememberedAddresses};
+pub(crate) use bundles::Bundles;
 pub use capture::{Capture, PodCapture, Proof};
 pub use index::Index;
 pub use ingresses::{Ingresses, Owners};
+pub use merge::{Member, Merged};
+pub use sets::Moved;
+use sets::Sets;
 pub use settings::Settings;
 pub use waypoints::{Consumer, Remembered, Waypoints, Wishes};
 
@@ -21,7 +31,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::cache::Cache;
 use crate::keys;
-use crate::model::{Key, Kind, NsName, Obj, Object, TlsSecret};
+use crate::model::{CaBundle, Key, Kind, NsName, Obj, Object, TlsSecret};
 
 /// All that the translation looks at.
 #[derive(Debug, Default)]
@@ -38,20 +48,30 @@ pub struct World {
     pub waypoints: Waypoints,
     /// Who asks for which hosts.
     pub ingresses: Ingresses,
+    /// Addresses of the mesh's own for what is outside of it.
+    pub addresses: Addresses,
     /// The time by which what has a beginning or an end is judged.
     pub now: Timestamp,
+    /// Texts that objects share.
+    pub(crate) bundles: Bundles,
+    /// ListenerSets and their Gateways.
+    pub(crate) sets: Sets,
 }
 
 impl World {
     /// Add or replace an object; gives back the one before.
     pub fn put(&mut self, object: &Object) -> Option<Object> {
-        let kept = self.keep_pair(object);
+        let kept = self.keep_pair(object).or_else(|| self.share(object));
         let object = kept.as_ref().unwrap_or(object);
         let before = self.cache.put(object.clone());
         if let Some(before) = &before {
             self.find_by(before, false);
+            if sets::moves(before, object) {
+                self.place_sets(before, false);
+            }
         }
         self.find_by(object, true);
+        self.place_sets(object, true);
         if let Object::Gateway(gateway) = object {
             let programmed = gateway.spec.listeners.is_none()
                 && gateway.meta.annotations.contains_key(keys::PROGRAMMED);
@@ -80,10 +100,24 @@ impl World {
         Some(Object::Secret(Arc::new(Obj { meta, spec })))
     }
 
+    /// The ConfigMap with the same text as others that say the same.
+    fn share(&mut self, object: &Object) -> Option<Object> {
+        let Object::ConfigMap(bundle) = object else {
+            return None;
+        };
+        let certificates = self.bundles.one(bundle.spec.certificates.as_ref().ok()?);
+        let spec = CaBundle {
+            certificates: Ok(certificates),
+        };
+        let meta = bundle.meta.clone();
+        Some(Object::ConfigMap(Arc::new(Obj { meta, spec })))
+    }
+
     /// Remove an object; gives it back.
     pub fn remove(&mut self, key: &Key) -> Option<Object> {
         let removed = self.cache.remove(key)?;
         self.find_by(&removed, false);
+        self.place_sets(&removed, false);
         if key.kind == Kind::Gateway {
             self.waypoints.announce(&key.name, false);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::api::{BackendRef, Filter, HttpRouteSpec, ParentRef, StreamRouteSpec};
 use crate::model::{Ingress, IngressBackend, Key, Kind, NsName, Object};
 
-/// Routes by Services and Gateways, and by the namespaces of these.
+/// Routes by Services, ServiceEntries, Gateways and ListenerSets, and by the namespaces of these.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     naming: HashMap<Key, BTreeSet<Key>>,
@@ -31,7 +31,7 @@ impl Routes {
         }
     }
 
-    /// Those that name a Service or Gateway.
+    /// Those that name a Service, ServiceEntry, Gateway or ListenerSet.
     pub(super) fn naming(&self, named: &Key) -> impl Iterator<Item = &Key> + use<'_> {
         self.naming.get(named).into_iter().flatten()
     }
@@ -84,11 +84,11 @@ fn of_ingress(spec: &Ingress, own: &Arc<str>) -> BTreeSet<Key> {
 
 fn parents(references: &[ParentRef], own: &Arc<str>) -> BTreeSet<Key> {
     let parent = |parent: &ParentRef| {
-        let service = parent.kind.as_deref() == Some("Service");
-        let kind = if service {
-            Kind::Service
-        } else {
-            Kind::Gateway
+        let kind = match parent.kind.as_deref() {
+            Some("Service") => Kind::Service,
+            Some("ServiceEntry") => Kind::ServiceEntry,
+            Some("ListenerSet") => Kind::ListenerSet,
+            _ => Kind::Gateway,
         };
         key(kind, parent.namespace.as_deref(), &parent.name, own)
     };
@@ -102,7 +102,11 @@ fn mirrors(filters: &[Filter], own: &Arc<str>) -> impl Iterator<Item = Key> {
 
 fn backend(backend: &BackendRef, own: &Arc<str>) -> Key {
     let namespace = backend.namespace.as_deref();
-    key(Kind::Service, namespace, &backend.name, own)
+    let kind = match backend.kind.as_deref() {
+        Some("ServiceEntry") => Kind::ServiceEntry,
+        _ => Kind::Service,
+    };
+    key(kind, namespace, &backend.name, own)
 }
 
 fn key(kind: Kind, namespace: Option<&str>, name: &str, own: &Arc<str>) -> Key {

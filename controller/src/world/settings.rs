@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::api::{CaptureExclusions, HostOwnership, MeshConfigSpec, SameNode};
+use ipnet::IpNet;
+
+use crate::api::{CaptureExclusions, HostOwnership, MeshConfigSpec, OutboundTraffic, SameNode};
 
 /// Settings in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,6 +76,26 @@ impl Settings {
             .collect()
     }
 
+    /// Whether an address lies in a range of the cluster.
+    #[must_use]
+    pub fn in_cluster(&self, ip: std::net::IpAddr) -> bool {
+        let mut ranges = self.spec.cluster_cidrs.iter();
+        ranges.any(|range| range.get().contains(&ip))
+    }
+
+    /// Whether the whole mesh may know entries of a namespace, if they ask for it.
+    #[must_use]
+    pub fn may_export(&self, namespace: &str) -> bool {
+        let mut from = self.spec.service_entries.export_from.iter();
+        namespace == self.root_namespace() || from.any(|name| name == "*" || name == namespace)
+    }
+
+    /// Where addresses of entries come from.
+    pub fn entry_ranges(&self) -> impl Iterator<Item = IpNet> + use<'_> {
+        let ranges = self.spec.service_entries.address_ranges.iter();
+        ranges.map(|range| range.get().trunc())
+    }
+
     /// Longest lifetime of a workload's certificate.
     #[must_use]
     pub fn certificate_ttl(&self) -> Duration {
@@ -102,5 +124,11 @@ impl Settings {
     #[must_use]
     pub fn host_ownership(&self) -> HostOwnership {
         self.spec.ingress_host_ownership
+    }
+
+    /// Outside of the mesh, workloads reach only what an EgressPolicy allows them.
+    #[must_use]
+    pub fn registry_only(&self) -> bool {
+        self.spec.outbound_traffic == OutboundTraffic::RegistryOnly
     }
 }

@@ -5,16 +5,19 @@
 //! the cluster has it in writing: at its Gateway, which may be deleted, and in a ledger that stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::model::{NsName, Purpose};
+use crate::model::{Kind, NsName, Purpose};
 
 /// What a waypoint serves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Consumer {
     /// A service.
     Service(NsName),
+    /// A service outside of the cluster.
+    Entry(NsName),
     /// A pod.
     Pod(NsName),
 }
@@ -24,8 +27,24 @@ impl Consumer {
     #[must_use]
     pub fn name(&self) -> &NsName {
         match self {
-            Self::Service(name) | Self::Pod(name) => name,
+            Self::Service(name) | Self::Entry(name) | Self::Pod(name) => name,
         }
+    }
+
+    /// The kind of the object.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::Entry(_) => Kind::ServiceEntry,
+            Self::Pod(_) => Kind::Pod,
+        }
+    }
+}
+
+impl fmt::Display for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
     }
 }
 
@@ -63,6 +82,8 @@ pub struct Wishes {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     services: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    entries: Vec<String>,
     pods: Vec<String>,
 }
 
@@ -139,7 +160,8 @@ impl Waypoints {
 
     /// What it is for by whom it is programmed for.
     fn served(&self, waypoint: &NsName) -> Purpose {
-        let service = |consumer: &Consumer| matches!(consumer, Consumer::Service(_));
+        let service =
+            |consumer: &Consumer| matches!(consumer, Consumer::Service(_) | Consumer::Entry(_));
         let services = self.consumers(waypoint).any(service);
         match (services, self.serves_pods(waypoint)) {
             (true, true) => Purpose::All,
@@ -259,6 +281,7 @@ impl Waypoints {
             for consumer in consumers {
                 match consumer {
                     Consumer::Service(name) => entry.services.push(name.to_string()),
+                    Consumer::Entry(name) => entry.entries.push(name.to_string()),
                     Consumer::Pod(name) => entry.pods.push(name.to_string()),
                 }
             }
@@ -270,16 +293,22 @@ impl Waypoints {
     #[must_use]
     pub fn recall(remembered: &BTreeMap<String, Remembered>) -> Self {
         let mut waypoints = Self::default();
-        for (waypoint, Remembered { services, pods }) in remembered {
+        for (waypoint, remembered) in remembered {
             let Some(waypoint) = NsName::parse(waypoint) else {
                 continue;
             };
             let names = |texts: &[String]| -> Vec<_> {
                 texts.iter().filter_map(|t| NsName::parse(t)).collect()
             };
+            let Remembered {
+                services,
+                entries,
+                pods,
+            } = remembered;
             for consumer in names(services)
                 .into_iter()
                 .map(Consumer::Service)
+                .chain(names(entries).into_iter().map(Consumer::Entry))
                 .chain(names(pods).into_iter().map(Consumer::Pod))
             {
                 waypoints.program(&waypoint, &consumer);

@@ -1,5 +1,5 @@
-//! Who may talk to whom: a pure evaluator of layer 4 authorization, and the one list of reasons for a refusal. And the
-//! arithmetic of [`fault`]s.
+//! Who may talk to whom: a pure evaluator of layer 4 authorization and of what may be reached outside of the mesh, and the
+//! one list of reasons for a refusal. And the arithmetic of [`fault`]s.
 //!
 //! Nothing here does I/O, waits, reads a clock or knows a protocol, so that a verdict is a function of a [`PolicySet`]
 //! and a [`Connection`] alone. Invariants:
@@ -10,6 +10,7 @@
 //! * **Names are literal.** `.` and `*` in a name are characters; there is no glob and no regular expression.
 //! * **One reading.** [`explain`] runs the same code as [`PolicySet::evaluate`] and so cannot disagree with it.
 
+mod egress;
 mod evaluate;
 mod explain;
 pub mod fault;
@@ -19,6 +20,9 @@ mod principal;
 mod reason;
 mod string_match;
 
+pub use egress::{
+    EgressBlock, EgressPolicy, EgressRule, EgressSet, EgressWord, HostPattern, InvalidHost,
+};
 pub use evaluate::{PolicySet, Verdict};
 pub use explain::{
     ClauseExplanation, Explanation, FieldExplanation, MatchExplanation, Outcome, PolicyExplanation,

@@ -16,6 +16,10 @@ impl DenyReason {
                 | Self::PolicyMissing
                 | Self::MtlsRequired
                 | Self::WaypointRequired
+                | Self::EgressNotAllowed
+                | Self::EgressRegistryOnly
+                | Self::EgressNameMissing
+                | Self::EgressNameUnproven
         )
     }
 }
@@ -68,17 +72,27 @@ deny_reasons! {
     PolicyMalformed "policy_malformed" "DENY" 401
         "A policy that applies to the destination could not be read, so it denies."
     PolicyMissing "policy_missing" "DENY" 401
-        "The destination names a policy that this proxy does not know, so it denies."
+        "The workload names a policy that this proxy does not know, so it denies."
     MtlsRequired "mtls_required" "DENY" 401
         "The destination accepts mutual TLS only and the peer spoke plain text."
     WaypointRequired "waypoint_required" "DENY" 401
         "The destination admits only its waypoint and the peer is not that waypoint."
+    EgressNotAllowed "egress_not_allowed" "DENY" 401
+        "EgressPolicies apply to the client and none of them allows this destination outside of the mesh."
+    EgressRegistryOnly "egress_registry_only" "DENY" 401
+        "The mesh lets its workloads reach only what it knows, and the destination is outside of it."
+    EgressNameMissing "egress_name_missing" "DENY" 401
+        "Only a name could allow the destination, and the client gave none that can be read."
+    EgressNameUnproven "egress_name_unproven" "DENY" 401
+        "The name that the client gave is allowed, and the destination is no address that it resolves to."
     WorkloadUnknown "workload_unknown" "IDENTITY_ERROR" 503
         "This proxy does not know the workload whose connection it holds."
     DestinationUnknown "destination_unknown" "CONNECT" 503
         "The address lies in the cluster's ranges and belongs to no known workload or service."
     PortUnknown "port_unknown" "CONNECT" 503
         "The service has no such port."
+    NameUnresolved "name_unresolved" "CONNECT" 503
+        "The destination's name leads to no address outside of the cluster."
     NoEndpoint "no_endpoint" "CONNECT" 503
         "The service has no endpoint that can take the connection."
     WaypointUnavailable "waypoint_unavailable" "CONNECT" 503
@@ -133,6 +147,14 @@ deny_reasons! {
         "The request's host belongs to another listener than the one that its TLS handshake named."
     BackendUnresolved "backend_unresolved" "-" 500
         "The route's backend or filter refers to something that does not exist or may not be used."
+    BackendCertificateUntrusted "backend_certificate_untrusted" "TLS_FAILURE" 503
+        "The backend's certificate leads to no authority that its BackendTLSPolicy trusts, or may not be a server's."
+    BackendCertificateExpired "backend_certificate_expired" "TLS_FAILURE" 503
+        "The backend's certificate, or one above it, has expired or is not valid yet."
+    BackendCertificateName "backend_certificate_name" "TLS_FAILURE" 503
+        "The backend's certificate has none of the names that its BackendTLSPolicy asks for."
+    BackendTls "backend_tls" "TLS_FAILURE" 503
+        "TLS with the backend failed for a reason other than its certificate."
     RequestTimeout "request_timeout" "-" 504
         "The request was not answered within the route's timeout."
     PathForbidden "path_forbidden" "NETWORK_POLICY" 503

@@ -42,6 +42,12 @@ pub struct Limits {
     pub client_stall: Duration,
     /// `stream_idle` for clients of a gateway's listeners. 1 h: nobody vouches for them.
     pub client_stream_idle: Duration,
+    /// Handshakes of clients of a gateway's listeners in flight on one core. 1,000: more are refused, so that those in
+    /// flight come to an end.
+    pub client_handshakes: usize,
+    /// A client of a gateway's listener that owes a request's body and sends no byte of it for this long gets 408. 30 s. Calls
+    /// of gRPC, whose clients may stay silent, are bounded by `client_idle` alone.
+    pub client_body_silence: Duration,
     /// Connections of one pod at once, both directions together. 10,000: half of a common descriptor limit,
     /// so that one pod cannot take the node.
     pub connections_per_pod: usize,
@@ -75,6 +81,8 @@ impl Default for Limits {
             client_idle: Duration::from_secs(11 * 60),
             client_stall: Duration::from_secs(300),
             client_stream_idle: Duration::from_secs(3600),
+            client_handshakes: 1_000,
+            client_body_silence: Duration::from_secs(30),
             connections_per_pod: 10_000,
             connections: 100_000,
             handshakes_per_pod: 1_000,

@@ -1,5 +1,5 @@
-// A load balancer for a cluster without one: every Service of type LoadBalancer gets an address of a network, and
-// kube-proxy does the rest.
+// A load balancer for a cluster without one: every Service of type LoadBalancer gets an address of a network, the one that
+// it asks for or none if it asks for one, and kube-proxy does the rest.
 //
 //	balancer NETWORK     (with KUBECONFIG; until it is killed)
 package main
@@ -113,19 +113,35 @@ func (b *balancer) serve(ctx context.Context, service *core.Service) error {
 		delete(b.addresses, service.UID)
 		return nil
 	}
-	if len(service.Status.LoadBalancer.Ingress) > 0 {
-		b.learn(service)
-		return nil
-	}
-	address, known := b.addresses[service.UID]
-	if !known {
-		var err error
-		if address, err = b.free(); err != nil {
-			return err
+	b.learn(service)
+	address, given := b.addresses[service.UID]
+	ingress := "null"
+	if wanted := service.Spec.LoadBalancerIP; wanted != "" {
+		if given && address.String() == wanted && len(service.Status.LoadBalancer.Ingress) > 0 {
+			return nil
 		}
-		b.addresses[service.UID] = address
+		delete(b.addresses, service.UID)
+		asked, err := netip.ParseAddr(wanted)
+		if err == nil && b.network.Contains(asked) && !b.taken()[asked] {
+			b.addresses[service.UID] = asked
+			ingress = fmt.Sprintf(`[{"ip":%q}]`, asked)
+		} else if len(service.Status.LoadBalancer.Ingress) == 0 {
+			return nil
+		}
+	} else {
+		if len(service.Status.LoadBalancer.Ingress) > 0 {
+			return nil
+		}
+		if !given {
+			var err error
+			if address, err = b.free(); err != nil {
+				return err
+			}
+			b.addresses[service.UID] = address
+		}
+		ingress = fmt.Sprintf(`[{"ip":%q}]`, address)
 	}
-	patch := fmt.Sprintf(`{"metadata":{"uid":%q},"status":{"loadBalancer":{"ingress":[{"ip":%q}]}}}`, service.UID, address)
+	patch := fmt.Sprintf(`{"metadata":{"uid":%q},"status":{"loadBalancer":{"ingress":%s}}}`, service.UID, ingress)
 	services := b.client.CoreV1().Services(service.Namespace)
 	_, err := services.Patch(ctx, service.Name, types.MergePatchType, []byte(patch), meta.PatchOptions{}, "status")
 	// It is gone, or another one has its name: the watch tells.
@@ -135,12 +151,18 @@ func (b *balancer) serve(ctx context.Context, service *core.Service) error {
 	return nil
 }
 
-// free is the first address that no Service has: not the network's own, and not its last.
-func (b *balancer) free() (netip.Addr, error) {
+// taken are the addresses that Services have.
+func (b *balancer) taken() map[netip.Addr]bool {
 	taken := map[netip.Addr]bool{}
 	for _, address := range b.addresses {
 		taken[address] = true
 	}
+	return taken
+}
+
+// free is the first address that no Service has: not the network's own, and not its last.
+func (b *balancer) free() (netip.Addr, error) {
+	taken := b.taken()
 	address := b.network.Addr().Next()
 	for ; b.network.Contains(address.Next()); address = address.Next() {
 		if !taken[address] {

@@ -17,7 +17,7 @@ import (
 )
 
 // least is how many tests are run at least of what options may name, by a feature that all of them ask for.
-var least = map[features.FeatureName]int{features.SupportMesh: 22, features.SupportGateway: 86}
+var least = map[features.FeatureName]int{features.SupportMesh: 22, features.SupportGateway: 87}
 
 type options struct {
 	Profiles []string               `json:"conformanceProfiles"`

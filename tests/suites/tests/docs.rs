@@ -57,6 +57,13 @@ fn the_faults_page() {
 }
 
 #[test]
+fn the_egress_policy_page() {
+    culvert_lab::test("the_egress_policy_page", |lab| {
+        taken(lab, "egress-policy.md", 4)
+    });
+}
+
+#[test]
 fn the_waypoint_page() {
     culvert_lab::test("the_waypoint_page", |lab| taken(lab, "waypoint.md", 1));
 }
@@ -69,4 +76,9 @@ fn the_ingress_page() {
 #[test]
 fn the_gateway_page() {
     culvert_lab::test("the_gateway_page", |lab| taken(lab, "gateway.md", 2));
+}
+
+#[test]
+fn the_egress_page() {
+    culvert_lab::test("the_egress_page", |lab| taken(lab, "egress.md", 4));
 }

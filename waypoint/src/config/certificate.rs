@@ -1,4 +1,4 @@
-//! What a listener proves itself with.
+//! What a listener proves itself with, or a gateway to its backends.
 //!
 //! Invariants: a certificate that is taken can serve: its chain and its key were read, belong together and made TLS
 //! contexts. The contexts are made here, once for each generation, and never for a connection. The key lives in
@@ -9,25 +9,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use boring::error::ErrorStack;
-use boring::pkey::{PKey, PKeyRef, Private};
-use boring::ssl::{
-    AlpnError, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
-    SslVersion, select_next_proto,
-};
-use boring::x509::{X509, X509Ref};
+use boring::pkey::{PKey, Private};
+use boring::ssl::{AlpnError, SslContext, SslContextBuilder, select_next_proto};
+use boring::x509::X509;
 use culvert_proto::waypoint as pb;
 
 use super::ConfigError;
 use super::route::Hostname;
+use crate::tls::{self, names};
 
 /// What is offered to clients of HTTPS, in the order of preference.
 const ALPN: &[u8] = b"\x02h2\x08http/1.1";
-/// Key agreement: the post-quantum one first.
-const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
-/// For TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has no other ones.
-const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
-    ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:\
-    ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
 
 /// A certificate that can serve.
 pub struct Certificate {
@@ -39,6 +31,13 @@ pub struct Certificate {
     pub serial: String,
     https: SslContext,
     plain: SslContext,
+    pair: Pair,
+}
+
+/// A chain, leaf first, and the key of its leaf.
+struct Pair {
+    chain: Vec<X509>,
+    key: PKey<Private>,
 }
 
 impl fmt::Debug for Certificate {
@@ -70,17 +69,22 @@ impl Certificate {
                 "does not belong to the first certificate",
             ));
         }
-        let context = |http| context(&chain, &key, http).map_err(wrong("chain"));
+        let not_after = culvert_identity::system_time(leaf.not_after()).map_err(wrong("chain"))?;
+        let hosts = names::hosts(leaf);
         let serial = leaf
             .serial_number()
             .to_bn()
             .and_then(|n| n.to_hex_str().map(|s| s.to_lowercase()));
+        let serial = serial.map_err(wrong("chain"))?;
+        let pair = Pair { chain, key };
+        let context = |http| pair.context(http).map_err(wrong("chain"));
         Ok(Self {
-            hosts: hosts(leaf),
-            not_after: culvert_identity::system_time(leaf.not_after()).map_err(wrong("chain"))?,
-            serial: serial.map_err(wrong("chain"))?,
+            hosts,
+            not_after,
+            serial,
             https: context(true)?,
             plain: context(false)?,
+            pair,
         })
     }
 
@@ -94,15 +98,14 @@ impl Certificate {
         &self.plain
     }
 
+    /// Makes the contexts of `builder` prove themselves with it.
+    pub fn present(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        self.pair.present(builder)
+    }
+
     /// Whether it is for this name.
     fn covers(&self, name: &str) -> bool {
-        self.hosts.iter().any(|host| match host {
-            Hostname::Exact(host) => **host == *name,
-            // Exactly one label: that is what the asterisk of a certificate stands for.
-            Hostname::Wildcard(suffix) | Hostname::Label(suffix) => name
-                .strip_suffix(&**suffix)
-                .is_some_and(|label| !label.is_empty() && !label.contains('.')),
-        })
+        self.hosts.iter().any(|host| names::covers(host, name))
     }
 
     /// The first of `all` that is for this name, else the first.
@@ -113,7 +116,7 @@ impl Certificate {
 }
 
 /// The first reason alone: BoringSSL's whole text names its source files.
-fn brief(error: &ErrorStack) -> String {
+pub(super) fn brief(error: &ErrorStack) -> String {
     let first = error.errors().first();
     let reason = first.and_then(|error| error.reason().map(str::to_owned));
     reason.map_or_else(
@@ -122,39 +125,29 @@ fn brief(error: &ErrorStack) -> String {
     )
 }
 
-fn hosts(leaf: &X509Ref) -> Vec<Hostname> {
-    let names = leaf.subject_alt_names();
-    let names = names.iter().flatten();
-    names
-        .filter_map(|name| Hostname::decode(name.dnsname()?).ok())
-        .collect()
-}
+impl Pair {
+    fn present(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        let mut chain = self.chain.iter();
+        if let Some(leaf) = chain.next() {
+            builder.set_certificate(leaf)?;
+        }
+        for above in chain {
+            builder.add_extra_chain_cert(above.clone())?;
+        }
+        builder.set_private_key(&self.key)?;
+        builder.check_private_key()
+    }
 
-fn context(chain: &[X509], key: &PKeyRef<Private>, http: bool) -> Result<SslContext, ErrorStack> {
-    let mut builder = SslContextBuilder::new(SslMethod::tls())?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
-    builder.set_strict_cipher_list(CIPHERS)?;
-    builder.set_curves_list(GROUPS)?;
-    // No resumption: every connection is judged by what is in force now, and there is no ticket key to lose.
-    builder.set_options(SslOptions::NO_TICKET);
-    builder.set_session_cache_mode(SslSessionCacheMode::OFF);
-    builder.set_mode(SslMode::ENABLE_PARTIAL_WRITE | SslMode::ACCEPT_MOVING_WRITE_BUFFER);
-    let mut chain = chain.iter();
-    if let Some(leaf) = chain.next() {
-        builder.set_certificate(leaf)?;
+    fn context(&self, http: bool) -> Result<SslContext, ErrorStack> {
+        let mut builder = tls::base()?;
+        self.present(&mut builder)?;
+        if http {
+            builder.set_alpn_select_callback(|_, offered| {
+                select_next_proto(ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
+            });
+        }
+        Ok(builder.build())
     }
-    for above in chain {
-        builder.add_extra_chain_cert(above.clone())?;
-    }
-    builder.set_private_key(key)?;
-    builder.check_private_key()?;
-    if http {
-        builder.set_alpn_select_callback(|_, offered| {
-            select_next_proto(ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
-        });
-    }
-    Ok(builder.build())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use culvert_proto::waypoint as pb;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::cors::Cors;
 use super::{ConfigError, PerTenThousand, ServiceRef, decode_all};
 use crate::path;
 
@@ -23,6 +24,8 @@ pub struct Filters {
     pub rewrite: Option<Rewrite>,
     /// Copies of requests.
     pub mirrors: Vec<Mirror>,
+    /// What pages of other origins may do with answers.
+    pub cors: Option<Arc<Cors>>,
     /// Why requests get 500.
     pub unresolved: Option<String>,
 }
@@ -118,6 +121,10 @@ impl Filters {
             Some(Kind::Mirror(mirror)) => {
                 self.mirrors
                     .push(Mirror::decode(mirror).map_err(|e| e.within("mirror"))?);
+            }
+            Some(Kind::Cors(cors)) => {
+                let cors = Cors::decode(cors).map_err(|e| e.within("cors"))?;
+                self.cors = Some(Arc::new(cors));
             }
             Some(Kind::Unresolved(reason)) => self.unresolved = Some(reason.clone()),
             None => return Err(ConfigError::new("kind", "a filter of no known kind")),

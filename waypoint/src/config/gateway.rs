@@ -3,11 +3,12 @@
 //! Invariants: the listeners of one port agree on what is spoken there first, so that nobody is served in plain text what
 //! another listener of the port encrypts. Listeners have different names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use culvert_proto::waypoint as pb;
 
+use super::clients::ClientValidation;
 use super::route::Hostname;
 use super::{ConfigError, decode_all};
 
@@ -20,6 +21,8 @@ pub struct Gateway {
     pub listeners: Vec<Arc<Listener>>,
     /// Policies that every connection must pass, `NAMESPACE/NAME`.
     pub authorizations: Vec<Arc<str>>,
+    /// What it proves itself with to backends, by name, or why there is none though there should be.
+    pub client_certificate: Option<Result<Arc<str>, String>>,
 }
 
 /// A listener.
@@ -35,6 +38,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Why its hosts are refused.
     pub unresolved: Option<String>,
+    /// What is asked of clients where TLS ends here.
+    pub clients: Option<Arc<ClientValidation>>,
 }
 
 /// What a listener speaks. Certificates by name.
@@ -63,6 +68,15 @@ pub enum Transport {
     Tcp,
 }
 
+/// What a port speaks, and what it asks of clients: connections to one that asks for something else are no longer its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spoken {
+    /// What comes first.
+    pub transport: Transport,
+    /// Which certificates of clients are good, where TLS ends here.
+    pub clients: Option<Arc<ClientValidation>>,
+}
+
 /// A listener to which a route is attached, and the hosts for which it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
@@ -77,7 +91,13 @@ pub struct Attachment {
 impl Gateway {
     /// Decodes a Gateway.
     pub fn decode(raw: &pb::Gateway) -> Result<Self, ConfigError> {
-        let listeners = decode_all("listeners", &raw.listeners, Listener::decode)?;
+        let validations = raw.client_validations.iter();
+        let validations: Vec<_> = validations
+            .map(|one| ClientValidation::decode(one).map(Arc::new))
+            .collect();
+        let listeners = decode_all("listeners", &raw.listeners, |listener| {
+            Listener::decode(listener, &validations)
+        })?;
         let (mut names, mut ports) = (HashMap::new(), HashMap::new());
         for (index, listener) in listeners.iter().enumerate() {
             let wrong = |field: &str, message: String| {
@@ -104,6 +124,7 @@ impl Gateway {
                 .iter()
                 .map(|name| name.as_str().into())
                 .collect(),
+            client_certificate: client_certificate(raw),
         })
     }
 
@@ -114,14 +135,35 @@ impl Gateway {
     }
 
     /// What is listened at.
-    pub fn ports(&self) -> impl Iterator<Item = (u16, Transport)> {
-        let port = |listener: &Arc<Listener>| (listener.port, listener.protocol.transport());
-        self.listeners.iter().map(port)
+    pub fn ports(&self) -> BTreeMap<u16, Spoken> {
+        let mut ports: BTreeMap<u16, Spoken> = BTreeMap::new();
+        for listener in &self.listeners {
+            let port = ports.entry(listener.port).or_insert_with(|| Spoken {
+                transport: listener.protocol.transport(),
+                clients: None,
+            });
+            // Those of one port that ask for anything ask for the same.
+            if let Some(clients) = &listener.clients {
+                port.clients.get_or_insert_with(|| Arc::clone(clients));
+            }
+        }
+        ports
     }
 }
 
+fn client_certificate(raw: &pb::Gateway) -> Option<Result<Arc<str>, String>> {
+    if !raw.client_certificate_unresolved.is_empty() {
+        return Some(Err(raw.client_certificate_unresolved.clone()));
+    }
+    let name = &raw.client_certificate;
+    (!name.is_empty()).then(|| Ok(name.as_str().into()))
+}
+
 impl Listener {
-    fn decode(raw: &pb::Listener) -> Result<Self, ConfigError> {
+    fn decode(
+        raw: &pb::Listener,
+        validations: &[Result<Arc<ClientValidation>, ConfigError>],
+    ) -> Result<Self, ConfigError> {
         if raw.name.is_empty() {
             return Err(ConfigError::new("name", "is empty"));
         }
@@ -151,13 +193,35 @@ impl Listener {
                 ));
             }
         };
-        Ok(Self {
+        let mut listener = Self {
             name: raw.name.as_str().into(),
             port,
             hostname,
             protocol,
             unresolved: (!raw.unresolved.is_empty()).then(|| raw.unresolved.clone()),
-        })
+            clients: None,
+        };
+        if let Some(index) = raw.client_validation.checked_sub(1) {
+            listener.ask(
+                usize::try_from(index)
+                    .ok()
+                    .and_then(|index| validations.get(index)),
+            );
+        }
+        Ok(listener)
+    }
+
+    /// Asks clients for this. What it cannot judge them by nobody passes.
+    fn ask(&mut self, validation: Option<&Result<Arc<ClientValidation>, ConfigError>>) {
+        match validation {
+            Some(Ok(clients)) => {
+                self.clients = Some(Arc::clone(clients));
+                // Was for versions that cannot ask.
+                self.unresolved = None;
+            }
+            Some(Err(error)) => self.unresolved = Some(format!("client validation: {error}")),
+            None => self.unresolved = Some("client validation: is not there".to_owned()),
+        }
     }
 }
 

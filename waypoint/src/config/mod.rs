@@ -2,7 +2,10 @@
 //!
 //! Invariant: decoding never guesses. A field that does not make sense is a [`ConfigError`] that names it.
 
+pub mod backend_tls;
 pub mod certificate;
+pub mod clients;
+pub mod cors;
 mod error;
 pub mod fault;
 pub mod filter;

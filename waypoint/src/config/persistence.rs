@@ -1,4 +1,4 @@
-//! How a rule keeps the requests of a session at one endpoint.
+//! How a rule, or a policy of a backend, keeps the requests of a session at one endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::resilience::{cookie_name, cookie_path};
 use super::{ConfigError, duration};
 use crate::upstream::hash;
 
-/// Session persistence of a rule.
+/// Session persistence of a rule, or of a backend.
 #[derive(Debug, PartialEq)]
 pub struct Persistence {
     /// Where a client keeps what it was told.
@@ -39,18 +39,27 @@ pub enum Carrier {
 
 impl Persistence {
     /// Of the rule with this index in `route`.
-    pub(super) fn decode(
+    pub(super) fn of_rule(
         raw: &pb::HttpRule,
         (route, index): (&str, usize),
     ) -> Result<Option<Arc<Self>>, ConfigError> {
-        let Some(session) = &raw.session_persistence else {
-            return Ok(None);
-        };
+        let session = raw.session_persistence.as_ref();
+        let decoded =
+            session.map(|session| Self::decode(session, &format!("{route}/{index}"), path(raw)));
+        decoded.transpose()
+    }
+
+    /// Of what has this name, for a path.
+    pub(super) fn decode(
+        session: &pb::SessionPersistence,
+        owner: &str,
+        path: &str,
+    ) -> Result<Arc<Self>, ConfigError> {
         let given = &session.session_name;
         let name = if given.is_empty() {
-            // Rules must not take each other's sessions for their own.
-            let rule = hash::of(format!("{route}/{index}").as_bytes());
-            format!("culvert-session-{rule:016x}")
+            // Rules must not take each other's sessions for their own, nor must backends.
+            let owner = hash::of(owner.as_bytes());
+            format!("culvert-session-{owner:016x}")
         } else {
             given.clone()
         };
@@ -60,7 +69,7 @@ impl Persistence {
         } else {
             Carrier::Cookie {
                 name: cookie_name(&name)?.into(),
-                path: path(raw).into(),
+                path: path.into(),
             }
         };
         let persistence = Self {
@@ -73,7 +82,7 @@ impl Persistence {
             let message = "is needed for a permanent cookie";
             return Err(ConfigError::new("absolute_timeout", message));
         }
-        Ok(Some(Arc::new(persistence)))
+        Ok(Arc::new(persistence))
     }
 }
 
@@ -113,7 +122,7 @@ mod tests {
             ..Default::default()
         };
         assert!(raw.matches.iter().all(|raw| Match::decode(raw).is_ok()));
-        let decoded = Persistence::decode(&raw, ("d/r", 0))?.unwrap();
+        let decoded = Persistence::of_rule(&raw, ("d/r", 0))?.unwrap();
         Ok(Arc::into_inner(decoded).unwrap())
     }
 

@@ -14,7 +14,7 @@ use super::{ConfigError, duration};
 const MAX_ATTEMPTS: u32 = 100;
 /// The first wait where the user names none.
 const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
-/// The longest wait, as a multiple of the first.
+/// The longest wait without its jitter, as a multiple of the first.
 const MAX_BACKOFF_FACTOR: u32 = 10;
 
 /// How a try ended, as far as retries care.
@@ -146,14 +146,15 @@ impl Retry {
         }
     }
 
-    /// The wait before the `retry`th try after the first: doubling, with jitter over its upper half.
+    /// The wait before the `retry`th try after the first: doubling, with jitter beyond. Never less than the user says, as the
+    /// Gateway API has it.
     pub fn backoff(&self, retry: u32, rng: &mut impl Rng) -> Duration {
         let factor = 1u32
             .checked_shl(retry.saturating_sub(1))
             .unwrap_or(u32::MAX)
             .min(MAX_BACKOFF_FACTOR);
-        let longest = self.backoff.saturating_mul(factor);
-        longest.mul_f64(rng.random_range(0.5..=1.0))
+        let shortest = self.backoff.saturating_mul(factor);
+        shortest.mul_f64(rng.random_range(1.0..=1.5))
     }
 }
 
@@ -258,8 +259,8 @@ mod tests {
         fn waits_double_within_their_bounds(seed: u64, retry in 1u32..40) {
             let policy = Retry::connect_failures();
             let wait = policy.backoff(retry, &mut SmallRng::seed_from_u64(seed));
-            let longest = DEFAULT_BACKOFF * 2u32.saturating_pow(retry - 1).min(MAX_BACKOFF_FACTOR);
-            prop_assert!(wait <= longest && wait >= longest / 2);
+            let shortest = DEFAULT_BACKOFF * 2u32.saturating_pow(retry - 1).min(MAX_BACKOFF_FACTOR);
+            prop_assert!(wait >= shortest && wait <= shortest * 3 / 2);
         }
     }
 }

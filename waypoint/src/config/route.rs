@@ -171,7 +171,7 @@ impl Rule {
                 .map(|retry| Retry::decode(retry).map(Arc::new))
                 .transpose()
                 .map_err(|error| error.within("retry"))?,
-            persistence: Persistence::decode(raw, place)
+            persistence: Persistence::of_rule(raw, place)
                 .map_err(|error| error.within("session_persistence"))?,
         };
         let replaces = rule.filters.replaces_prefix()
@@ -225,6 +225,12 @@ impl Backend {
             return Err(ConfigError::new(
                 "filters",
                 "a redirect belongs to the rule, not to a backend",
+            ));
+        }
+        if filters.cors.is_some() {
+            return Err(ConfigError::new(
+                "filters",
+                "what other origins may do belongs to the rule, not to a backend",
             ));
         }
         Ok(Self {

@@ -1,4 +1,4 @@
-//! One TrafficPolicy.
+//! One TrafficPolicy, or one XBackendTrafficPolicy of the Gateway API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,20 +6,28 @@ use std::time::Duration;
 use culvert_proto::waypoint as pb;
 
 use super::locality::Locality;
+use super::persistence::Persistence;
 use super::resilience::{HashPolicy, OutlierDetection, ramp};
 use super::retry::Retry;
 use super::{ConfigError, ServiceRef, decode_all, duration};
 use crate::upstream::ramp::Ramp;
 
+/// How services keep sessions.
+type Sessions = Vec<(Arc<str>, Arc<Persistence>)>;
+
 /// Settings for the traffic of services and routes.
 #[derive(Debug, Clone)]
 pub struct TrafficPolicy {
-    /// `NAMESPACE/NAME`.
+    /// `NAMESPACE/NAME`, of an XBackendTrafficPolicy `XBackendTrafficPolicy/NAMESPACE/NAME`.
     pub name: Arc<str>,
     /// Services that it is for.
     pub services: Vec<ServiceRef>,
     /// Routes that it is for, `NAMESPACE/NAME`.
     pub routes: Vec<String>,
+    /// It holds for what goes to its services, and not for what a route takes from them elsewhere.
+    pub backend: bool,
+    /// How each of its services keeps sessions where routes say nothing.
+    pub sessions: Sessions,
     /// Retries.
     pub retry: Option<Arc<Retry>>,
     /// The bound of all retries together.
@@ -58,23 +66,29 @@ pub enum Balancer {
     ConsistentHash(Arc<HashPolicy>),
 }
 
-/// Retries may be at most `percent` of the requests of the last `interval`, and `min_per_second` besides.
+/// Retries may be at most `percent` of the requests of the last `interval`, and `min` in each `min_interval` besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BudgetSettings {
     /// 0 to 100.
     pub percent: u32,
-    /// Retries that are always allowed.
-    pub min_per_second: u32,
+    /// Retries that are always allowed ...
+    pub min: u32,
+    /// ... in so long.
+    pub min_interval: Duration,
     /// Over which requests are counted.
     pub interval: Duration,
+    /// What it forbids to try again gets 503, instead of the answer as it is.
+    pub refuse: bool,
 }
 
 impl Default for BudgetSettings {
     fn default() -> Self {
         Self {
             percent: 20,
-            min_per_second: 10,
+            min: 10,
+            min_interval: Duration::from_secs(1),
             interval: Duration::from_secs(10),
+            refuse: false,
         }
     }
 }
@@ -87,10 +101,20 @@ impl TrafficPolicy {
         } else {
             raw.max_pending_requests
         };
+        let kind = if raw.backend {
+            "XBackendTrafficPolicy/"
+        } else {
+            ""
+        };
+        let name: Arc<str> = format!("{kind}{}/{}", raw.namespace, raw.name).into();
+        let services = decode_all("targets", &raw.targets, ServiceRef::decode)?;
         Ok(Self {
-            name: format!("{}/{}", raw.namespace, raw.name).into(),
-            services: decode_all("targets", &raw.targets, ServiceRef::decode)?,
+            sessions: sessions(raw, &name, &services)
+                .map_err(|error| error.within("session_persistence"))?,
+            name,
+            services,
             routes: raw.route_targets.clone(),
+            backend: raw.backend,
             retry: raw
                 .retry
                 .as_ref()
@@ -133,6 +157,23 @@ impl TrafficPolicy {
     }
 }
 
+/// Sessions of each service by themselves: a cookie of one says nothing to another.
+fn sessions(
+    raw: &pb::TrafficPolicy,
+    name: &str,
+    services: &[ServiceRef],
+) -> Result<Sessions, ConfigError> {
+    let Some(session) = &raw.session_persistence else {
+        return Ok(Vec::new());
+    };
+    let of = |at: &ServiceRef| {
+        let owner = format!("{name}/{}", at.service);
+        let persistence = Persistence::decode(session, &owner, "/")?;
+        Ok((Arc::clone(&at.service), persistence))
+    };
+    services.iter().map(of).collect()
+}
+
 fn balancer(raw: &pb::TrafficPolicy) -> Result<Option<Balancer>, ConfigError> {
     use pb::LoadBalancer as Raw;
     match Raw::try_from(raw.load_balancer) {
@@ -168,10 +209,17 @@ impl BudgetSettings {
         if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&interval) {
             return Err(ConfigError::new("interval", "is not from 10 ms to 1 h"));
         }
+        let min_interval = duration("min_interval", raw.min_interval.as_ref())?;
+        let min_interval = min_interval.unwrap_or(Self::default().min_interval);
+        if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&min_interval) {
+            return Err(ConfigError::new("min_interval", "is not from 1 ms to 1 h"));
+        }
         Ok(Self {
             percent: raw.percent,
-            min_per_second: raw.min_per_second,
+            min: raw.min_per_second,
+            min_interval,
             interval,
+            refuse: raw.refuse,
         })
     }
 }
@@ -241,5 +289,6 @@ mod tests {
             (None, None, None)
         );
         assert!(policy.retry.is_none() && policy.budget.is_none());
+        assert!(policy.sessions.is_empty() && !policy.backend);
     }
 }

@@ -107,6 +107,7 @@ fn config_dump(name: &str, shown: &Shown) -> Response {
         "stream_routes": routes.raw_streams().map(|raw| super::dump::stream(&raw)).collect::<Vec<_>>(),
         "gateways": routes.raw_gateways().map(|raw| super::dump::gateway(&raw)).collect::<Vec<_>>(),
         "listener_certificates": routes.certificates().map(|(name, known)| super::dump::certificate(name, known)).collect::<Vec<_>>(),
+        "backend_tls_policies": routes.raw_backend_tls().map(|raw| super::dump::backend_tls(&raw)).collect::<Vec<_>>(),
         "traffic_policies": routes.raw_traffic().map(|raw| super::dump::traffic(&raw)).collect::<Vec<_>>(),
         "fault_policies": routes.raw_faults().map(|(raw, left)| super::dump::fault(&raw, left)).collect::<Vec<_>>(),
         "endpoints": routes.endpoints(),

@@ -6,8 +6,11 @@ use culvert_proto::waypoint as pb;
 use serde_json::{Map, Value, json};
 
 use crate::config::certificate::Certificate;
+mod backend_tls;
 pub(super) mod locality;
 mod resilience;
+
+pub(super) use backend_tls::backend_tls;
 
 /// An HTTPRoute.
 pub(super) fn route(raw: &pb::HttpRoute) -> Value {
@@ -66,6 +69,13 @@ pub(super) fn gateway(raw: &pb::Gateway) -> Value {
                 "certificateRefs",
                 list(&listener.certificates, |name| text(name)),
             ),
+            (
+                "clientValidation",
+                match listener.client_validation {
+                    0 => Value::Null,
+                    number => number.into(),
+                },
+            ),
             ("unresolved", text(&listener.unresolved)),
             ("oneLabel", flag(listener.one_label)),
         ])
@@ -75,8 +85,22 @@ pub(super) fn gateway(raw: &pb::Gateway) -> Value {
         ("name", text(&raw.name)),
         ("listeners", list(&raw.listeners, listener)),
         (
+            "clientValidations",
+            list(&raw.client_validations, |one| {
+                object([
+                    ("authorities", text(&one.authorities)),
+                    ("allowInsecureFallback", one.allow_insecure_fallback.into()),
+                ])
+            }),
+        ),
+        (
             "authorizations",
             list(&raw.authorizations, |name| text(name)),
+        ),
+        ("clientCertificateRef", text(&raw.client_certificate)),
+        (
+            "clientCertificateUnresolved",
+            text(&raw.client_certificate_unresolved),
         ),
     ])
 }
@@ -94,16 +118,27 @@ pub(super) fn certificate(name: &str, certificate: &Certificate) -> Value {
     ])
 }
 
-/// A TrafficPolicy.
+/// A TrafficPolicy, or an XBackendTrafficPolicy.
 pub(super) fn traffic(raw: &pb::TrafficPolicy) -> Value {
     let budget = |budget: &pb::RetryBudget| {
         object([
             ("percent", budget.percent.into()),
             ("minPerSecond", budget.min_per_second.into()),
+            ("minInterval", duration(budget.min_interval.as_ref())),
             ("interval", duration(budget.interval.as_ref())),
+            (
+                "refuse",
+                some(budget.refuse.then_some(&true), |refuse| (*refuse).into()),
+            ),
         ])
     };
+    let kind = if raw.backend {
+        "XBackendTrafficPolicy"
+    } else {
+        ""
+    };
     object([
+        ("kind", text(kind)),
         ("namespace", text(&raw.namespace)),
         ("name", text(&raw.name)),
         ("targetRefs", targets(&raw.targets, &raw.route_targets)),
@@ -123,6 +158,10 @@ pub(super) fn traffic(raw: &pb::TrafficPolicy) -> Value {
         (
             "outlierDetection",
             some(raw.outlier_detection.as_ref(), resilience::outlier),
+        ),
+        (
+            "sessionPersistence",
+            some(raw.session_persistence.as_ref(), resilience::session),
         ),
         ("maxRequests", number(raw.max_requests)),
         ("maxConnections", number(raw.max_connections)),
@@ -269,6 +308,14 @@ fn filter(raw: &pb::HttpFilter) -> Value {
         Some(Kind::Mirror(mirror)) => json!({ "requestMirror": object([
             ("backendRef", mirror.backend.as_ref().map_or(Value::Null, backend)),
             ("perTenThousand", mirror.per_ten_thousand.into()),
+        ]) }),
+        Some(Kind::Cors(cors)) => json!({ "cors": object([
+            ("allowOrigins", json!(cors.allow_origins)),
+            ("allowCredentials", json!(cors.allow_credentials)),
+            ("allowMethods", json!(cors.allow_methods)),
+            ("allowHeaders", json!(cors.allow_headers)),
+            ("exposeHeaders", json!(cors.expose_headers)),
+            ("maxAge", json!(cors.max_age)),
         ]) }),
         Some(Kind::Unresolved(reason)) => json!({ "unresolved": reason }),
         None => Value::Null,

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use culvert_policy::DenyReason;
 use culvert_runtime::net;
@@ -54,6 +54,7 @@ impl<'a> Admitted<'a> {
             gateway: Arc::clone(&gateway.config.name),
             address: local,
             tls: None,
+            certificate: OnceLock::new(),
         });
         let rules = InForce {
             snapshot: &core.world.store.snapshot(),

@@ -6,10 +6,12 @@
 //! have let its address pass, and every wait for it has an end.
 
 mod admit;
-pub mod hello;
+mod handshakes;
 mod ports;
 mod serve;
 mod tls;
 
+pub use culvert_sniff::hello;
+pub use handshakes::Handshakes;
 pub use ports::{OpenPort, Ports};
 pub(crate) use serve::serve;

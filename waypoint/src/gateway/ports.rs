@@ -1,7 +1,8 @@
 //! The ports that a Gateway's listeners listen at: opened and closed as the Gateway says.
 //!
 //! Invariants: a port is open exactly while a listener has it; a change of another port's listeners touches neither its
-//! socket nor its connections. One that speaks something else from now on keeps its socket, and its old connections drain.
+//! socket nor its connections. One that speaks something else from now on, or asks something else of clients, keeps its
+//! socket, and its old connections drain.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +17,7 @@ use culvert_runtime::ready::{Ready, ReadyTask};
 use culvert_runtime::{accept, task};
 use tokio::net::TcpListener;
 
-use crate::config::gateway::{Gateway, Transport};
+use crate::config::gateway::{Gateway, Spoken};
 use crate::cores::Spread;
 use crate::routes::OwnGateway;
 
@@ -31,7 +32,7 @@ pub struct OpenPort {
     /// Its number.
     pub port: u16,
     /// What it speaks.
-    pub transport: Transport,
+    pub spoken: Spoken,
     /// Told when it is closed, or speaks something else.
     pub drain: Drain,
 }
@@ -100,7 +101,7 @@ impl Ports {
         if gateway.is_some() && std::mem::take(&mut self.first) {
             self.opening = Some(self.ready.task(PENDING));
         }
-        let wanted: BTreeMap<_, _> = gateway.into_iter().flat_map(Gateway::ports).collect();
+        let wanted = gateway.map(Gateway::ports).unwrap_or_default();
         self.open.retain(|port, _| {
             let kept = wanted.contains_key(port);
             if !kept {
@@ -109,12 +110,13 @@ impl Ports {
             kept
         });
         let mut all = true;
-        for (port, transport) in wanted {
+        for (port, spoken) in wanted {
             if let Some(listening) = self.open.get_mut(&port) {
-                listening.speak(transport);
+                listening.speak(spoken);
                 continue;
             }
-            match self.listen(port, transport) {
+            let transport = spoken.transport;
+            match self.listen(port, spoken) {
                 Ok(listening) => {
                     tracing::info!(port, ?transport, "port of the gateway is open");
                     self.open.insert(port, listening);
@@ -132,11 +134,11 @@ impl Ports {
         all
     }
 
-    fn listen(&self, port: u16, transport: Transport) -> io::Result<Listening> {
+    fn listen(&self, port: u16, spoken: Spoken) -> io::Result<Listening> {
         let address = SocketAddr::new(self.address, port);
         let listener = net::listen(address, &ListenOptions::default())?;
         let listener = TcpListener::from_std(listener)?;
-        let (connections, now) = OpenPort::new(port, transport);
+        let (connections, now) = OpenPort::new(port, spoken);
         let now = Arc::new(ArcSwap::new(now));
         let (accepting, drain) = drain::channel();
         let (spread, by) = (Arc::clone(&self.spread), Arc::clone(&now));
@@ -156,11 +158,11 @@ impl Ports {
 }
 
 impl OpenPort {
-    fn new(port: u16, transport: Transport) -> (Trigger, Arc<Self>) {
+    fn new(port: u16, spoken: Spoken) -> (Trigger, Arc<Self>) {
         let (trigger, drain) = drain::channel();
         let open = Self {
             port,
-            transport,
+            spoken,
             drain,
         };
         (trigger, Arc::new(open))
@@ -169,10 +171,10 @@ impl OpenPort {
 
 impl Listening {
     /// Speaks this from now on.
-    fn speak(&mut self, transport: Transport) {
+    fn speak(&mut self, spoken: Spoken) {
         let port = self.now.load().port;
-        if self.now.load().transport != transport {
-            let (connections, now) = OpenPort::new(port, transport);
+        if self.now.load().spoken != spoken {
+            let (connections, now) = OpenPort::new(port, spoken);
             self.now.store(now);
             self.connections = connections;
         }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::admit::{Admitted, counted};
+use super::handshakes::Handshake;
 use super::hello::{self, Hello};
 use super::ports::OpenPort;
 use super::tls::{self, Alert};
@@ -31,7 +32,7 @@ pub(crate) async fn serve(core: Rc<Core>, tcp: TcpStream, port: &OpenPort) {
     let Some(admitted) = Admitted::new(core, tcp, port) else {
         return;
     };
-    match port.transport {
+    match port.spoken.transport {
         Transport::Http => http(admitted).await,
         Transport::Tls => tls(admitted).await,
         Transport::Tcp => bytes(admitted).await,
@@ -60,6 +61,10 @@ async fn http(mut admitted: Admitted<'_>) {
 
 /// TLS: the server name chooses the listener, the listener what becomes of it.
 async fn tls(mut admitted: Admitted<'_>) {
+    let most = admitted.core.world.limits.client_handshakes;
+    let Some(handshake) = admitted.core.handshakes.begin(most) else {
+        return admitted.refuse(DenyReason::Overload);
+    };
     let hello = hello::by(&mut admitted.tcp, admitted.deadline).await;
     let Hello { server_name, bytes } = match hello {
         Ok(hello) => hello,
@@ -80,17 +85,21 @@ async fn tls(mut admitted: Admitted<'_>) {
     let certificate = Certificate::choose(certificates, Some(&server_name)).cloned();
     match (&listener.config.protocol, certificate) {
         (Protocol::Https(_), Some(certificate)) => {
-            https(admitted, bytes, &certificate, &listener).await;
+            https(admitted, bytes, (&certificate, handshake), &listener).await;
         }
         (Protocol::Terminate(_), Some(certificate)) => {
             let streams = &listener.streams;
             match streams.tls(&server_name).or(streams.tcp()).cloned() {
-                Some(route) => terminate(admitted, bytes, &certificate, route).await,
+                Some(route) => {
+                    let with = (&*certificate, handshake);
+                    terminate(admitted, bytes, with, &listener, route).await;
+                }
                 None => admitted.refuse(DenyReason::RouteNotFound),
             }
         }
         (Protocol::Passthrough, _) => match listener.streams.tls(&server_name).cloned() {
             Some(route) => {
+                drop(handshake);
                 let (session, tcp) = admitted.start();
                 let stream = Prefixed::new(bytes, tcp);
                 tcp::carry(session, stream, sniff::Protocol::Tls, Some(route)).await;
@@ -108,17 +117,25 @@ async fn tls(mut admitted: Admitted<'_>) {
 async fn https(
     admitted: Admitted<'_>,
     first: Bytes,
-    certificate: &Certificate,
+    (certificate, handshake): (&Certificate, Handshake),
     listener: &ListenerPlan,
 ) {
     let (deadline, client, port) = (admitted.deadline, admitted.client, admitted.port);
     let (session, tcp) = admitted.start_tls(listener);
-    let accepted = tls::accept(certificate.https(), Prefixed::new(first, tcp));
+    let clients = listener.config.clients.as_deref();
+    let accepted = tls::accept(certificate.https(), clients, Prefixed::new(first, tcp));
     let stream = match timeout_at(deadline, accepted).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return failed(client, port, &error),
         Err(_) => return counted(client, port, DenyReason::HandshakeTimeout.into()),
     };
+    drop(handshake);
+    if let (Some(clients), Some(arrival)) = (clients, session.destination.arrival())
+        && let Some(shown) = clients.shown(stream.ssl())
+    {
+        // Once for each connection, and before its first request.
+        let _ = arrival.certificate.set(shown);
+    }
     if stream.ssl().selected_alpn_protocol() == Some(b"h2") {
         served(server::http2(session, stream).await);
     } else {
@@ -129,13 +146,17 @@ async fn https(
 async fn terminate(
     admitted: Admitted<'_>,
     first: Bytes,
-    certificate: &Certificate,
+    (certificate, handshake): (&Certificate, Handshake),
+    listener: &ListenerPlan,
     route: Arc<StreamPlan>,
 ) {
     let (deadline, client, port) = (admitted.deadline, admitted.client, admitted.port);
     let (session, tcp) = admitted.start();
-    let accepted = tls::accept(certificate.plain(), Prefixed::new(first, tcp));
-    match timeout_at(deadline, accepted).await {
+    let clients = listener.config.clients.as_deref();
+    let accepted = tls::accept(certificate.plain(), clients, Prefixed::new(first, tcp));
+    let accepted = timeout_at(deadline, accepted).await;
+    drop(handshake);
+    match accepted {
         Ok(Ok(stream)) => tcp::carry(session, stream, sniff::Protocol::Tcp, Some(route)).await,
         Ok(Err(error)) => failed(client, port, &error),
         Err(_) => counted(client, port, DenyReason::HandshakeTimeout.into()),

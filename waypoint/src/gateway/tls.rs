@@ -1,12 +1,16 @@
 //! TLS that ends here: the handshake with a listener's certificate, and refusals that a client understands.
 //!
-//! Invariant: no byte of a client's is taken for a request before its handshake is finished.
+//! Invariant: no byte of a client's is taken for a request before its handshake is finished, and it has shown what it is
+//! asked for.
 
 use std::fmt;
 
+use boring::error::ErrorStack;
 use boring::ssl::{Ssl, SslContext};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_boring::{SslStream, SslStreamBuilder};
+
+use crate::config::clients::ClientValidation;
 
 /// Fatal alerts (RFC 8446, section 6) in records of their own, for handshakes that have no keys yet.
 #[derive(Debug, Clone, Copy)]
@@ -35,15 +39,20 @@ pub(super) async fn alert<S: AsyncWrite + Unpin>(stream: &mut S, alert: Alert) {
 #[error("TLS handshake: {0}")]
 pub(super) struct HandshakeFailed(String);
 
-/// Finishes a client's handshake. The caller sets the deadline.
+/// Finishes a client's handshake, in which the client has to show what is asked of it. The caller sets the deadline.
 pub(super) async fn accept<S>(
     context: &SslContext,
+    clients: Option<&ClientValidation>,
     stream: S,
 ) -> Result<SslStream<S>, HandshakeFailed>
 where
     S: AsyncRead + AsyncWrite + Unpin + fmt::Debug,
 {
-    let ssl = Ssl::new(context).map_err(|error| HandshakeFailed(error.to_string()))?;
+    let failed = |error: ErrorStack| HandshakeFailed(error.to_string());
+    let mut ssl = Ssl::new(context).map_err(failed)?;
+    if let Some(clients) = clients {
+        clients.ask(&mut ssl).map_err(failed)?;
+    }
     let accepted = SslStreamBuilder::new(ssl, stream).accept().await;
     let stream = accepted.map_err(|error| HandshakeFailed(error.to_string()))?;
     let ssl = stream.ssl();

@@ -166,8 +166,11 @@ fn blames(failure: &Failure, outbound: &Outbound) -> bool {
 
 /// Whether no connection for this reason is the endpoint's failure.
 pub(crate) fn is_endpoints(reason: DenyReason) -> bool {
-    use DenyReason::{CertificateUnavailable, Draining, Overload};
-    !matches!(reason, CertificateUnavailable | Draining | Overload)
+    use DenyReason::{BackendUnresolved, CertificateUnavailable, Draining, Overload};
+    !matches!(
+        reason,
+        BackendUnresolved | CertificateUnavailable | Draining | Overload
+    )
 }
 
 /// What a response says of its endpoint; none if its trailers will tell.
@@ -186,17 +189,23 @@ async fn exchange(
     limit: Option<&Arc<ConnectionLimit>>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let endpoint = permit.endpoint();
-    let version = outbound.version_for(endpoint.app_protocol());
+    let version = outbound.version_for(endpoint);
     let lease = async || {
         let lease = Connections::lease(endpoint, version, dialer, limit).await;
         lease.map_err(|reason| match reason {
             DenyReason::Overload => Failure::Final(Refusal::Overload),
+            // No other try can help.
+            DenyReason::BackendUnresolved => {
+                let message = "the BackendTLSPolicy of the backend cannot be followed";
+                Failure::Final(Refusal::Unresolved(message.to_owned()))
+            }
             reason => Failure::Connect(reason),
         })
     };
     let mut connection = lease().await?;
     let body = outbound.take_body().ok_or(Failure::Reset)?;
-    let mut request = outbound.request(version, body).map_err(Failure::Final)?;
+    let request = outbound.request(version, endpoint, body);
+    let mut request = request.map_err(Failure::Final)?;
     for _ in 0..STALE {
         match connection.send(request).await {
             Ok(response) => return Ok((response, connection)),
@@ -210,11 +219,11 @@ async fn exchange(
             }
             Err(SendError::Lost(error)) => {
                 tracing::debug!(%error, endpoint = %endpoint.uid(), "no response");
-                let by_client = outbound.progress.failed.get();
-                return Err(if by_client {
-                    Failure::Final(Refusal::ClientBody)
-                } else {
-                    Failure::Reset
+                let progress = &outbound.progress;
+                return Err(match (progress.failed.get(), progress.silent.get()) {
+                    (_, true) => Failure::Final(Refusal::ClientSilent),
+                    (true, false) => Failure::Final(Refusal::ClientBody),
+                    (false, false) => Failure::Reset,
                 });
             }
         }

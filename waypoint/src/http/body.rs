@@ -8,12 +8,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use super::headers;
+use super::silence::{FromClient, Read};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-
-use super::headers;
 
 /// Most bytes of a request's body that are kept.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
@@ -24,6 +23,9 @@ pub enum BodyError {
     /// The client's bytes are malformed, or it went away.
     #[error("the client's body ended early")]
     Client,
+    /// The client was silent for too long.
+    #[error("the client's body did not go on")]
+    Silent,
     /// Another try has taken the body over.
     #[error("the body belongs to another try")]
     TakenOver,
@@ -36,6 +38,8 @@ pub struct Progress {
     pub bytes: Cell<u64>,
     /// The client's side failed.
     pub failed: Cell<bool>,
+    /// By its silence.
+    pub silent: Cell<bool>,
     /// All of it was handed over, in the current try.
     pub done: Cell<bool>,
 }
@@ -47,7 +51,7 @@ pub struct RequestBody(Kind);
 #[derive(Debug)]
 enum Kind {
     Empty,
-    Stream(Incoming, Rc<Progress>),
+    Stream(FromClient, Rc<Progress>),
     Replay { kept: Rc<Kept>, reader: Reader },
     Full(Option<Bytes>, Option<HeaderMap>),
 }
@@ -71,7 +75,7 @@ pub struct Kept {
 
 #[derive(Debug)]
 struct State {
-    source: Incoming,
+    source: FromClient,
     chunks: Vec<Bytes>,
     length: usize,
     trailers: Option<HeaderMap>,
@@ -90,14 +94,14 @@ impl RequestBody {
     }
 
     /// The client's body as it comes.
-    pub fn stream(source: Incoming, progress: Rc<Progress>) -> Self {
+    pub fn stream(source: FromClient, progress: Rc<Progress>) -> Self {
         Self(Kind::Stream(source, progress))
     }
 }
 
 impl Kept {
     /// Keeps `source` as it is read.
-    pub fn new(source: Incoming, progress: Rc<Progress>) -> Rc<Self> {
+    pub fn new(source: FromClient, progress: Rc<Progress>) -> Rc<Self> {
         let state = State {
             source,
             chunks: Vec::new(),
@@ -253,11 +257,19 @@ impl Drop for Kept {
 
 /// Reads on from the client, keeping account.
 fn poll_client(
-    source: &mut Incoming,
+    source: &mut FromClient,
     cx: &mut Context<'_>,
     progress: &Progress,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    Poll::Ready(match ready!(Pin::new(source).poll_frame(cx)) {
+    let frame = match ready!(source.poll_read(cx)) {
+        Read::Frame(frame) => frame,
+        Read::Silent => {
+            progress.failed.set(true);
+            progress.silent.set(true);
+            return Poll::Ready(Some(Err(BodyError::Silent)));
+        }
+    };
+    Poll::Ready(match frame {
         None => None,
         Some(Err(error)) => {
             tracing::debug!(%error, "request body");

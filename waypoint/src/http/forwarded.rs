@@ -1,6 +1,6 @@
 //! What a backend is told of a client outside the mesh.
 //!
-//! Invariants: the last address of `x-forwarded-for` is the one that the connection came from, whatever the client says
+//! Invariants: `x-forwarded-client-cert` is the gateway's word alone: what a client says there is removed. The last address of `x-forwarded-for` is the one that the connection came from, whatever the client says
 //! before it; `x-forwarded-proto` is what the client spoke. They are set before the request is matched, so that rules see
 //! what the backend sees.
 
@@ -8,13 +8,14 @@ use std::fmt::Write as _;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::headers::FORWARDED_CLIENT_CERT;
 use crate::client::Client;
 use crate::destination::Arrival;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Appends the client's address, and sets the scheme.
+/// Appends the client's address, and sets the scheme and what its certificate says.
 pub(super) fn append(headers: &mut HeaderMap, client: &Client, arrival: &Arrival) {
     let mut chain = Vec::new();
     for earlier in headers.get_all(&FORWARDED_FOR) {
@@ -28,6 +29,10 @@ pub(super) fn append(headers: &mut HeaderMap, client: &Client, arrival: &Arrival
     // Values of headers and an address are one.
     if let Ok(chain) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
         headers.insert(FORWARDED_FOR, chain);
+    }
+    match arrival.certificate.get() {
+        Some(shown) => drop(headers.insert(FORWARDED_CLIENT_CERT, shown.clone())),
+        None => drop(headers.remove(FORWARDED_CLIENT_CERT)),
     }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(arrival.scheme()));
 }

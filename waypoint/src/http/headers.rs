@@ -13,6 +13,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+/// What a gateway says of a client's certificate.
+pub(super) const FORWARDED_CLIENT_CERT: HeaderName =
+    HeaderName::from_static("x-forwarded-client-cert");
+
 /// A `Connection` header that can't be obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the Connection header nominates what it may not, or is malformed")]
@@ -85,6 +89,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
         UPGRADE,
         AUTHORIZATION,
         KEEP_ALIVE,
+        FORWARDED_CLIENT_CERT,
     ] {
         trailers.remove(name);
     }
@@ -125,7 +130,7 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Whether the comma-separated `value` has the element `token`, in any case.
-fn lists(value: &HeaderValue, token: &str) -> bool {
+pub(super) fn lists(value: &HeaderValue, token: &str) -> bool {
     value
         .as_bytes()
         .split(|byte| *byte == b',')

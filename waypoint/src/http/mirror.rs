@@ -109,13 +109,13 @@ impl Copy {
             .ok_or("failed")?;
         let permit = self.session.grant(picked).map_err(|_| "denied")?;
         let endpoint = permit.endpoint();
-        let version = self.head.version_for(endpoint.app_protocol());
+        let version = self.head.version_for(endpoint);
         let mut lease = Connections::lease(endpoint, version, &core.dialer, None)
             .await
             .map_err(|_| "failed")?;
         let request = self
             .head
-            .request(lease.version(), body)
+            .request(lease.version(), endpoint, body)
             .map_err(|_| "failed")?;
         let response = lease.send(request).await.map_err(|_| "failed")?;
         let mut body = response.into_body();

@@ -1,6 +1,6 @@
 //! HTTP/1.1 and HTTP/2: a request's way through the waypoint, one file a step.
 //!
-//! `decode -> normalise -> match -> authorize -> fault -> pick -> try -> (retry) -> reply`
+//! `decode -> normalise -> match -> authorize -> (cors) -> fault -> pick -> try -> (retry) -> reply`
 //!
 //! Invariant: each step takes what the one before has made, so that none can be left out: what is sent was decoded,
 //! normalised, matched and authorized.
@@ -9,11 +9,11 @@ mod activity;
 mod affinity;
 mod attempt;
 pub mod body;
+mod cors;
 mod decode;
 mod fault;
 mod forwarded;
 pub mod headers;
-pub mod host;
 mod matching;
 mod mirror;
 mod normalise;
@@ -25,9 +25,11 @@ mod reply_body;
 mod retry;
 pub mod server;
 mod session;
+mod silence;
 mod upgrade;
 
 pub use activity::Busy;
+pub use culvert_sniff::host;
 
 pub(crate) use affinity::of_connection as key_of_connection;
 pub(crate) use attempt::is_endpoints;
@@ -46,7 +48,8 @@ use crate::telemetry::Record;
 use crate::world::Session;
 
 use activity::Activity;
-use outbound::Outbound;
+use cors::Sharing;
+use outbound::{BodyWish, Outbound};
 use refusal::Refusal;
 use reply_body::{Held, Place, ReplyBody};
 use upgrade::{Upgrade, UpgradeSlot};
@@ -79,7 +82,8 @@ impl Connection {
         let version = request.version();
         let mut record = self.session.record();
         record.busy(self.activity.enter());
-        let mut response = match self.steps(request, &mut record).await {
+        let mut sharing = None;
+        let mut response = match self.steps(request, &mut record, &mut sharing).await {
             Ok(Reply::Own(response)) => response,
             Ok(Reply::Backend(head, held)) => head.map(|()| held.into_body(record)),
             Ok(Reply::Switch(response, upgrade)) => {
@@ -91,6 +95,9 @@ impl Connection {
                 reply::refuse(&refusal, outside, version, &mut record)
             }
         };
+        if let Some(sharing) = sharing {
+            sharing.tell(response.headers_mut());
+        }
         if self.switch.as_ref().is_some_and(|switch| switch.refuse()) {
             reply::close(response.headers_mut(), Version::HTTP_11);
         }
@@ -101,6 +108,7 @@ impl Connection {
         &self,
         request: Request<Incoming>,
         record: &mut Record,
+        sharing: &mut Option<Box<Sharing>>,
     ) -> Result<Reply, Refusal> {
         let session = &self.session;
         let world = &session.core.world;
@@ -125,6 +133,13 @@ impl Connection {
             routes: &routes,
         };
         check_destination(rules, &session.client, &session.destination)?;
+        if let Some(now) = cors::sharing(found, &decoded) {
+            if let Some(response) = now.preflight(&decoded) {
+                record.answered(response.status());
+                return Ok(Reply::Own(response));
+            }
+            *sharing = Some(now);
+        }
         let faults = matched.faults();
         fault::inject(faults, &decoded.parts.headers, &session.client, record).await?;
         if let Some(redirect) = reply::redirect(found, session, &decoded, target, record)? {
@@ -140,9 +155,12 @@ impl Connection {
         record.backend = Some(Arc::clone(&backend.name));
         let place = Place::take(backend.settings.admission.as_ref())?;
         let mirrors = mirror::chosen(&backend);
-        let keep = backend.settings.budget.is_some() || !mirrors.is_empty();
+        let keep = backend.settings.asked || !mirrors.is_empty();
         let outside = session.destination.arrival().is_some();
-        let mut outbound = Outbound::new(decoded, &backend, outside, keep)?;
+        // A call of gRPC may rest for as long as both ends like.
+        let silence = (outside && !decoded.grpc).then_some(world.limits.client_body_silence);
+        let body = BodyWish { keep, silence };
+        let mut outbound = Outbound::new(decoded, &backend, outside, body)?;
         mirror::start(session, &mirrors, &outbound);
 
         let deadline = backend

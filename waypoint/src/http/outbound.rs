@@ -3,19 +3,21 @@
 //! Invariant: what leaves is what was matched, but for the changes that the rule's filters state.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use culvert_xds::state::AppProtocol;
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::body::{Kept, Progress, RequestBody};
 use super::decode::Decoded;
 use super::pick::Backend;
 use super::refusal::Refusal;
+use super::silence::FromClient;
 use crate::config::filter::Rewrite;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::HttpVersion;
 
 /// A request for a backend.
@@ -31,23 +33,33 @@ pub(super) struct Outbound {
     pub upgrade: Option<HeaderValue>,
     /// Which HTTP is spoken to an endpoint of which nobody says it.
     version: HttpVersion,
+    grpc: bool,
+}
+
+/// What is to become of a request's body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyWish {
+    /// It can be sent more than once.
+    pub keep: bool,
+    /// How long the client may be silent before its end.
+    pub silence: Option<Duration>,
 }
 
 #[derive(Debug)]
 enum Source {
     Empty,
-    Once(Option<Incoming>),
+    Once(Option<FromClient>),
     Kept(Rc<Kept>),
 }
 
 impl Outbound {
-    /// Applies the filters of rule and backend. With `keep` the body can be sent more than once. What a client in the mesh
+    /// Applies the filters of rule and backend. What a client in the mesh
     /// speaks, it speaks to the service; one `outside` of it speaks to the gateway, and only gRPC says more of the service.
     pub(super) fn new(
         decoded: Decoded,
         backend: &Backend<'_>,
         outside: bool,
-        keep: bool,
+        wish: BodyWish,
     ) -> Result<Self, Refusal> {
         let Decoded {
             parts,
@@ -72,10 +84,13 @@ impl Outbound {
         let progress = Rc::<Progress>::default();
         let body = if body.is_end_stream() {
             Source::Empty
-        } else if keep {
-            Source::Kept(Kept::new(body, Rc::clone(&progress)))
         } else {
-            Source::Once(Some(body))
+            let body = FromClient::new(body, wish.silence);
+            if wish.keep {
+                Source::Kept(Kept::new(body, Rc::clone(&progress)))
+            } else {
+                Source::Once(Some(body))
+            }
         };
         Ok(Self {
             method: parts.method,
@@ -89,6 +104,7 @@ impl Outbound {
             } else {
                 HttpVersion::Http1
             },
+            grpc,
         })
     }
 
@@ -107,18 +123,21 @@ impl Outbound {
             progress: Rc::default(),
             upgrade: None,
             version: self.version,
+            grpc: self.grpc,
         }
     }
 
-    /// Which HTTP to speak to an endpoint: what its service says, else what the client lets expect. Only HTTP/1 changes
+    /// Which HTTP to speak to an endpoint: what its service says, else what the client lets expect. What a client speaks
+    /// in plain text says nothing of a server of TLS, which understands HTTP/1.1 whatever else it does. Only HTTP/1 changes
     /// protocols.
-    pub(super) fn version_for(&self, app_protocol: AppProtocol) -> HttpVersion {
+    pub(super) fn version_for(&self, endpoint: &Endpoint) -> HttpVersion {
         if self.upgrade.is_some() {
             return HttpVersion::Http1;
         }
-        match app_protocol {
+        match endpoint.app_protocol() {
             AppProtocol::Http11 => HttpVersion::Http1,
             AppProtocol::Http2 | AppProtocol::Grpc => HttpVersion::Http2,
+            _ if endpoint.tls().is_some() && !self.grpc => HttpVersion::Http1,
             _ => self.version,
         }
     }
@@ -152,10 +171,11 @@ impl Outbound {
         }
     }
 
-    /// The head for HTTP of `version`, with `body`.
+    /// The head for HTTP of `version` at an endpoint, with `body`.
     pub(super) fn request(
         &self,
         version: HttpVersion,
+        endpoint: &Endpoint,
         body: RequestBody,
     ) -> Result<Request<RequestBody>, Refusal> {
         let mut request = Request::new(body);
@@ -163,7 +183,10 @@ impl Outbound {
         *request.headers_mut() = self.headers.clone();
         match version {
             HttpVersion::Http1 => self.for_http1(&mut request),
-            HttpVersion::Http2 => self.for_http2(&mut request)?,
+            HttpVersion::Http2 => {
+                let scheme = endpoint.tls().map_or("http", |_| "https");
+                self.for_http2(&mut request, scheme)?;
+            }
         }
         Ok(request)
     }
@@ -179,11 +202,11 @@ impl Outbound {
         }
     }
 
-    fn for_http2(&self, request: &mut Request<RequestBody>) -> Result<(), Refusal> {
+    fn for_http2(&self, request: &mut Request<RequestBody>, scheme: &str) -> Result<(), Refusal> {
         let authority = request.headers_mut().remove(HOST);
         let authority = authority.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
         *request.uri_mut() = Uri::builder()
-            .scheme("http")
+            .scheme(scheme)
             .authority(authority)
             .path_and_query(self.target.clone())
             .build()

@@ -14,6 +14,7 @@ use super::refusal::Refusal;
 use super::session::{self, Marker, Token};
 use crate::config::ServiceRef;
 use crate::config::filter::Filters;
+use crate::config::persistence::Persistence;
 use crate::destination::Destination;
 use crate::permit::Permit;
 use crate::routes::{BackendPlan, Found, Settings};
@@ -49,13 +50,25 @@ pub(super) fn backend<'a>(
 ) -> Result<Backend<'a>, Refusal> {
     let found = match matched {
         Matched::Rule(found) => found,
-        Matched::Direct(config) => return Ok(destination(session, snapshot, &config.direct)),
+        Matched::Direct(config) => return Ok(direct(session, snapshot, &config.direct, headers)),
     };
-    let persistence = found.rule.persistence();
-    let token = persistence.and_then(|p| Token::read(p, headers, affinity::now()));
-    let plan = match token.and_then(|token| of_session(session, snapshot, found, token)) {
+    let read = |persistence: &Persistence| Token::read(persistence, headers, affinity::now());
+    let token = found.rule.persistence().and_then(read);
+    let kept = match token {
+        Some(token) => of_session(session, snapshot, found, token),
+        None if found.rule.has_sessions_of_backends() => {
+            of_backends(session, snapshot, found, read)
+        }
+        None => None,
+    };
+    let plan = match kept {
         Some(plan) => plan,
         None => weighted(&found.rule.backends()).map_err(Refusal::Unresolved)?,
+    };
+    let rule = found.rule.persistence();
+    let (persistence, token) = match plan.settings.persistence.as_deref() {
+        Some(persistence) if rule.is_none() => (Some(persistence), read(persistence)),
+        _ => (rule, token),
     };
     if let Some(reason) = &plan.backend.filters.unresolved {
         return Err(Refusal::Unresolved(reason.clone()));
@@ -111,14 +124,60 @@ fn of_session<'a>(
     found: Found<'a>,
     token: Token,
 ) -> Option<BackendPlan<'a>> {
+    let mut backends = found.rule.backends();
+    backends.find(|plan| is_at(session, snapshot, plan, token))
+}
+
+/// Whether a session is at this backend, requests may go there, and its endpoint is still there.
+fn is_at(
+    session: &Session,
+    snapshot: &Snapshot,
+    BackendPlan { backend, .. }: &BackendPlan<'_>,
+    token: Token,
+) -> bool {
     let core = &session.core;
-    found.rule.backends().find(|BackendPlan { backend, .. }| {
-        backend.weight > 0
-            && backend.target.as_ref().is_ok_and(|target| {
-                let set = || core.endpoints.of_service(snapshot, target, &core.series);
-                session::backend(target) == token.backend && set().has(token.endpoint)
-            })
+    backend.weight > 0
+        && backend.target.as_ref().is_ok_and(|target| {
+            let set = || core.endpoints.of_service(snapshot, target, &core.series);
+            session::backend(target) == token.backend && set().has(token.endpoint)
+        })
+}
+
+/// The backend that a session is at, if it is one of those that keep sessions by themselves.
+fn of_backends<'a>(
+    session: &Session,
+    snapshot: &Snapshot,
+    found: Found<'a>,
+    read: impl Fn(&Persistence) -> Option<Token>,
+) -> Option<BackendPlan<'a>> {
+    found.rule.backends().find(|plan| {
+        let token = plan.settings.persistence.as_deref().and_then(&read);
+        token.is_some_and(|token| is_at(session, snapshot, plan, token))
     })
+}
+
+/// The destination itself as a backend, with its sessions.
+fn direct<'a>(
+    session: &Session,
+    snapshot: &Snapshot,
+    settings: &'a Settings,
+    headers: &HeaderMap,
+) -> Backend<'a> {
+    let backend = destination(session, snapshot, settings);
+    let (Some(persistence), Destination::Service { service, port }) =
+        (settings.persistence.as_deref(), &*session.destination)
+    else {
+        return backend;
+    };
+    let target = ServiceRef {
+        service: Arc::clone(&service.key),
+        port: *port,
+    };
+    let token = Token::read(persistence, headers, affinity::now());
+    Backend {
+        affinity: Affinity::of_session(persistence, token, &target),
+        ..backend
+    }
 }
 
 /// The destination itself as a backend.

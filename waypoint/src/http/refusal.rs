@@ -19,6 +19,9 @@ pub(super) enum Refusal {
     /// The body was malformed, or the client went away.
     #[error("the request's body ended early")]
     ClientBody,
+    /// The body did not come.
+    #[error("the request's body did not go on")]
+    ClientSilent,
     /// An expectation other than 100-continue.
     #[error("unknown expectation")]
     Expectation,
@@ -43,6 +46,9 @@ pub(super) enum Refusal {
     /// A limit is reached.
     #[error("too many requests at once")]
     Overload,
+    /// It would be tried again, were it not for the budget, whose policy wants it to be refused then.
+    #[error("the retry budget is spent")]
+    RetryBudget,
     /// No connection to the endpoint.
     #[error("connection failed: {0}")]
     Connect(DenyReason),
@@ -69,15 +75,18 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::Path(_) | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unresolved(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Fault(abort) => abort.status,
-            Self::NoEndpoint | Self::Overload | Self::Connect(_) | Self::Reset => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoEndpoint
+            | Self::Overload
+            | Self::RetryBudget
+            | Self::Connect(_)
+            | Self::Reset => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -88,13 +97,14 @@ impl Refusal {
             Self::Malformed(_) | Self::Path(_) | Self::ClientBody | Self::Expectation => {
                 DenyReason::MalformedRequest
             }
+            Self::ClientSilent => DenyReason::IdleTimeout,
             Self::Denied(denied) => denied.reason,
             Self::NoRoute => DenyReason::RouteNotFound,
             Self::Misdirected => DenyReason::Misdirected,
             Self::Unresolved(_) => DenyReason::BackendUnresolved,
             Self::Fault(_) => DenyReason::FaultInjected,
             Self::NoEndpoint => DenyReason::NoEndpoint,
-            Self::Overload => DenyReason::Overload,
+            Self::Overload | Self::RetryBudget => DenyReason::Overload,
             Self::Connect(reason) => *reason,
             Self::Reset => DenyReason::ConnectFailed,
             Self::Timeout => DenyReason::RequestTimeout,
@@ -106,11 +116,12 @@ impl Refusal {
         match self {
             Self::Malformed(_) | Self::Path(_) | Self::Expectation => "DPE",
             Self::ClientBody => "DC",
+            Self::ClientSilent => "SI",
             Self::Denied(denied) => denied.reason.response_flag(),
             Self::NoRoute | Self::Misdirected | Self::Unresolved(_) => "NR",
             Self::Fault(_) => "FI",
             Self::NoEndpoint => "UH",
-            Self::Overload => "UO",
+            Self::Overload | Self::RetryBudget => "UO",
             Self::Connect(_) => "UF",
             Self::Reset => "UC",
             Self::Timeout => "UT",

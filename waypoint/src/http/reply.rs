@@ -154,7 +154,7 @@ pub(super) fn refuse(
     } else {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
-    if refusal.status() == StatusCode::BAD_REQUEST {
+    if [StatusCode::BAD_REQUEST, StatusCode::REQUEST_TIMEOUT].contains(&refusal.status()) {
         close(headers, version);
     }
     mark(headers, record);

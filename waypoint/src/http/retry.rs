@@ -1,7 +1,7 @@
 //! retry: another try, if the last one failed in a way that somebody wants tried again and the budget allows it.
 //!
-//! Invariants: nothing is tried again once response headers went to the client; every retry that somebody asked for is
-//! taken from the service's budget.
+//! Invariants: nothing is tried again once response headers went to the client; every retry that somebody asked for, and
+//! every one where somebody states a budget, is taken from the service's budget.
 
 use std::rc::Rc;
 
@@ -54,8 +54,14 @@ pub(super) async fn run(
             Ok(answer) => Some(outcome(&answer.response)),
             Err(failure) => failure.outcome(),
         };
-        if !outcome.is_some_and(|outcome| may_retry(backend, outbound, record, outcome)) {
-            return result.map_err(|failure| refuse(failure, record));
+        let next = match outcome {
+            Some(outcome) => next(backend, outbound, record, outcome),
+            None => Next::End,
+        };
+        match next {
+            Next::Again => {}
+            Next::End => return result.map_err(|failure| refuse(failure, record)),
+            Next::Refuse => return Err(Refusal::RetryBudget),
         }
         // The answer, if there is one, goes with its connection: its body is not worth reading.
         drop(result);
@@ -69,20 +75,25 @@ pub(super) async fn run(
     }
 }
 
-/// Whether to try again after `outcome`.
-fn may_retry(
-    backend: &Backend<'_>,
-    outbound: &Outbound,
-    record: &mut Record,
-    outcome: Outcome,
-) -> bool {
+/// What comes after a try.
+enum Next {
+    /// Another one.
+    Again,
+    /// Nothing: the last one counts.
+    End,
+    /// Nothing, and 503 whatever the last one came to.
+    Refuse,
+}
+
+/// What comes after a try that ended with `outcome`.
+fn next(backend: &Backend<'_>, outbound: &Outbound, record: &mut Record, outcome: Outcome) -> Next {
     let settings = backend.settings;
     if !settings.retry.wants(outcome) {
-        return false;
+        return Next::End;
     }
     let no = |why: &str| {
         series::retry(&backend.name, why);
-        false
+        Next::End
     };
     if record.tries > settings.retry.attempts {
         record.flags = "URX";
@@ -92,8 +103,11 @@ fn may_retry(
         return no("body");
     }
     match &settings.budget {
-        Some(budget) if !budget.withdraw() => no("budget"),
-        _ => true,
+        Some(budget) if !budget.withdraw() => match (no("budget"), budget.settings().refuse) {
+            (_, true) => Next::Refuse,
+            (end, false) => end,
+        },
+        _ => Next::Again,
     }
 }
 

@@ -62,19 +62,24 @@ async fn stream(core: Rc<Core>, incoming: Incoming, local: IpAddr) {
         Ok(session) => Rc::new(session),
         Err(reason) => return refuse(incoming, reason, None),
     };
-    let (by_tls, route) = {
+    let (by_tls, route, secured) = {
         let routes = core.world.routes.load();
         let config = session.config(&routes);
         let http = config.table(session.client.namespace()).is_some();
         // HTTP's own routes come first: they say more.
         let route = config.streams.tcp().filter(|_| !http).cloned();
-        (config.streams.has_tls(), route)
+        let secured = session.backend_tls(&routes).is_some();
+        (config.streams.has_tls(), route, secured)
     };
     match session.destination.app_protocol() {
         AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc if route.is_none() => {
             with_stream(incoming, |stream| look(session, stream, true)).await;
         }
         AppProtocol::Unknown if route.is_none() => {
+            with_stream(incoming, |stream| look(session, stream, false)).await;
+        }
+        // Whether it is the client or the waypoint who begins TLS is for the first bytes to say.
+        AppProtocol::Tls if route.is_none() && secured => {
             with_stream(incoming, |stream| look(session, stream, false)).await;
         }
         _ if by_tls => with_stream(incoming, |stream| by_server_name(session, stream, route)).await,
@@ -96,7 +101,9 @@ fn identify_and_resolve(
     )
     .map_err(|_| DenyReason::IdentityMalformed)?;
     let snapshot = core.world.store.snapshot();
-    let destination = Destination::resolve(&snapshot, &core.world.own, local, &incoming.authority)?;
+    let from = (client.namespace().unwrap_or_default(), local);
+    let own = &core.world.own;
+    let destination = Destination::resolve(&snapshot, own, from, &incoming.authority)?;
     Ok(Session::new(core, client, destination, core.drain.clone()))
 }
 

@@ -20,7 +20,7 @@ use crate::permit::{Denied, InForce, Permit, check_destination};
 use crate::relay::{Carried, relay};
 use crate::routes::StreamPlan;
 use crate::telemetry::series::Key;
-use crate::upstream::connect::UpstreamIo;
+use crate::upstream::connect::{Spoken, UpstreamIo};
 use crate::upstream::endpoint::{Endpoint, InFlight};
 use crate::upstream::endpoints::Wanted;
 use crate::upstream::limit::Slot;
@@ -46,7 +46,7 @@ pub(super) async fn serve(
     incoming: Incoming,
     route: Option<Arc<StreamPlan>>,
 ) {
-    let connected = match connect(&session, route.as_deref()).await {
+    let connected = match connect(&session, route.as_deref(), Spoken::Bytes).await {
         Ok(connected) => connected,
         Err(denied) => return super::refuse(incoming, denied.reason, denied.policy.as_deref()),
     };
@@ -65,7 +65,12 @@ pub(crate) async fn carry<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Reset,
 {
-    match connect(&session, route.as_deref()).await {
+    // TLS of the client's own is not wrapped once more: it ends at the application, which proves itself to the client.
+    let spoken = match protocol {
+        Protocol::Tls => Spoken::Tls,
+        Protocol::Http1 | Protocol::Http2 | Protocol::Tcp => Spoken::Bytes,
+    };
+    match connect(&session, route.as_deref(), spoken).await {
         Ok(connected) => copy(&session, stream, connected).await,
         Err(denied) => {
             refused(&session, protocol, &denied);
@@ -90,7 +95,11 @@ pub(super) fn refused(session: &Session, protocol: Protocol, denied: &Denied) {
 }
 
 /// Picks a backend of the route, then endpoints of it until one connects.
-async fn connect(session: &Session, route: Option<&StreamPlan>) -> Result<Connected, Denied> {
+async fn connect(
+    session: &Session,
+    route: Option<&StreamPlan>,
+    spoken: Spoken,
+) -> Result<Connected, Denied> {
     let chosen = route.map(|route| weighted(&route.backends())).transpose();
     let chosen = chosen.map_err(|reason| unresolved(&reason))?;
     let mut tried: Vec<Rc<Endpoint>> = Vec::new();
@@ -118,7 +127,7 @@ async fn connect(session: &Session, route: Option<&StreamPlan>) -> Result<Connec
         let in_flight = endpoint.enter();
         let limit = backend.settings.connections.as_ref();
         let slot = Connections::place(endpoint, limit).ok_or(DenyReason::Overload)?;
-        match session.core.dialer.connect(endpoint).await {
+        match session.core.dialer.connect(endpoint, spoken).await {
             Ok((io, _)) => {
                 in_flight.observe(Sample::Good);
                 return Ok(Connected {

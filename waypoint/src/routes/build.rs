@@ -1,38 +1,25 @@
-//! From the resources as decoded to the snapshot that serves.
+//! From the resources as decoded to the snapshot that serves: which routes and faults hold where. How requests are then
+//! sent is looked up beside.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::ServiceRef;
+use crate::config::backend_tls::BackendTlsPolicy;
 use crate::config::certificate::Certificate;
 use crate::config::fault::FaultPolicy;
 use crate::config::gateway::{Attachment, Gateway};
-use crate::config::retry::Retry;
-use crate::config::route::{Backend, Route, Rule};
+use crate::config::route::{Route, Rule};
 use crate::config::stream::StreamRoute;
-use crate::config::traffic::{BudgetSettings, TrafficPolicy};
-use crate::upstream::budget::{Admission, Budget};
-use crate::upstream::group::Resilience;
-use crate::upstream::limit::ConnectionLimit;
-use crate::upstream::registry::Registry;
+use crate::config::traffic::TrafficPolicy;
 
+use super::backend_tls::BackendTls;
 use super::gateway::{GatewayPlan, Gathered};
 use super::plan::{RulePlan, Settings};
+use super::settings::{Carried, Lookup, covered, names};
 use super::stream::{StreamPlan, Streams};
 use super::table::HostTable;
 use super::{PortConfig, Ports, Routes};
-
-/// Counters that live on from snapshot to snapshot, by policy (or route) and service.
-#[derive(Debug, Default)]
-pub struct Carried {
-    budgets: HashMap<(Arc<str>, Arc<str>), Arc<Budget>>,
-    admissions: HashMap<(Arc<str>, Arc<str>), Arc<Admission>>,
-    connections: HashMap<(Arc<str>, Arc<str>), Arc<ConnectionLimit>>,
-    resiliences: HashMap<ServiceRef, Arc<Resilience>>,
-    /// What cores know of endpoints.
-    pub(super) registry: Arc<Registry>,
-}
 
 /// The resources that a snapshot is built from, by name.
 #[derive(Debug, Default)]
@@ -45,6 +32,8 @@ pub struct Resources {
     pub gateways: BTreeMap<String, Arc<Gateway>>,
     /// What its listeners prove themselves with.
     pub certificates: BTreeMap<String, Arc<Certificate>>,
+    /// BackendTLSPolicies.
+    pub backend_tls: BTreeMap<String, Arc<BackendTlsPolicy>>,
     /// TrafficPolicies.
     pub traffic: BTreeMap<String, Arc<TrafficPolicy>>,
     /// FaultPolicies.
@@ -55,17 +44,10 @@ pub struct Resources {
 struct Input<'a> {
     routes: &'a BTreeMap<String, Arc<Route>>,
     /// Older ones first.
-    streams: Vec<&'a Arc<StreamRoute>>,
-    traffic: &'a BTreeMap<String, Arc<TrafficPolicy>>,
+    streams: &'a [&'a Arc<StreamRoute>],
     faults: &'a BTreeMap<String, Arc<FaultPolicy>>,
-    carried: &'a mut Carried,
-    used: Carried,
-    /// The last ones that differ: most rules have the same as their neighbours.
-    settings: VecDeque<Arc<Settings>>,
+    settings: Lookup<'a>,
 }
-
-/// So many are looked at for ones that are the same.
-const SETTINGS: usize = 16;
 
 /// Builds a snapshot; counters come from `carried` where policy, service and limits are what they were.
 pub fn build(resources: &Resources, carried: &mut Carried) -> Routes {
@@ -73,14 +55,10 @@ pub fn build(resources: &Resources, carried: &mut Carried) -> Routes {
     streams.sort_by(|one, other| (&one.created, &one.name).cmp(&(&other.created, &other.name)));
     let mut input = Input {
         routes: &resources.routes,
-        streams,
-        traffic: &resources.traffic,
+        streams: &streams,
         faults: &resources.faults,
-        carried,
-        used: Carried::default(),
-        settings: VecDeque::new(),
+        settings: Lookup::new(&resources.traffic, carried),
     };
-    input.used.registry = Arc::clone(&input.carried.registry);
     let mut ports: BTreeMap<Arc<str>, BTreeSet<u16>> = BTreeMap::new();
     for named in input.service_refs() {
         ports
@@ -99,9 +77,13 @@ pub fn build(resources: &Resources, carried: &mut Carried) -> Routes {
     }
     let gateway = resources.gateways.values().next();
     let gateway = gateway.map(|config| input.gateway(config, &resources.certificates));
-    let used = std::mem::take(&mut input.used);
-    *carried = used;
-    Routes { services, gateway }
+    input.settings.finish();
+    let backend_tls = BackendTls::new(resources, &mut carried.originations);
+    Routes {
+        services,
+        gateway,
+        backend_tls,
+    }
 }
 
 impl Input<'_> {
@@ -109,7 +91,7 @@ impl Input<'_> {
         let parents = self.routes.values();
         let parents = parents.flat_map(|route| route.parents.iter().chain(&route.consumed));
         let streams = self.streams.iter().flat_map(|route| &route.parents);
-        let traffic = self.traffic.values().flat_map(|policy| &policy.services);
+        let traffic = self.settings.services();
         let faults = self.faults.values().flat_map(|policy| &policy.services);
         parents.chain(streams).chain(traffic).chain(faults)
     }
@@ -135,14 +117,13 @@ impl Input<'_> {
         });
         let consumers = consumers.collect();
         let mut streams = Streams::default();
-        for route in self.streams.clone() {
+        for route in self.streams {
             if covered(&route.parents, &here) {
                 streams.add(&self.stream(route, Some(&here)), &route.hostnames);
             }
         }
         streams.sort();
-        let policies = self.traffic_of(&here);
-        let direct = self.settings(&policies, &here, None);
+        let direct = self.settings.direct(&here);
         PortConfig {
             table,
             consumers,
@@ -191,7 +172,7 @@ impl Input<'_> {
                 }
             }
         }
-        for route in self.streams.clone() {
+        for route in self.streams {
             let mut plan = None;
             for at in route.listeners.iter().filter(|at| here(at)) {
                 if let Some(listener) = gathered.get_mut(&*at.listener) {
@@ -212,11 +193,15 @@ impl Input<'_> {
         (index, rule): (usize, &Arc<Rule>),
         parent: Option<&ServiceRef>,
     ) -> Arc<RulePlan> {
-        let settings = self.of_backends(&route.name, &rule.backends, Some(rule), parent);
+        let settings = self
+            .settings
+            .of_backends(&route.name, &rule.backends, Some(rule), parent);
+        let persists = |settings: &Arc<Settings>| settings.persistence.is_some();
         Arc::new(RulePlan {
             route: Arc::clone(route),
             rule: Arc::clone(rule),
             index,
+            backends_persist: rule.persistence.is_none() && settings.iter().any(persists),
             settings,
             faults: self.faults_of(parent, Some(&route.name)).into(),
         })
@@ -225,68 +210,10 @@ impl Input<'_> {
     fn stream(&mut self, route: &Arc<StreamRoute>, parent: Option<&ServiceRef>) -> Arc<StreamPlan> {
         Arc::new(StreamPlan {
             route: Arc::clone(route),
-            settings: self.of_backends(&route.name, &route.backends, None, parent),
+            settings: self
+                .settings
+                .of_backends(&route.name, &route.backends, None, parent),
         })
-    }
-
-    /// The settings for each backend: the rule's own statements, then policies of the route, of the backend's service, of
-    /// the parent.
-    fn of_backends(
-        &mut self,
-        route: &Arc<str>,
-        backends: &[Backend],
-        rule: Option<&Rule>,
-        parent: Option<&ServiceRef>,
-    ) -> Box<[Arc<Settings>]> {
-        let of_route: Vec<_> = self
-            .traffic
-            .values()
-            .filter(|policy| names(&policy.routes, route))
-            .cloned()
-            .collect();
-        let of_parent = parent.map_or_else(Vec::new, |parent| self.traffic_of(parent));
-        let mut all = Vec::with_capacity(backends.len());
-        for backend in backends {
-            let mut policies = of_route.clone();
-            let service = match &backend.target {
-                Ok(service) => {
-                    policies.extend(self.traffic_of(service));
-                    Some(service)
-                }
-                Err(_) => parent,
-            };
-            policies.extend(of_parent.iter().cloned());
-            let settings = match service {
-                Some(service) => self.settings(&policies, service, rule.map(|rule| (route, rule))),
-                // Nothing is ever sent there.
-                None => Settings::default(),
-            };
-            all.push(self.shared(settings));
-        }
-        all.into()
-    }
-
-    /// The same as lately made ones, if they are.
-    fn shared(&mut self, settings: Settings) -> Arc<Settings> {
-        if let Some(known) = self.settings.iter().find(|known| known.is(&settings)) {
-            return Arc::clone(known);
-        }
-        let settings = Arc::new(settings);
-        self.settings.truncate(SETTINGS - 1);
-        self.settings.push_front(Arc::clone(&settings));
-        settings
-    }
-
-    /// Policies of a service at a port, those that name the port first.
-    fn traffic_of(&self, here: &ServiceRef) -> Vec<Arc<TrafficPolicy>> {
-        let mut policies: Vec<_> = self
-            .traffic
-            .values()
-            .filter(|policy| covered(&policy.services, here))
-            .cloned()
-            .collect();
-        policies.sort_by_key(|policy| !names_port(&policy.services, here));
-        policies
     }
 
     /// Faults of a route, then of the service.
@@ -301,157 +228,6 @@ impl Input<'_> {
             .filter(|policy| here.is_some_and(|here| covered(&policy.services, here)));
         first.chain(second).cloned().collect()
     }
-
-    /// Resolves the settings for requests to `service`: the rule's own statements, then the first policy that states.
-    fn settings(
-        &mut self,
-        policies: &[Arc<TrafficPolicy>],
-        service: &ServiceRef,
-        rule: Option<(&Arc<str>, &Rule)>,
-    ) -> Settings {
-        let own = rule.map(|(_, rule)| rule);
-        let timeout = |own: Option<Duration>, of: fn(&TrafficPolicy) -> Option<Duration>| {
-            own.or_else(|| policies.iter().find_map(|policy| of(policy)))
-                .filter(|timeout| !timeout.is_zero())
-        };
-        let by_policy = policies
-            .iter()
-            .find_map(|policy| Some((&policy.name, policy.retry.as_ref()?)));
-        let asked = match rule {
-            Some((
-                name,
-                Rule {
-                    retry: Some(retry), ..
-                },
-            )) => Some((name, retry)),
-            _ => by_policy,
-        };
-        Settings {
-            request_timeout: timeout(own.and_then(|rule| rule.request_timeout), |policy| {
-                policy.request_timeout
-            }),
-            backend_timeout: timeout(own.and_then(|rule| rule.backend_timeout), |policy| {
-                policy.backend_timeout
-            }),
-            budget: asked.map(|(asker, _)| self.budget(policies, asker, service)),
-            retry: asked.map_or_else(Retry::connect_failures, |(_, retry)| Arc::clone(retry)),
-            balancer: policies
-                .iter()
-                .find_map(|policy| policy.balancer.clone())
-                .unwrap_or_default(),
-            admission: self.admission(service),
-            connections: self.connections(service),
-            resilience: self.resilience(service),
-        }
-    }
-
-    /// The budget of the policy that states one, else a default one of whoever asks for retries.
-    fn budget(
-        &mut self,
-        policies: &[Arc<TrafficPolicy>],
-        asker: &Arc<str>,
-        service: &ServiceRef,
-    ) -> Arc<Budget> {
-        let stated = policies
-            .iter()
-            .find_map(|policy| Some((&policy.name, policy.budget?)));
-        let (owner, settings) = stated.unwrap_or((asker, BudgetSettings::default()));
-        let key = (Arc::clone(owner), Arc::clone(&service.service));
-        let known = self
-            .used
-            .budgets
-            .get(&key)
-            .or_else(|| self.carried.budgets.get(&key));
-        let budget = match known.filter(|budget| budget.settings() == settings) {
-            Some(budget) => Arc::clone(budget),
-            None => Arc::new(Budget::new(settings)),
-        };
-        self.used.budgets.insert(key, Arc::clone(&budget));
-        budget
-    }
-
-    /// The bound of requests at once that a policy of the service itself states.
-    fn admission(&mut self, service: &ServiceRef) -> Option<Arc<Admission>> {
-        let policies = self.traffic_of(service);
-        let (owner, limit) = policies
-            .iter()
-            .find_map(|policy| Some((&policy.name, policy.max_requests?)))?;
-        let key = (Arc::clone(owner), Arc::clone(&service.service));
-        let known = self
-            .used
-            .admissions
-            .get(&key)
-            .or_else(|| self.carried.admissions.get(&key));
-        let admission = match known.filter(|admission| admission.limit() == limit) {
-            Some(admission) => Arc::clone(admission),
-            None => Arc::new(Admission::new(limit)),
-        };
-        self.used.admissions.insert(key, Arc::clone(&admission));
-        Some(admission)
-    }
-
-    /// The bound of connections at once that a policy of the service itself states.
-    fn connections(&mut self, service: &ServiceRef) -> Option<Arc<ConnectionLimit>> {
-        let policies = self.traffic_of(service);
-        let stated = |policy: &Arc<TrafficPolicy>| Some((policy.name.clone(), policy.connections?));
-        let (owner, bounds) = policies.iter().find_map(stated)?;
-        let key = (owner, Arc::clone(&service.service));
-        let known = self
-            .used
-            .connections
-            .get(&key)
-            .or_else(|| self.carried.connections.get(&key));
-        let limit = match known.filter(|limit| limit.bounds() == bounds) {
-            Some(limit) => Arc::clone(limit),
-            None => Arc::new(ConnectionLimit::new(bounds.0, bounds.1)),
-        };
-        self.used.connections.insert(key, Arc::clone(&limit));
-        Some(limit)
-    }
-
-    /// What policies of the service itself say of its endpoints.
-    fn resilience(&mut self, service: &ServiceRef) -> Option<Arc<Resilience>> {
-        let policies = self.traffic_of(service);
-        let outlier = policies.iter().find_map(|policy| policy.outlier.as_ref());
-        let warmup = policies.iter().find_map(|policy| policy.warmup);
-        let locality = policies.iter().find_map(|policy| policy.locality.as_ref());
-        if outlier.is_none() && warmup.is_none() && locality.is_none() {
-            return None;
-        }
-        let (used, carried) = (&self.used.resiliences, &self.carried.resiliences);
-        let known = used.get(service).or_else(|| carried.get(service));
-        let same = |known: &&Arc<Resilience>| {
-            known.outlier.as_ref() == outlier
-                && known.warmup == warmup
-                && known.locality.as_ref() == locality
-        };
-        let resilience = known.filter(same).cloned().unwrap_or_else(|| {
-            Arc::new(Resilience {
-                outlier: outlier.cloned(),
-                warmup,
-                locality: locality.cloned(),
-                registry: Arc::clone(&self.carried.registry),
-            })
-        });
-        let shared = Arc::clone(&resilience);
-        self.used.resiliences.insert(service.clone(), shared);
-        Some(resilience)
-    }
-}
-
-/// Whether one of `refs` covers `here`.
-fn covered(refs: &[ServiceRef], here: &ServiceRef) -> bool {
-    refs.iter()
-        .any(|named| named.covers(&here.service, here.port))
-}
-
-/// Whether one of `refs` names the very port.
-fn names_port(refs: &[ServiceRef], here: &ServiceRef) -> bool {
-    here.port != 0 && refs.contains(here)
-}
-
-fn names(routes: &[String], route: &str) -> bool {
-    routes.iter().any(|name| name == route)
 }
 
 #[cfg(test)]

@@ -2,22 +2,29 @@
 //!
 //! Invariant: a request is served from one snapshot from its match to its last try; readers never wait for writers.
 
+mod backend_tls;
 mod build;
 mod gateway;
 mod hosts;
 mod plan;
+mod settings;
 mod store;
 mod stream;
 mod table;
+#[cfg(test)]
+mod testing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::config::ServiceRef;
 use crate::config::fault::FaultPolicy;
 
-pub use build::{Carried, Resources, build};
+pub use backend_tls::Origination;
+pub use build::{Resources, build};
 pub use gateway::{GatewayPlan, ListenerPlan};
 pub use plan::{BackendPlan, RulePlan, Settings};
+pub use settings::Carried;
 pub use store::{OwnGateway, RouteStore, Shared};
 pub use stream::{StreamPlan, Streams};
 pub use table::{Found, HostTable};
@@ -28,6 +35,7 @@ pub struct Routes {
     services: HashMap<Arc<str>, Ports>,
     /// This process's own listeners; absent at a waypoint.
     pub gateway: Option<GatewayPlan>,
+    backend_tls: backend_tls::BackendTls,
 }
 
 /// What holds at each port of a service.
@@ -63,6 +71,11 @@ impl PortConfig {
 }
 
 impl Routes {
+    /// How TLS is begun at a port of a service; none: it is not.
+    pub fn backend_tls(&self, service: &ServiceRef) -> Option<&Arc<Origination>> {
+        self.backend_tls.of(service)
+    }
+
     /// What is configured for `port` of `service` (`NAMESPACE/HOSTNAME`).
     pub fn port(&self, service: &str, port: u16) -> Option<&PortConfig> {
         let ports = self.services.get(service)?;

@@ -26,6 +26,8 @@ pub struct RulePlan {
     pub(super) index: usize,
     /// Of the rule's backends, in their order.
     pub(super) settings: Box<[Arc<Settings>]>,
+    /// Some of these keep sessions, and the rule does not.
+    pub(super) backends_persist: bool,
     pub(super) faults: Box<[Arc<FaultPolicy>]>,
 }
 
@@ -52,6 +54,11 @@ impl RulePlan {
     /// How requests of a session are kept at one endpoint.
     pub fn persistence(&self) -> Option<&Persistence> {
         self.rule.persistence.as_deref()
+    }
+
+    /// Whether the rule says nothing of sessions, and one of its backends does.
+    pub fn has_sessions_of_backends(&self) -> bool {
+        self.backends_persist
     }
 
     /// Where requests go.
@@ -83,7 +90,9 @@ pub struct Settings {
     pub backend_timeout: Option<Duration>,
     /// What is tried again.
     pub retry: Arc<Retry>,
-    /// The bound of retries that somebody asked for.
+    /// Somebody asks for retries.
+    pub asked: bool,
+    /// The bound of retries, if somebody states one or asks for them.
     pub budget: Option<Arc<Budget>>,
     /// How an endpoint is picked.
     pub balancer: Balancer,
@@ -93,6 +102,8 @@ pub struct Settings {
     pub connections: Option<Arc<ConnectionLimit>>,
     /// Which endpoints are left out or take less than their share.
     pub resilience: Option<Arc<Resilience>>,
+    /// How sessions are kept at one endpoint where the route's rule does not say.
+    pub persistence: Option<Arc<Persistence>>,
 }
 
 impl Default for Settings {
@@ -101,11 +112,13 @@ impl Default for Settings {
             request_timeout: None,
             backend_timeout: None,
             retry: Retry::connect_failures(),
+            asked: false,
             budget: None,
             balancer: Balancer::default(),
             admission: None,
             connections: None,
             resilience: None,
+            persistence: None,
         }
     }
 }
@@ -130,10 +143,12 @@ impl Settings {
         self.request_timeout == other.request_timeout
             && self.backend_timeout == other.backend_timeout
             && self.retry == other.retry
+            && self.asked == other.asked
             && self.balancer == other.balancer
             && one(self.budget.as_ref(), other.budget.as_ref())
             && one(self.admission.as_ref(), other.admission.as_ref())
             && one(self.connections.as_ref(), other.connections.as_ref())
             && one(self.resilience.as_ref(), other.resilience.as_ref())
+            && one(self.persistence.as_ref(), other.persistence.as_ref())
     }
 }

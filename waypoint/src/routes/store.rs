@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{Carried, Resources, Routes, build};
 use crate::config::ConfigError;
+use crate::config::backend_tls::BackendTlsPolicy;
 use crate::config::certificate::Certificate;
 use crate::config::fault::FaultPolicy;
 use crate::config::gateway::Gateway;
@@ -45,6 +46,7 @@ struct Raw {
     routes: BTreeMap<String, Box<[u8]>>,
     streams: BTreeMap<String, Box<[u8]>>,
     gateways: BTreeMap<String, Box<[u8]>>,
+    backend_tls: BTreeMap<String, Box<[u8]>>,
     traffic: BTreeMap<String, Box<[u8]>>,
     faults: BTreeMap<String, Box<[u8]>>,
 }
@@ -80,6 +82,7 @@ impl RouteStore {
         type_url::STREAM_ROUTE,
         type_url::GATEWAY,
         type_url::CERTIFICATE,
+        type_url::BACKEND_TLS_POLICY,
         type_url::TRAFFIC_POLICY,
         type_url::FAULT_POLICY,
     ];
@@ -112,6 +115,7 @@ impl RouteStore {
                 certificates.insert(name.to_owned(), Arc::new(certificate));
                 Ok(())
             }
+            type_url::BACKEND_TLS_POLICY => self.set_backend_tls(name, body),
             type_url::TRAFFIC_POLICY => {
                 let policy = TrafficPolicy::decode(&pb::TrafficPolicy::decode(body)?)?;
                 put(&mut resources.traffic, &mut raw.traffic, name, policy, body);
@@ -146,6 +150,19 @@ impl RouteStore {
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// A policy that is wrong replaces the last good one: whom that trusted may be trusted no more. One that is the same
+    /// changes nothing, so that connections are kept.
+    fn set_backend_tls(&mut self, name: &str, body: &[u8]) -> Result<(), ResourceError> {
+        let raw = &mut self.raw.backend_tls;
+        if raw.get(name).is_some_and(|known| **known == *body) {
+            return Ok(());
+        }
+        let message = pb::BackendTlsPolicy::decode(body)?;
+        let (policy, error) = BackendTlsPolicy::decode(&message)?;
+        put(&mut self.resources.backend_tls, raw, name, policy, body);
+        error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
     /// Forgets a resource that was explicitly removed.
     pub fn remove(&mut self, type_url: &str, name: &str) {
         let (resources, raw) = (&mut self.resources, &mut self.raw);
@@ -154,6 +171,9 @@ impl RouteStore {
             type_url::STREAM_ROUTE => forget(&mut resources.streams, &mut raw.streams, name),
             type_url::GATEWAY => forget(&mut resources.gateways, &mut raw.gateways, name),
             type_url::CERTIFICATE => drop(resources.certificates.remove(name)),
+            type_url::BACKEND_TLS_POLICY => {
+                forget(&mut resources.backend_tls, &mut raw.backend_tls, name);
+            }
             type_url::TRAFFIC_POLICY => forget(&mut resources.traffic, &mut raw.traffic, name),
             type_url::FAULT_POLICY => forget(&mut resources.faults, &mut raw.faults, name),
             _ => {}
@@ -208,6 +228,11 @@ impl RouteStore {
     /// The routes that serve, as they came.
     pub fn raw_routes(&self) -> impl Iterator<Item = pb::HttpRoute> {
         decoded(&self.raw.routes)
+    }
+
+    /// The policies of TLS to backends that serve, as they came.
+    pub fn raw_backend_tls(&self) -> impl Iterator<Item = pb::BackendTlsPolicy> {
+        decoded(&self.raw.backend_tls)
     }
 
     /// The traffic policies that serve, as they came.

@@ -133,6 +133,13 @@ static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &["reason"],
     )
 });
+static BACKEND_TLS_FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::int_counter_vec(
+        "culvert_waypoint_backend_tls_failures_total",
+        "Connections on which TLS with a backend did not come about, by policy and reason.",
+        &["policy", "reason"],
+    )
+});
 static EJECTIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::int_counter_vec(
         "culvert_waypoint_ejections_total",
@@ -147,6 +154,13 @@ static EJECTED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
         &["destination_service"],
     )
 });
+
+/// Counts a connection without TLS that a policy asks for.
+pub fn backend_tls_failed(policy: &str, reason: &str) {
+    BACKEND_TLS_FAILURES
+        .with_label_values(&[policy, reason])
+        .inc();
+}
 
 /// Counts an endpoint that is left out from now on.
 pub fn ejection(service: &str, reason: &str) {

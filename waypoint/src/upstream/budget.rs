@@ -65,13 +65,24 @@ impl Budget {
         let retries = &self.slot(tick).retries;
         count(retries, tick, 1);
         let (requests, with_this) = self.sums(tick);
-        let millis = u64::try_from(self.settings.interval.as_millis()).unwrap_or(u64::MAX);
-        let always = u64::from(self.settings.min_per_second).saturating_mul(millis) / 1000;
-        let fits = with_this <= always + requests * u64::from(self.settings.percent) / 100;
+        let share = requests * u64::from(self.settings.percent) / 100;
+        let fits = with_this <= self.always().saturating_add(share);
         if !fits {
             count(retries, tick, -1);
         }
         fits
+    }
+
+    /// Retries of one interval that fit whatever the number of requests. A part of one counts as a whole one.
+    fn always(&self) -> u64 {
+        let BudgetSettings {
+            min,
+            min_interval,
+            interval,
+            ..
+        } = self.settings;
+        let all = u128::from(min) * interval.as_millis();
+        u64::try_from(all.div_ceil(min_interval.as_millis().max(1))).unwrap_or(u64::MAX)
     }
 
     fn slot(&self, tick: u64) -> &Slot {
@@ -164,9 +175,26 @@ mod tests {
     fn budget(percent: u32, min_per_second: u32, seconds: u64) -> Budget {
         Budget::new(BudgetSettings {
             percent,
-            min_per_second,
+            min: min_per_second,
             interval: Duration::from_secs(seconds),
+            ..BudgetSettings::default()
         })
+    }
+
+    #[test]
+    fn a_minimum_over_a_longer_time_is_a_part_of_it() {
+        let allowed = |min, seconds| {
+            let budget = Budget::new(BudgetSettings {
+                percent: 0,
+                min,
+                min_interval: Duration::from_secs(seconds),
+                ..BudgetSettings::default()
+            });
+            (0..100).filter(|_| budget.withdraw_at(1)).count()
+        };
+        assert_eq!(allowed(12, 60), 2);
+        assert_eq!(allowed(3, 60), 1, "half of one is one");
+        assert_eq!(allowed(0, 60), 0);
     }
 
     #[test]

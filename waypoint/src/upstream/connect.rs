@@ -1,8 +1,8 @@
 //! One byte stream to an endpoint's application: through an HBONE tunnel, or plain where the endpoint is outside the
-//! mesh.
+//! mesh; in TLS where a policy says so, inside of the tunnel if there is one.
 //!
-//! Invariant: an endpoint that speaks HBONE is never dialled in plain text, and must prove the identity that its
-//! workload has.
+//! Invariants: an endpoint that speaks HBONE is never dialled in plain text, and must prove the identity that its
+//! workload has. An endpoint with a policy of TLS is reached as that says or not at all.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,8 +18,13 @@ use culvert_policy::DenyReason;
 use culvert_runtime::net::{self, SocketOptions};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_boring::SslStream;
 
 use super::endpoint::Endpoint;
+use super::outside::Outside;
+use crate::routes::Origination;
+use crate::telemetry::series;
+use crate::tls::client::{Alpn, TlsClient, TlsError};
 use crate::world::World;
 
 /// The port at which node proxies take HBONE.
@@ -32,6 +37,21 @@ pub enum UpstreamIo {
     Tunnel(TunnelStream),
     /// In plain text.
     Plain(TcpStream),
+    /// In TLS with the application, over one of the others.
+    Tls(Box<SslStream<UpstreamIo>>),
+}
+
+/// What is spoken on a connection, beside what a policy of TLS adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Bytes of whatever protocol.
+    Bytes,
+    /// TLS of the client's own, which ends at the application. It is carried as it is.
+    Tls,
 }
 
 /// What a core dials with.
@@ -42,6 +62,8 @@ pub struct Dialer {
     /// This waypoint's name in the pool, where others have a pod's uid.
     source: Arc<str>,
     connect: Duration,
+    outside: Outside,
+    handshake: Duration,
 }
 
 impl Dialer {
@@ -52,6 +74,8 @@ impl Dialer {
             certificate: world.certificate.clone(),
             source: world.certificate.id().as_str().into(),
             connect: world.limits.connect,
+            outside: Outside::new(world),
+            handshake: world.limits.handshake,
         }
     }
 
@@ -68,19 +92,45 @@ impl Dialer {
     }
 
     /// Connects to an endpoint's application. Also says with which generation of the certificate.
-    pub async fn connect(&self, endpoint: &Endpoint) -> Result<(UpstreamIo, u64), DenyReason> {
+    pub async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        spoken: Spoken,
+    ) -> Result<(UpstreamIo, u64), DenyReason> {
+        let Some(origination) = endpoint.tls().filter(|_| spoken != Spoken::Tls) else {
+            return self.reach(endpoint).await;
+        };
+        let client = origination.client()?;
+        let (io, generation) = self.reach(endpoint).await?;
+        let shaken = self.secure(io, client, spoken);
+        let stream = shaken
+            .await
+            .map_err(|error| failed(endpoint, origination, &error))?;
+        Ok((UpstreamIo::Tls(Box::new(stream)), generation))
+    }
+
+    async fn secure(
+        &self,
+        io: UpstreamIo,
+        client: &TlsClient,
+        spoken: Spoken,
+    ) -> Result<SslStream<UpstreamIo>, TlsError> {
+        let alpn = match spoken {
+            Spoken::Http1 => Alpn::Http1,
+            Spoken::Http2 => Alpn::Http2,
+            Spoken::Bytes | Spoken::Tls => Alpn::None,
+        };
+        client.connect(io, alpn, self.handshake).await
+    }
+
+    async fn reach(&self, endpoint: &Endpoint) -> Result<(UpstreamIo, u64), DenyReason> {
         if endpoint.tunnelled() {
             return self.tunnel(endpoint).await;
         }
-        let stream = dial(endpoint.address(), self.connect)
-            .await
-            .map_err(|error| {
-                tracing::debug!(%error, address = %endpoint.address(), "endpoint not reached");
-                match error.kind() {
-                    io::ErrorKind::TimedOut => DenyReason::ConnectTimeout,
-                    _ => DenyReason::ConnectFailed,
-                }
-            })?;
+        let stream = match endpoint.name() {
+            Some(name) => self.outside.dial(endpoint, name, self.connect).await?,
+            None => plain(endpoint.address(), self.connect).await?,
+        };
         Ok((UpstreamIo::Plain(stream), self.generation()))
     }
 
@@ -124,6 +174,28 @@ impl Dialer {
     }
 }
 
+/// Dials an endpoint as it is.
+pub(super) async fn plain(
+    address: SocketAddr,
+    deadline: Duration,
+) -> Result<TcpStream, DenyReason> {
+    dial(address, deadline).await.map_err(|error| {
+        tracing::debug!(%error, %address, "endpoint not reached");
+        match error.kind() {
+            io::ErrorKind::TimedOut => DenyReason::ConnectTimeout,
+            _ => DenyReason::ConnectFailed,
+        }
+    })
+}
+
+/// TLS that did not come about.
+fn failed(endpoint: &Endpoint, origination: &Origination, error: &TlsError) -> DenyReason {
+    let (policy, reason) = (origination.policy(), error.deny_reason());
+    series::backend_tls_failed(policy, reason.as_str());
+    tracing::info!(endpoint = %endpoint.uid(), address = %endpoint.address(), %policy, %reason, %error, "no TLS with the backend");
+    reason
+}
+
 async fn dial(address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
     let socket = net::tcp_socket(&address, &SocketOptions::default())?;
     net::connect(socket, address, deadline).await
@@ -139,6 +211,7 @@ impl UpstreamIo {
                     tracing::debug!(%error, "endpoint's connection is closed already");
                 }
             }
+            Self::Tls(stream) => stream.get_mut().reset(),
         }
     }
 }
@@ -152,6 +225,7 @@ impl AsyncRead for UpstreamIo {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
@@ -165,6 +239,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
@@ -176,6 +251,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -183,6 +259,7 @@ impl AsyncWrite for UpstreamIo {
         match self {
             Self::Tunnel(stream) => stream.is_write_vectored(),
             Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -190,6 +267,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_flush(cx),
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -197,6 +275,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

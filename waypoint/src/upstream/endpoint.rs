@@ -1,7 +1,7 @@
 //! One endpoint of a service, as one core sees it.
 //!
 //! Invariant: what is dialled, whom to expect there and which policies hold come from one snapshot. Load and idle
-//! connections live on from snapshot to snapshot as long as address, identity and tunnel stay the same.
+//! connections live on from snapshot to snapshot as long as address, identity, tunnel and TLS stay the same.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use super::pool::Connections;
 use super::through::Hop;
 use super::watch::Watch;
 use crate::destination::is_mesh_port;
+use crate::routes::Origination;
 use crate::telemetry::series::{DestinationLabels, SeriesCache};
 
 /// An endpoint that may be picked.
@@ -33,6 +34,8 @@ pub struct Endpoint {
     expected: Vec<SpiffeId>,
     policies: Result<PolicySet, DenyReason>,
     app_protocol: AppProtocol,
+    /// How TLS is begun with its application, if it is.
+    tls: Option<Arc<Origination>>,
     /// Of the snapshot that all this comes from.
     version: u64,
     /// The number of its labels, as an endpoint of the service that it was found by.
@@ -89,6 +92,7 @@ impl Endpoint {
                 .policies_for(workload)
                 .map_err(|_| DenyReason::PolicyMissing),
             app_protocol: service.map(|(_, protocol)| protocol).unwrap_or_default(),
+            tls: None,
             version: snapshot.version(),
             labels: series.destination(&labels(workload, service.map(|(service, _)| service))),
             hash: hash::of(workload.uid().as_bytes()),
@@ -115,12 +119,19 @@ impl Endpoint {
         })
     }
 
+    /// The same where TLS is begun with the application.
+    pub(super) fn secured(self, tls: Option<&Arc<Origination>>) -> Self {
+        let tls = tls.cloned();
+        Self { tls, ..self }
+    }
+
     /// Takes over what `earlier` knows and holds, if it is the same endpoint.
     pub(super) fn inherit(&mut self, earlier: &Self) {
         let same = self.address == earlier.address
             && self.hop == earlier.hop
             && self.expected == earlier.expected
             && self.workload.tunnel() == earlier.workload.tunnel()
+            && self.tls.as_ref().map(Arc::as_ptr) == earlier.tls.as_ref().map(Arc::as_ptr)
             && self.uid() == earlier.uid();
         if same {
             self.state = Rc::clone(&earlier.state);
@@ -137,7 +148,13 @@ impl Endpoint {
         &self.workload
     }
 
-    /// What its application listens at.
+    /// The name that leads to it, if it has no address that is known.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        let named = self.workload.addresses().is_empty() && !self.tunnelled();
+        Some(self.workload.hostname()).filter(|name| named && !name.is_empty())
+    }
+
+    /// What its application listens at; of one that has but a name, what clients address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -160,6 +177,11 @@ impl Endpoint {
     /// What its port speaks, as far as the service says.
     pub fn app_protocol(&self) -> AppProtocol {
         self.app_protocol
+    }
+
+    /// How TLS is begun with its application; none: it is not.
+    pub fn tls(&self) -> Option<&Arc<Origination>> {
+        self.tls.as_ref()
     }
 
     /// The version of the snapshot that it comes from.

@@ -4,11 +4,11 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use culvert_xds::state::{GatewayRef, HealthPolicy, Snapshot, Workload};
+use culvert_xds::state::{GatewayRef, HealthPolicy, Service, Snapshot, Workload};
 use rand::Rng;
 
 use super::balance::{self, Choice, Keyed};
@@ -21,7 +21,7 @@ use super::watch::Watched;
 use crate::config::ServiceRef;
 use crate::config::traffic::Balancer;
 use crate::destination::Own;
-use crate::routes::OwnGateway;
+use crate::routes::{Origination, OwnGateway, Shared};
 use crate::telemetry::SeriesCache;
 
 /// The endpoints of one service port.
@@ -29,6 +29,8 @@ use crate::telemetry::SeriesCache;
 pub struct EndpointSet {
     /// None for a workload's own.
     service: Option<ServiceRef>,
+    /// How TLS is begun at the service.
+    tls: Option<Arc<Origination>>,
     endpoints: Vec<Rc<Endpoint>>,
     turn: Cell<usize>,
     version: u64,
@@ -70,6 +72,8 @@ pub struct Endpoints {
     /// A gateway goes through the waypoints of services, if it is not one itself.
     gateway: OwnGateway,
     own: Own,
+    /// Where policies of TLS are.
+    routes: Shared,
     services: RefCell<HashMap<ServiceRef, Rc<EndpointSet>>>,
     workloads: RefCell<HashMap<WorkloadAddress, Rc<EndpointSet>>>,
 }
@@ -81,7 +85,7 @@ impl EndpointSet {
     }
 
     fn new(
-        service: Option<&ServiceRef>,
+        service: Option<(&ServiceRef, Option<&Arc<Origination>>)>,
         version: u64,
         endpoints: impl Iterator<Item = Endpoint>,
         place: Option<Place>,
@@ -108,7 +112,8 @@ impl EndpointSet {
         });
         let endpoints: Vec<_> = endpoints.collect();
         Rc::new(Self {
-            service: service.cloned(),
+            service: service.map(|(service, _)| service.clone()),
+            tls: service.and_then(|(_, tls)| tls.cloned()),
             near: place.as_ref().and_then(|place| place.shares(&endpoints)),
             place,
             endpoints,
@@ -186,6 +191,11 @@ impl EndpointSet {
         self.hashes().contains(&hash)
     }
 
+    /// Whether this is how TLS is begun.
+    fn begins(&self, tls: Option<&Arc<Origination>>) -> bool {
+        self.tls.as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr)
+    }
+
     fn hashes(&self) -> &[u64] {
         let hashes = || self.endpoints.iter().map(|endpoint| endpoint.hash());
         self.hashes.get_or_init(|| hashes().collect())
@@ -237,10 +247,11 @@ impl EndpointSet {
 
 impl Endpoints {
     /// None known yet.
-    pub fn new(gateway: OwnGateway, own: Own) -> Self {
+    pub fn new(gateway: OwnGateway, own: Own, routes: Shared) -> Self {
         Self {
             gateway,
             own,
+            routes,
             services: RefCell::default(),
             workloads: RefCell::default(),
         }
@@ -254,14 +265,16 @@ impl Endpoints {
         series: &SeriesCache,
     ) -> Rc<EndpointSet> {
         let earlier = self.services.borrow().get(wanted).cloned();
+        let routes = self.routes.load();
+        let tls = routes.backend_tls(wanted);
         if let Some(set) = earlier
             .as_ref()
-            .filter(|set| set.version == snapshot.version())
+            .filter(|set| set.version == snapshot.version() && set.begins(tls))
         {
             return Rc::clone(set);
         }
         let own = (&self.own, self.gateway.borrow().is_some());
-        let set = build(snapshot, wanted, own, earlier.as_deref(), series);
+        let set = build(snapshot, (wanted, tls), own, earlier.as_deref(), series);
         self.services
             .borrow_mut()
             .insert(wanted.clone(), Rc::clone(&set));
@@ -329,9 +342,19 @@ impl Endpoints {
     }
 }
 
+/// Where an endpoint is: at its address, which of one outside of the cluster is none of the cluster's; if it has but a name,
+/// where clients take it to be.
+fn place(snapshot: &Snapshot, service: &Service, workload: &Workload) -> Option<IpAddr> {
+    match workload.addresses().first() {
+        Some(ip) => (!workload.external() || snapshot.is_outside(*ip)).then_some(*ip),
+        None if workload.hostname().is_empty() => None,
+        None => service.vips.first().copied(),
+    }
+}
+
 fn build(
     snapshot: &Snapshot,
-    wanted: &ServiceRef,
+    (wanted, tls): (&ServiceRef, Option<&Arc<Origination>>),
     (own, gateway): (&Own, bool),
     earlier: Option<&EndpointSet>,
     series: &SeriesCache,
@@ -339,7 +362,14 @@ fn build(
     let (version, in_flight) = (snapshot.version(), EndpointSet::carried(earlier));
     let Some(service) = snapshot.service(&wanted.service) else {
         let none = std::iter::empty();
-        return EndpointSet::new(Some(wanted), version, none, None, &in_flight, earlier);
+        return EndpointSet::new(
+            Some((wanted, tls)),
+            version,
+            none,
+            None,
+            &in_flight,
+            earlier,
+        );
     };
     let protocol = service
         .port(wanted.port)
@@ -349,20 +379,36 @@ fn build(
     if let Some(waypoint) = service.waypoint.as_ref().filter(beyond) {
         let (service, shared) = ((&**service, protocol), (series, &in_flight));
         let ways = through::ways(snapshot, waypoint, service.0, wanted.port).into_iter();
+        // The waypoint begins TLS with the application, if anybody does.
         let endpoints = ways.filter_map(|way| Endpoint::through(snapshot, way, service, shared));
-        return EndpointSet::new(Some(wanted), version, endpoints, None, &in_flight, earlier);
+        return EndpointSet::new(
+            Some((wanted, tls)),
+            version,
+            endpoints,
+            None,
+            &in_flight,
+            earlier,
+        );
     }
     let all = service.load_balancing.health_policy == HealthPolicy::AllowAll;
     let endpoints = snapshot
         .endpoints(service, wanted.port)
         .filter(|found| (all || found.workload.healthy()) && found.workload.capacity() > 0)
         .filter_map(|found| {
-            let ip = found.workload.addresses().first()?;
-            let address = Some(SocketAddr::new(*ip, found.port));
+            let ip = place(snapshot, service, found.workload)?;
+            let address = Some(SocketAddr::new(ip, found.port));
             let service = Some((&**service, protocol));
             let shared = (series, &in_flight);
-            Endpoint::new(snapshot, found.workload, address, service, shared)
+            let endpoint = Endpoint::new(snapshot, found.workload, address, service, shared)?;
+            Some(endpoint.secured(tls))
         });
     let place = Some(Place::new(snapshot, own, service));
-    EndpointSet::new(Some(wanted), version, endpoints, place, &in_flight, earlier)
+    EndpointSet::new(
+        Some((wanted, tls)),
+        version,
+        endpoints,
+        place,
+        &in_flight,
+        earlier,
+    )
 }

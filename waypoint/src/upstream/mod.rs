@@ -10,6 +10,7 @@ pub mod hash;
 pub mod limit;
 pub mod member;
 pub mod outlier;
+mod outside;
 mod place;
 pub mod pool;
 pub mod ramp;

@@ -1,7 +1,8 @@
 //! HTTP connections to one endpoint, kept for the next request.
 //!
 //! Invariants: an HTTP/1 connection serves one request at a time and is kept only after both bodies have ended. A
-//! connection made with an older certificate takes no new request.
+//! connection made with an older certificate takes no new request. Nor does one that was made under another policy of TLS,
+//! or under none: connections are an endpoint's, and one with another policy is another endpoint.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::connect::{Dialer, UpstreamIo};
+use super::connect::{Dialer, Spoken, UpstreamIo};
 use super::endpoint::Endpoint;
 use super::limit::{ConnectionLimit, Places, Slot};
 use crate::executor::LocalExecutor;
@@ -297,7 +298,7 @@ impl Drop for Stream {
 }
 
 async fn dial_http1(endpoint: &Endpoint, dialer: &Dialer, slot: Slot) -> Result<Lease, DenyReason> {
-    let (io, generation) = dialer.connect(endpoint).await?;
+    let (io, generation) = dialer.connect(endpoint, Spoken::Http1).await?;
     let (sender, connection) = http1::Builder::new()
         .handshake::<_, RequestBody>(TokioIo::new(io))
         .await
@@ -332,7 +333,7 @@ async fn dial_http1(endpoint: &Endpoint, dialer: &Dialer, slot: Slot) -> Result<
 }
 
 async fn dial_http2(endpoint: &Endpoint, dialer: &Dialer, slot: Slot) -> Result<Lease, DenyReason> {
-    let (io, generation) = dialer.connect(endpoint).await?;
+    let (io, generation) = dialer.connect(endpoint, Spoken::Http2).await?;
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -22,6 +22,7 @@ use tokio::task::spawn_local;
 
 use crate::mesh::{Mesh, at, ip};
 use crate::resources::Pod;
+use crate::tls_server::Server;
 
 /// Anything that a body can fail with.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -123,6 +124,44 @@ impl Backend {
         Ok(backend)
     }
 
+    /// A pod of the service whose application speaks TLS, and HTTP in it, and answers with its own name. With HBONE, or
+    /// at port 8080 of its own.
+    pub(crate) async fn secured(
+        mesh: &Mesh,
+        name: &str,
+        (service, last): (&str, u8),
+        hbone: bool,
+        server: &Server,
+    ) -> Result<Self> {
+        let backend = Self::new(name, service, last, hbone);
+        let own = name.to_owned();
+        let answer = backend.counted(move |_| {
+            let own = own.clone();
+            async move { response(200, own) }
+        });
+        if hbone {
+            let identity = mesh.identity("backend").await?;
+            let (server, connections) = (server.clone(), Rc::clone(&backend.connections));
+            backend
+                .serve_tunnels(identity, move |stream| {
+                    connections.set(connections.get() + 1);
+                    serve_https(stream, server.clone(), Rc::clone(&answer))
+                })
+                .await?;
+        } else {
+            let listener = TcpListener::bind(at(last, 8080)).await?;
+            let (server, connections) = (server.clone(), Rc::clone(&backend.connections));
+            spawn_local(async move {
+                while let Ok((tcp, _)) = listener.accept().await {
+                    connections.set(connections.get() + 1);
+                    spawn_local(serve_https(tcp, server.clone(), Rc::clone(&answer)));
+                }
+            });
+        }
+        mesh.put(type_url::ADDRESS, &backend.pod.resource())?;
+        Ok(backend)
+    }
+
     /// A pod of the service with HBONE whose application is no HTTP server: it gets the stream itself.
     pub(crate) async fn bytes<F>(
         mesh: &Mesh,
@@ -210,6 +249,15 @@ impl Backend {
             }
         });
         Ok(())
+    }
+}
+
+async fn serve_https<S>(stream: S, server: Server, answer: Rc<dyn Fn(Request<Incoming>) -> Answer>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    if let Some(stream) = server.accept(stream).await {
+        serve_http(stream, Speaks::Both, answer).await;
     }
 }
 

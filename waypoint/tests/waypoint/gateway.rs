@@ -1,6 +1,7 @@
 //! Clients outside the mesh at the listeners of a Gateway.
 
 mod bounds;
+mod clients;
 mod http;
 mod lifecycle;
 mod streams;
@@ -46,6 +47,7 @@ impl Mesh {
             name: "waypoint".into(),
             listeners,
             authorizations: policies.iter().map(|name| (*name).into()).collect(),
+            ..Default::default()
         };
         self.put(
             type_url::GATEWAY,

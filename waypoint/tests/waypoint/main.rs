@@ -3,14 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod authority;
 mod backend;
 mod certificates;
 mod client;
 mod mesh;
 mod outside;
 mod resources;
+mod tls_server;
 
+mod backend_tls;
 mod bodies;
+mod cors;
 mod faults;
 mod gateway;
 mod lifecycle;

@@ -13,6 +13,7 @@ use culvert_identity::{
     Identity, LocalSource, SecretManager, SecretOptions, SpiffeId, TrustDomain, bundle,
 };
 use culvert_proto::type_url;
+use culvert_resolve::{Resolver, Servers};
 use culvert_runtime::drain::{self, Drain, Trigger};
 use culvert_runtime::limits::Limits;
 use culvert_runtime::ready::Ready;
@@ -93,9 +94,12 @@ impl Mesh {
                 client_silence: Duration::from_secs(1),
                 client_idle: Duration::from_secs(2),
                 client_stall: Duration::from_secs(2),
+                client_handshakes: 4,
+                client_body_silence: Duration::from_millis(700),
                 ..Limits::default()
             }),
             tunnels: TunnelConfig::default(),
+            resolver: Resolver::new(Servers::new(Vec::new())),
         };
         let (trigger, drain) = drain::channel();
         let cores = DataCores::start(2)?;

@@ -49,6 +49,7 @@ fn generous(policy: pb::TrafficPolicy) -> pb::TrafficPolicy {
         percent: 100,
         min_per_second: 1000,
         interval: millis(10_000),
+        ..Default::default()
     };
     pb::TrafficPolicy {
         retry_budget: Some(budget),
@@ -214,6 +215,7 @@ fn the_budget_bounds_retries_of_all_requests_together() {
                 percent: 20,
                 min_per_second: 0,
                 interval: millis(3_600_000),
+                ..Default::default()
             };
             let policy = pb::TrafficPolicy {
                 retry: retry(3, &[503], &[]),
@@ -235,6 +237,86 @@ fn the_budget_bounds_retries_of_all_requests_together() {
                 200 + 40,
                 "one retry for five requests, over both cores"
             );
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_backends_policy_counts_all_its_requests_and_refuses_beyond() {
+    test(
+        "retries::a_backends_policy_counts_all_its_requests_and_refuses_beyond",
+        |mesh| async move {
+            mesh.service("web", "10.96.0.10")?;
+            mesh.service("api", "10.96.0.11")?;
+            let [down, other] =
+                [("down", "web", 10), ("other", "api", 11)].map(|(name, service, last)| {
+                    Backend::start(&mesh, name, service, last, Speaks::Both, |_| async {
+                        response(502, "down")
+                    })
+                });
+            let (down, other) = (down.await?, other.await?);
+            let policy = pb::TrafficPolicy {
+                backend: true,
+                retry_budget: Some(pb::RetryBudget {
+                    percent: 20,
+                    min_per_second: 3,
+                    min_interval: millis(3_600_000),
+                    interval: millis(3_600_000),
+                    refuse: true,
+                }),
+                ..Default::default()
+            };
+            let (_, policy) = traffic("budget", "web", policy);
+            let name = "XBackendTrafficPolicy/demo/budget".to_owned();
+            mesh.put(type_url::TRAFFIC_POLICY, &(name, policy))?;
+            let to = |path: &str, backend: &str, attempts| {
+                let mut rule = rule(vec![crate::resources::prefix(path)], &[(backend, 1)]);
+                rule.retry = (attempts > 0)
+                    .then(|| retry(attempts, &[502], &[]))
+                    .flatten();
+                rule
+            };
+            let rules = vec![
+                to("/again", "web", 5),
+                to("/once", "web", 0),
+                to("/api", "api", 1),
+            ];
+            mesh.put(type_url::HTTP_ROUTE, &route("r", "web", rules))?;
+            let client = Client::new(&mesh, "curl").await?;
+            let mut http = client.http1(VIP).await?;
+            // Requests that nobody wants tried again count as requests of the backend: 40, of which a fifth may be.
+            for _ in 0..40 {
+                assert_eq!(http.get("/once").await?.text(), "down");
+            }
+            assert_eq!(down.requests.get(), 40);
+            // 8 and 3 are free: five and five tries again, then one, and the rest is refused.
+            let mut statuses = Vec::new();
+            for http in [&mut http, &mut client.http2(VIP).await?] {
+                for _ in 0..2 {
+                    let answer = http.get("/again").await?;
+                    statuses.push((
+                        answer.status.as_u16(),
+                        answer.header("culvert-deny-reason").map(str::to_owned),
+                    ));
+                }
+            }
+            let overload = || Some("overload".to_owned());
+            assert_eq!(
+                statuses,
+                [
+                    (502, None),
+                    (502, None),
+                    (503, overload()),
+                    (503, overload())
+                ]
+            );
+            assert_eq!(down.requests.get(), 40 + 4 + 11);
+            // What goes elsewhere from the same service is none of the policy's business.
+            for _ in 0..20 {
+                assert_eq!(http.get("/api").await?.status.as_u16(), 502);
+            }
+            assert_eq!(other.requests.get(), 40);
             Ok(())
         },
     );

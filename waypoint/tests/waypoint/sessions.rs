@@ -8,7 +8,7 @@ use culvert_proto::{type_url, waypoint as pb};
 use crate::backend::Backend;
 use crate::client::{Answer, Client, Http, get};
 use crate::mesh::{Mesh, test};
-use crate::resources::{millis, prefix, route, rule};
+use crate::resources::{millis, prefix, route, rule, traffic};
 
 const VIP: &str = "10.96.0.10:80";
 
@@ -195,6 +195,111 @@ fn a_header_does_as_well_and_sessions_choose_the_backend() {
             let answer = with(&mut http, "x-session", &token).await?;
             assert_ne!(answer.text(), first.text());
             assert!(answer.header("x-session").is_some());
+            Ok(())
+        },
+    );
+}
+
+fn policy(
+    name: &str,
+    service: &str,
+    session: pb::SessionPersistence,
+) -> (String, pb::TrafficPolicy) {
+    let policy = pb::TrafficPolicy {
+        backend: true,
+        session_persistence: Some(session),
+        ..Default::default()
+    };
+    let (_, policy) = traffic(name, service, policy);
+    (format!("XBackendTrafficPolicy/demo/{name}"), policy)
+}
+
+#[test]
+fn a_backends_policy_keeps_sessions_where_no_rule_does() {
+    test(
+        "sessions::a_backends_policy_keeps_sessions_where_no_rule_does",
+        |mesh| async move {
+            let _backends = three(&mesh).await?;
+            mesh.put(
+                type_url::TRAFFIC_POLICY,
+                &policy("p", "web", pb::SessionPersistence::default()),
+            )?;
+            let client = Client::new(&mesh, "curl").await?;
+            let mut http = client.http1(VIP).await?;
+            // Without any route.
+            let first = http.get("/").await?;
+            let session = cookie(&first)?;
+            for http in [&mut http, &mut client.http2(VIP).await?] {
+                for _ in 0..20 {
+                    let answer = with(http, "cookie", &session).await?;
+                    assert_eq!(
+                        (answer.text(), answer.header("set-cookie")),
+                        (first.text(), None)
+                    );
+                }
+            }
+            // With a route that says nothing of sessions, it is the same session.
+            mesh.put(
+                type_url::HTTP_ROUTE,
+                &route("r", "web", vec![rule(vec![], &[("web", 1)])]),
+            )?;
+            for _ in 0..20 {
+                assert_eq!(
+                    with(&mut http, "cookie", &session).await?.text(),
+                    first.text()
+                );
+            }
+            // With one that has its own, the policy's does not count.
+            mesh.put(type_url::HTTP_ROUTE, &sticky(named("own"), &[("web", 1)]))?;
+            mesh.remove(type_url::HTTP_ROUTE, "HTTPRoute/demo/r");
+            let answer = with(&mut http, "cookie", &session).await?;
+            assert!(cookie(&answer)?.starts_with("own="));
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_session_of_a_backend_goes_before_weights() {
+    test(
+        "sessions::a_session_of_a_backend_goes_before_weights",
+        |mesh| async move {
+            mesh.service("web", "10.96.0.10")?;
+            mesh.service("one", "10.96.0.11")?;
+            mesh.service("two", "10.96.0.12")?;
+            let mut all = Vec::new();
+            for (name, service, last) in [
+                ("one-1", "one", 10),
+                ("one-2", "one", 11),
+                ("two-1", "two", 12),
+            ] {
+                all.push(Backend::named(&mesh, name, service, last).await?);
+            }
+            mesh.put(type_url::TRAFFIC_POLICY, &policy("p", "one", named("s")))?;
+            // Of the service that is addressed it is not: it has no endpoints of its own here.
+            mesh.put(type_url::TRAFFIC_POLICY, &policy("q", "web", named("q")))?;
+            let split = rule(vec![], &[("one", 1), ("two", 1)]);
+            mesh.put(type_url::HTTP_ROUTE, &route("r", "web", vec![split]))?;
+            let mut http = Client::new(&mesh, "curl").await?.http1(VIP).await?;
+            let mut session = None;
+            for _ in 0..200 {
+                let answer = http.get("/").await?;
+                let at_one = answer.text().starts_with("one-");
+                assert_eq!(
+                    answer.header("set-cookie").is_some(),
+                    at_one,
+                    "{}",
+                    answer.text()
+                );
+                if at_one {
+                    session = Some((cookie(&answer)?, answer.text().to_owned()));
+                }
+            }
+            let (session, home) = session.context("none came to one")?;
+            assert!(session.starts_with("s="));
+            for _ in 0..50 {
+                assert_eq!(with(&mut http, "cookie", &session).await?.text(), home);
+            }
             Ok(())
         },
     );

@@ -44,6 +44,9 @@ struct ConfigDump<'a> {
     pods: Vec<crate::inpod::PodView>,
     settings: &'a culvert_xds::state::Settings,
     faults: Vec<crate::faults::View>,
+    egress_policies: Vec<&'a culvert_policy::EgressPolicy>,
+    /// Who says which addresses the names in them have.
+    resolvers: &'a [std::net::SocketAddr],
 }
 
 /// Serve admin, statistics and readiness at their addresses.
@@ -124,6 +127,8 @@ fn config_dump(name: &str, node: &Node, pods: &Pods) -> Response {
         pods: pods.list().iter().map(|pod| pod.view()).collect(),
         settings: snapshot.settings(),
         faults: node.faults.views(),
+        egress_policies: snapshot.egress_policies().map(|policy| &**policy).collect(),
+        resolvers: node.egress.resolvers(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! DNS for a pod's applications: names of the mesh are answered here, everything else goes on, byte for byte, to the
-//! resolver that the application asked.
+//! resolver that the application asked. Where an EgressPolicy is by a name, ztunnel asks in the pod's place, see
+//! [`crate::egress`].
 //!
 //! Invariants: a question leads to at most one question to that one resolver, never to us again; what waits for a
 //! resolver is bounded for each pod, in number and in time.
@@ -13,6 +14,7 @@ use culvert_runtime::drain::Drain;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::egress::Rules;
 use crate::inpod::Pod;
 use crate::node::Node;
 use crate::proxy::ports;
@@ -81,10 +83,19 @@ impl Dns {
             let snapshot = self.node.store.snapshot();
             is_asked = !self.node.asking.knows_hostname(snapshot.settings(), name);
             (!is_asked)
-                .then(|| names::lookup(&snapshot, name))
+                .then(|| names::lookup(&snapshot, &self.pod, name))
                 .flatten()
         });
         (decision, is_asked)
+    }
+
+    /// Whether the question is asked in the pod's place: a name that an EgressPolicy of the pod names, of a resolver that is
+    /// trusted, so that what the pod is told is what its connections may reach.
+    fn is_relayed(&self, resolver: SocketAddr, question: &[u8]) -> bool {
+        let Some(name) = self.node.egress.name_in(resolver, question) else {
+            return false;
+        };
+        Rules::of(&self.node.store.snapshot(), &self.pod).is_about(&name)
     }
 
     /// Whether asking `resolver` would be asking ourselves.

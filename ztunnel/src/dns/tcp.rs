@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::message::{Decision, Transport};
 use super::{Dns, message, metrics};
+use crate::egress;
 
 /// Answer the questions on connections to `listener`, until the drain.
 pub(crate) async fn serve(dns: Rc<Dns>, listener: std::net::TcpListener) {
@@ -69,6 +70,12 @@ async fn ask(dns: &Dns, resolver: SocketAddr, question: &[u8]) -> io::Result<Vec
     metrics::handed_on();
     let started = Instant::now();
     let exchange = async {
+        if dns.is_relayed(resolver, question) {
+            let egress = &dns.node.egress;
+            return egress
+                .relay(resolver, question, egress::Transport::Tcp)
+                .await;
+        }
         let mut upstream = dns.pod.dial(resolver, dns.node.limits.dns_timeout).await?;
         write_message(&mut upstream, question).await?;
         read_message(&mut upstream)

@@ -18,6 +18,7 @@ use tokio::net::UdpSocket;
 
 use super::message::{Decision, Transport};
 use super::{Dns, message, metrics};
+use crate::egress;
 use crate::inpod::listeners;
 
 /// Resolvers of one pod whose addresses we can answer from without a new socket.
@@ -112,6 +113,12 @@ fn hand_on(dns: Rc<Dns>, reply: Arc<ReplySocket>, question: Question) {
 }
 
 async fn ask(dns: &Dns, question: &Question) -> io::Result<Vec<u8>> {
+    if dns.is_relayed(question.resolver, &question.packet) {
+        let egress = &dns.node.egress;
+        return egress
+            .relay(question.resolver, &question.packet, egress::Transport::Udp)
+            .await;
+    }
     let socket = dns
         .pod
         .netns()

@@ -18,12 +18,16 @@ use culvert_zds::WorkloadInfo;
 use nix::ifaddrs::getifaddrs;
 use serde::Serialize;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::certificates::Certificate;
 use crate::proxy::connections::{Connections, Quota};
 use crate::proxy::handshakes::Handshakes;
 
 use super::ephemeral::Ephemeral;
+
+/// Names that may be looked up at once because of one pod's connections.
+const LOOKUPS: usize = 32;
 
 /// Why a pod cannot be served. Says which pod and what about it.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,8 @@ pub(crate) struct Pod {
     pub(crate) certificate: Certificate,
     /// Tunnels to this pod on which no stream was opened yet.
     pub(crate) handshakes: Handshakes,
+    /// Names that are being looked up because of this pod's connections.
+    lookups: Semaphore,
 }
 
 /// A pod as the admin server shows it.
@@ -108,6 +114,7 @@ impl Pod {
             tunnels: format!("{uid}#{serial}").into(),
             connections: Connections::new(limits.connections_per_pod, quota.clone()),
             handshakes: Handshakes::new(limits.handshakes_per_pod),
+            lookups: Semaphore::new(LOOKUPS),
             certificate: Certificate::default(),
             ephemeral: Ephemeral::default(),
             // A stock agent names no addresses; then what the namespace has is what the pod has.
@@ -197,6 +204,11 @@ impl Pod {
     /// The mark that its capture rules let past.
     pub(crate) fn mark(&self) -> u32 {
         self.mark
+    }
+
+    /// One permit for each name that is being looked up because of its connections.
+    pub(crate) fn lookups(&self) -> &Semaphore {
+        &self.lookups
     }
 
     /// Dial `addr` from inside the pod, past its capture rules, as the pod itself.

@@ -23,6 +23,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::denial::Denial;
+use crate::egress::Leave;
 use crate::telemetry::{Direction, Facts, Record, Series};
 
 /// How many connections the process may have, and has.
@@ -53,6 +54,10 @@ struct Table {
 struct Entry {
     stop: Option<oneshot::Sender<Denial>>,
     subject: Option<Subject>,
+    /// If it goes outside of the mesh.
+    leave: Option<Box<Leave>>,
+    /// Bytes that went to the server before the copy began.
+    ahead: u64,
     progress: Arc<Progress>,
     series: Option<Arc<Series>>,
     client: Client,
@@ -183,6 +188,8 @@ impl Connections {
         let entry = Entry {
             stop: Some(stop),
             subject: None,
+            leave: None,
+            ahead: 0,
             progress: progress.clone(),
             series: None,
             client: Client::Near,
@@ -270,6 +277,17 @@ impl Connections {
         ended
     }
 
+    /// The same for those that go outside of the mesh.
+    pub(crate) fn sweep_leaving(&self, judge: impl Fn(&Leave) -> Result<(), Denial>) -> usize {
+        let mut ended = 0;
+        for entry in self.lock().open.values_mut() {
+            if let Some(Err(denial)) = entry.leave.as_deref().map(&judge) {
+                ended += usize::from(entry.end(denial));
+            }
+        }
+        ended
+    }
+
     /// End those whose bytes stay within the node where `settings` do not allow it.
     pub(crate) fn send_out(&self, settings: &Settings) {
         for entry in self.lock().open.values_mut() {
@@ -306,6 +324,21 @@ impl Connection {
         }
     }
 
+    /// The same for one that goes outside of the mesh, and [`Connections::sweep_leaving`].
+    pub(crate) fn leaves(&self, leave: Leave) {
+        let mut table = self.slot.connections.lock();
+        table.fresh = true;
+        if let Some(entry) = table.open.get_mut(&self.slot.id) {
+            entry.leave = Some(Box::new(leave));
+        }
+    }
+
+    /// So many bytes went to the server before its copy begins.
+    pub(crate) fn went_ahead(&self, bytes: usize) {
+        let ahead = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.slot.with(|entry| entry.ahead = ahead);
+    }
+
     /// What tells that it must end. There is one; who asks again is never told.
     pub(crate) fn take_stop(&mut self) -> Stop {
         Stop(self.stop.take())
@@ -333,11 +366,14 @@ impl Connection {
 
     /// It has ended. The near side is the first of the two that were copied between.
     pub(crate) fn closed(self, outcome: &Outcome) {
-        let known = self.slot.with(|entry| (entry.client, entry.counted));
-        let (client, counted) = known.unwrap_or((Client::Near, (0, 0)));
+        let known = self
+            .slot
+            .with(|entry| (entry.client, entry.counted, entry.ahead));
+        let (client, counted, ahead) = known.unwrap_or((Client::Near, (0, 0), 0));
         drop(self.slot);
+        let (to_server, to_client) = client.order((outcome.a_to_b, outcome.b_to_a));
         self.record.closed(
-            client.order((outcome.a_to_b, outcome.b_to_a)),
+            (to_server + ahead, to_client),
             counted,
             outcome.error.as_ref(),
         );
@@ -399,7 +435,8 @@ impl Entry {
     }
 
     fn moved(&self) -> (u64, u64) {
-        self.client.order(self.progress.get())
+        let (to_server, to_client) = self.client.order(self.progress.get());
+        (to_server + self.ahead, to_client)
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {

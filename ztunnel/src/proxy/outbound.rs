@@ -1,4 +1,4 @@
-//! What an application of a pod dials: accept -> identify -> route -> connect -> copy.
+//! What an application of a pod dials: accept -> identify -> route -> (leave) -> connect -> copy.
 
 use std::net::{SocketAddr, TcpStream as Accepted};
 use std::os::fd::AsFd;
@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 mod connect;
 mod endpoints;
 mod headers;
+mod leave;
+mod named;
 mod route;
 mod within;
 
@@ -59,13 +61,13 @@ async fn open(
     mut connection: Connection,
     source: Arc<Workload>,
     route: Route,
-    app: TcpStream,
+    mut app: TcpStream,
 ) -> Option<Opened> {
     let mut stop = connection.take_stop();
     let connected = tokio::select! {
         biased;
         denial = stop.stopped() => Err(denial),
-        connected = connect(&cx, &connection, &source, route, &app) => connected,
+        connected = connect(&cx, &connection, &source, route, &mut app) => connected,
     };
     match connected {
         Ok(Upstream { far, loaded }) => Some(Opened {
@@ -108,6 +110,10 @@ async fn identify_and_route(
                 }
                 Route::Refuse(DenyReason::DestinationUnknown) => {
                     Err(DenyReason::DestinationUnknown)
+                }
+                // What is named and not known yet may be on its way.
+                Route::Passthrough(_) if snapshot.egress_for(source).is_err() => {
+                    Err(DenyReason::PolicyMissing)
                 }
                 route => Ok((
                     source.clone(),

@@ -1,4 +1,5 @@
-//! Policy on live connections: whatever changes in the mesh's state, every open inbound connection is judged anew.
+//! Policy on live connections: whatever changes in the mesh's state, every open inbound connection is judged anew, and
+//! every one that goes outside of the mesh.
 //!
 //! Invariant: a connection that the current state denies ends within a second of that state's arrival. See
 //! `connections` for why a change that races with an accept is not lost.
@@ -11,6 +12,7 @@ use culvert_xds::Store;
 use culvert_xds::state::{Settings, Snapshot};
 
 use super::inbound::authorize::Rules;
+use crate::egress;
 use crate::inpod::{Pod, Pods};
 
 /// Changes that follow each other closely are looked at together.
@@ -34,7 +36,7 @@ pub(crate) async fn run(store: Store, pods: Arc<Pods>) {
 /// Remembers by which rules and settings each pod's connections were judged.
 #[derive(Debug, Default)]
 struct Judge {
-    rules: HashMap<u64, Rules>,
+    rules: HashMap<u64, (Rules, egress::Rules)>,
     settings: Option<Arc<Settings>>,
 }
 
@@ -49,16 +51,19 @@ impl Judge {
                 pod.connections.send_out(settings);
             }
             let rules = Rules::of(snapshot, pod);
+            let outside = egress::Rules::of(snapshot, pod);
             let unchanged = last
                 .remove(&pod.serial())
-                .is_some_and(|before| before.is_same(&rules));
+                .is_some_and(|(inside, out)| inside.is_same(&rules) && out.is_same(&outside));
             if !unchanged || pod.connections.has_fresh() {
-                let ended = pod.connections.sweep(|subject| rules.judge(subject));
+                let connections = &pod.connections;
+                let ended = connections.sweep(|subject| rules.judge(subject))
+                    + connections.sweep_leaving(|leave| outside.judge(leave));
                 if ended > 0 {
                     tracing::info!(pod = %pod.uid(), ended, "policy ended open connections");
                 }
             }
-            self.rules.insert(pod.serial(), rules);
+            self.rules.insert(pod.serial(), (rules, outside));
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::admit::admit;
-use crate::model::{Kind, Listener, Object};
-use crate::testing::gateway;
+use crate::model::{Kind, Listener, NsName, Object};
+use crate::testing::{gateway, listener_set};
 
 fn listeners(written: Value) -> Vec<Listener> {
     match admit(&gateway("demo", "edge", written)) {
@@ -84,16 +84,6 @@ fn what_cannot_be_served_is_refused_and_in_nobodys_way() {
             refused("c", "PortUnavailable"),
         ]
     );
-    let mut verifying = gateway("demo", "edge", json!([listener("a", "HTTPS", 443, None)]));
-    verifying["spec"]["tls"] = json!({"frontend": {"default": {"validation": {}}}});
-    let Ok(Object::Gateway(verifying)) = admit(&verifying) else {
-        panic!()
-    };
-    let listeners = verifying.spec.listeners.as_ref().unwrap();
-    assert_eq!(
-        listeners[0].refused.as_ref().unwrap().reason,
-        "UnsupportedValue"
-    );
 }
 
 #[test]
@@ -144,5 +134,99 @@ fn what_is_malformed_names_its_field() {
     ] {
         let refusal = admit(&gateway("demo", "edge", written)).unwrap_err();
         assert_eq!(refusal.issues[0].field.to_string(), field);
+    }
+}
+
+#[test]
+fn what_is_asked_of_clients_is_well_formed() {
+    let of = |frontend: Value| {
+        let mut written = gateway("demo", "edge", json!([listener("a", "HTTPS", 443, None)]));
+        written["spec"]["tls"] = json!({ "frontend": frontend });
+        match admit(&written) {
+            Ok(Object::Gateway(gateway)) => Ok(gateway.spec.frontend.clone()),
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => Err(refusal.issues[0].field.to_string()),
+        }
+    };
+    let validation = |reference: Value| json!({"validation": {"caCertificateRefs": [reference]}});
+    let good = || validation(json!({"name": "ca", "kind": "ConfigMap", "group": ""}));
+    let asked = of(json!({"default": good(), "perPort": [{"port": 8443, "tls": {}}]})).unwrap();
+    assert!(asked.at(443).is_some() && asked.at(8443).is_none());
+    assert!(!asked.at(443).unwrap().fallback);
+    let mut odd = good();
+    odd["validation"]["mode"] = "Whatever".into();
+    for (frontend, field) in [
+        (
+            json!({"default": {"validation": {}}}),
+            "spec.tls.frontend.default.validation",
+        ),
+        (
+            json!({"default": odd}),
+            "spec.tls.frontend.default.validation.mode",
+        ),
+        (
+            json!({"default": {"validation": {"caCertificateRefs": []}}}),
+            "spec.tls.frontend.default.validation.caCertificateRefs",
+        ),
+        (
+            json!({"default": validation(json!({"name": "A"}))}),
+            "spec.tls.frontend.default.validation.caCertificateRefs[0].name",
+        ),
+        (
+            json!({"default": {}, "perPort": [{"port": 1, "tls": {}}, {"port": 1, "tls": good()}]}),
+            "spec.tls.frontend.perPort[1].port",
+        ),
+    ] {
+        assert_eq!(of(frontend), Err(field.to_owned()));
+    }
+}
+
+#[test]
+fn a_set_names_its_gateway_and_what_is_wrong_with_its_listeners() {
+    let set = |parent: Value, listeners: Value| {
+        let mut written = listener_set("team", "set", ("demo", "edge"), listeners);
+        written["spec"]["parentRef"] = parent;
+        match admit(&written) {
+            Ok(Object::ListenerSet(set)) => Ok(set.spec.clone()),
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => Err(refusal.issues[0].field.to_string()),
+        }
+    };
+    let good = || {
+        json!([
+            listener("a", "HTTP", 80, None),
+            listener("b", "HTTP", 80, None)
+        ])
+    };
+    let own = set(json!({"name": "edge"}), good()).unwrap();
+    assert_eq!(own.gateway, Some(NsName::new("team", "edge")));
+    // Whether they conflict depends on the Gateway.
+    assert!(
+        own.listeners
+            .iter()
+            .all(|listener| listener.refused.is_none())
+    );
+    assert_eq!(own.listeners[0].full_name(), "team/set/a");
+    let other = json!({"name": "x", "kind": "Other", "group": "example.com"});
+    assert_eq!(set(other, good()).unwrap().gateway, None);
+    let edge = || json!({"name": "edge"});
+    for (parent, listeners, field) in [
+        (edge(), json!([]), "spec.listeners"),
+        (json!({"name": "A"}), good(), "spec.parentRef.name"),
+        (
+            edge(),
+            json!([listener("a", "HTTP", 80, Some("A_b"))]),
+            "spec.listeners[0].hostname",
+        ),
+        (
+            edge(),
+            json!([
+                listener("a", "HTTP", 80, None),
+                listener("a", "HTTP", 81, None)
+            ]),
+            "spec.listeners[1].name",
+        ),
+    ] {
+        assert_eq!(set(parent, listeners), Err(field.to_owned()));
     }
 }

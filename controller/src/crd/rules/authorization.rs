@@ -34,7 +34,7 @@ const ACCOUNT_MESSAGE: &str = "write NAME, or NAMESPACE/NAME of a service accoun
 
 pub(in super::super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
     super::selector(fields, "selector")?;
-    targets::apply(fields, &["Service", "Gateway"])?;
+    targets::apply(fields, &["Service", "ServiceEntry", "Gateway"])?;
     fields.rule(
         "",
         "!has(self.selector) || !has(self.targetRefs) || self.targetRefs.size() == 0",

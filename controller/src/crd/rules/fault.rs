@@ -5,7 +5,10 @@ use serde_json::json;
 use super::{Fields, LABEL, PathError, positive, subdomain, targets};
 
 pub(in super::super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
-    targets::apply(fields, &["Service", "HTTPRoute", "GRPCRoute"])?;
+    targets::apply(
+        fields,
+        &["Service", "ServiceEntry", "HTTPRoute", "GRPCRoute"],
+    )?;
     super::selector(fields, "selector")?;
     super::headers(fields, "match.headers")?;
     fields.texts("match.principals", 64, 384)?;
@@ -105,7 +108,7 @@ fn whole(fields: &mut Fields) -> Result<(), PathError> {
     fields.rule(
         "",
         "!has(self.tcp) || !has(self.targetRefs) || self.targetRefs.all(t, t.kind == 'Service')",
-        "write tcp in a policy whose targets are Services: connections have no route",
+        "write tcp in a policy whose targets are Services: it strikes connections where pods take them",
     )?;
     fields.rule(
         "",

@@ -40,6 +40,13 @@ pub(in super::super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
         "write the name of a namespace such as culvert-system",
     )?;
     fields.at("clusterCIDRs", &json!({"maxItems": 64}))?;
+    fields.texts("serviceEntries.exportFrom", 256, 63)?;
+    fields.rule(
+        "serviceEntries.exportFrom[]",
+        &format!("self == '*' || self.matches('^{LABEL}$')"),
+        "write the name of a namespace, or '*' for every one",
+    )?;
+    fields.at("serviceEntries.addressRanges", &json!({"maxItems": 2}))?;
     fields.rule(
         "certificateTTL",
         "!self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') \

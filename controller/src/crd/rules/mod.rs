@@ -2,10 +2,12 @@
 //! Kubernetes bounds the cost of the rules on them.
 
 pub(super) mod authorization;
+pub(super) mod egress;
 pub(super) mod fault;
 pub(super) mod mesh_config;
 pub(super) mod peer_authentication;
 mod resilience;
+pub(super) mod service_entry;
 mod targets;
 pub(super) mod traffic;
 

@@ -11,7 +11,7 @@ pub(super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
         "",
         "(!has(self.outlierDetection) && !(has(self.loadBalancer) && (has(self.loadBalancer.warmup) \
          || has(self.loadBalancer.locality)))) \
-         || self.targetRefs.exists(target, target.kind == 'Service')",
+         || self.targetRefs.exists(target, target.kind in ['Service', 'ServiceEntry'])",
         "name a Service in targetRefs: outlierDetection, warmup and locality hold for Services",
     )?;
     load_balancer(fields)?;

@@ -30,13 +30,14 @@ pub(super) fn apply(fields: &mut Fields, kinds: &[&str]) -> Result<(), PathError
     )?;
     fields.rule(
         "targetRefs[]",
-        "self.kind == 'Service' ? self.group in ['', 'core'] : self.group == 'gateway.networking.k8s.io'",
-        "write group: \"\" for a Service, group: gateway.networking.k8s.io for the others",
+        "self.kind == 'Service' ? self.group in ['', 'core'] : self.kind == 'ServiceEntry' \
+         ? self.group == 'culvert.dev' : self.group == 'gateway.networking.k8s.io'",
+        "write group: \"\" for a Service, group: culvert.dev for a ServiceEntry, group: gateway.networking.k8s.io for the others",
     )?;
     fields.rule(
         "targetRefs[]",
-        "!has(self.sectionName) || self.kind == 'Service'",
-        "write sectionName only for a Service: it names one of its ports",
+        "!has(self.sectionName) || self.kind in ['Service', 'ServiceEntry']",
+        "write sectionName only for a Service or ServiceEntry: it names one of its ports",
     )
 }
 

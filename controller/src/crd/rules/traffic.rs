@@ -6,7 +6,10 @@ use super::resilience;
 use super::{Fields, PathError, positive, targets};
 
 pub(in super::super) fn apply(fields: &mut Fields) -> Result<(), PathError> {
-    targets::apply(fields, &["Service", "HTTPRoute", "GRPCRoute"])?;
+    targets::apply(
+        fields,
+        &["Service", "ServiceEntry", "HTTPRoute", "GRPCRoute"],
+    )?;
     targets::required(fields)?;
     resilience::apply(fields)?;
     fields.rule(

@@ -122,9 +122,9 @@ fn what_is_not_accepted_of_a_gateway() {
             "spec.listeners",
         ),
         (
-            |g| g["spec"]["addresses"] = json!([{"value": "10.0.0.1"}]),
+            |g| g["spec"]["addresses"] = json!([{"type": "NamedAddress", "value": "x"}]),
             "UnsupportedAddress",
-            "a gateway has the address",
+            "spec.addresses[0].type",
         ),
         (
             |g| {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::exposure::{Exposure, ServiceType};
+use super::super::requested::Requested;
 use super::*;
 use crate::model::Purpose;
 
@@ -27,6 +28,7 @@ fn gateway() -> Wanted {
         takes: Takes::Listeners(Exposure {
             service: ServiceType::LoadBalancer,
             ports: BTreeSet::from([80, 443]),
+            requested: Vec::new(),
         }),
         annotations: BTreeMap::new(),
         ..waypoint()
@@ -89,4 +91,27 @@ fn another_listener_starts_no_instance_anew() {
     let (before, after) = (of(&gateway(), &common()), of(&more, &common()));
     assert_ne!(before[1], after[1]);
     assert_eq!(before[3], after[3]);
+}
+
+#[test]
+fn a_balancer_is_asked_for_an_address_and_nobody_else_is() {
+    let asking = |service| {
+        let mut wanted = gateway();
+        if let Takes::Listeners(exposure) = &mut wanted.takes {
+            exposure.service = service;
+            exposure.requested = vec![Requested::Ip("203.0.113.7".parse().unwrap())];
+        }
+        of(&wanted, &common()).swap_remove(1)
+    };
+    let balanced = asking(ServiceType::LoadBalancer);
+    assert_eq!(balanced["spec"]["loadBalancerIP"], "203.0.113.7");
+    for service in [
+        asking(ServiceType::NodePort),
+        asking(ServiceType::ClusterIp),
+        balanced,
+    ] {
+        assert!(service["spec"].get("externalIPs").is_none());
+    }
+    let inside = asking(ServiceType::ClusterIp);
+    assert!(inside["spec"].get("loadBalancerIP").is_none());
 }

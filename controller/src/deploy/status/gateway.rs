@@ -20,27 +20,32 @@ pub(in super::super) fn told(
     let before = before.cloned().unwrap_or(json!({}));
     let named = |listener: &&ListenerState| names.contains(&listener.name);
     let states = state.map(|state| state.listeners.iter().filter(named).collect::<Vec<_>>());
-    let accepted = accepted(progress, states.as_deref());
+    let sets = state.map_or(0, GatewayState::attached_sets);
+    let accepted = accepted(progress, states.as_deref(), sets > 0);
     let served = states.as_deref().unwrap_or_default();
-    let programmed = programmed(progress, &before, served.iter().any(|l| is_accepted(l)));
-    let unresolved = of(served, |l| is(l, "ResolvedRefs") == Some(false));
-    let resolved = if unresolved.is_empty() {
-        Word::good("ResolvedRefs")
-    } else {
-        let message = format!("listeners {unresolved}: see their conditions");
-        Word::new("ResolvedRefs", false, "ListenersNotResolved", message)
-    };
+    let any = sets > 0 || served.iter().any(|l| is_accepted(l));
+    let programmed = programmed(progress, &before, any);
+    let client = state.and_then(|state| state.client_certificate.as_ref());
+    let resolved = resolved(served, client);
     let listeners = served.iter();
     let listeners = listeners
         .map(|state| listener(state, &programmed))
         .collect();
+    let mut conditions = vec![accepted, programmed, resolved];
+    if state.is_some_and(|state| state.insecure) {
+        conditions.push(insecure());
+    }
     Told {
         addresses: match progress {
             Progress::Deployed { addresses, .. } => addresses.clone(),
             Progress::Refused(_) | Progress::Conflict(_) => addresses(&before),
         },
-        conditions: vec![accepted, programmed, resolved],
+        conditions,
         listeners,
+        sets: match progress {
+            Progress::Refused(_) => 0,
+            Progress::Deployed { .. } | Progress::Conflict(_) => sets,
+        },
     }
 }
 
@@ -63,7 +68,31 @@ fn of(listeners: &[&ListenerState], wanted: impl Fn(&ListenerState) -> bool) -> 
     names.join(", ")
 }
 
-fn accepted(progress: &Progress, listeners: Option<&[&ListenerState]>) -> Word {
+/// As the specification demands it to be said.
+fn insecure() -> Word {
+    let message = "spec.tls.frontend: mode AllowInsecureFallback serves clients without a good certificate, too";
+    let kind = "InsecureFrontendValidationMode";
+    Word::new(kind, true, "ConfigurationChanged", message)
+}
+
+/// The Gateway's own reference goes before those of its listeners, which have conditions of their own.
+fn resolved(listeners: &[&ListenerState], client: Option<&(&'static str, String)>) -> Word {
+    let unresolved = of(listeners, |l| is(l, "ResolvedRefs") == Some(false));
+    let listeners = format!("listeners {unresolved}: see their conditions");
+    let no = |reason: &str, message: String| Word::new("ResolvedRefs", false, reason, message);
+    match client {
+        None if unresolved.is_empty() => Word::good("ResolvedRefs"),
+        None => no("ListenersNotResolved", listeners),
+        Some((reason, message)) => {
+            let own = format!("tls.backend.clientCertificateRef: {message}");
+            let all = [own, listeners];
+            let count = if unresolved.is_empty() { 1 } else { 2 };
+            no(reason, all[..count].join("; "))
+        }
+    }
+}
+
+fn accepted(progress: &Progress, listeners: Option<&[&ListenerState]>, any_set: bool) -> Word {
     let word = |status, reason: &str, message: &str| Word::new("Accepted", status, reason, message);
     if let Progress::Refused(Refused(reason, message)) = progress {
         return word(false, reason, message);
@@ -73,7 +102,7 @@ fn accepted(progress: &Progress, listeners: Option<&[&ListenerState]>) -> Word {
     };
     let bad = of(listeners, |listener| !is_accepted(listener));
     let message = format!("listeners {bad}: see their conditions");
-    if listeners.iter().all(|listener| !is_accepted(listener)) {
+    if !any_set && listeners.iter().all(|listener| !is_accepted(listener)) {
         return word(false, "ListenersNotValid", &message);
     }
     if bad.is_empty() {
@@ -92,6 +121,13 @@ fn programmed(progress: &Progress, before: &Value, any_listener: bool) -> Word {
             .unwrap_or_else(|| no("Invalid", "the Gateway is not accepted")),
         Progress::Conflict(message) => no("Conflict", message),
         Progress::Deployed { .. } if !any_listener => no("Invalid", "no listener is accepted"),
+        Progress::Deployed { missing, .. } if !missing.is_empty() => {
+            let message = format!(
+                "spec.addresses: its Service has not got {}",
+                missing.join(", ")
+            );
+            no("AddressNotUsable", &message)
+        }
         Progress::Deployed { addresses, .. } if addresses.is_empty() => {
             let message = format!(
                 "its Service has no address: where nothing gives LoadBalancers one, annotate the Gateway {}: ClusterIP \

@@ -1,8 +1,8 @@
 //! The status at each step of a gateway's and a waypoint's life.
 
 use super::*;
-use crate::model::Kind;
-use crate::translate::listener::{GatewayState, ListenerState, ListenerWord};
+use crate::model::{Kind, NsName};
+use crate::translate::listener::{GatewayState, ListenerState, ListenerWord, SetState};
 
 /// The status of a waypoint or gateway after these.
 type Step<'a> = (i64, Option<&'a Value>, &'a Progress, &'a str);
@@ -28,6 +28,7 @@ fn word<'a>(status: &'a Value, kind: &str) -> (&'a str, &'a str, &'a str) {
 fn deployed(ready: i32) -> Progress {
     Progress::Deployed {
         addresses: vec![json!({"type": "IPAddress", "value": "10.96.0.9"})],
+        missing: Vec::new(),
         ready,
         replicas: 2,
     }
@@ -103,6 +104,7 @@ fn a_gateway_and_its_listeners() {
             ),
             listener("gone", 9, &[]),
         ],
+        ..GatewayState::default()
     };
     let one = deployed(1);
     let first = of_world((4, None, &one, "t1"), &state);
@@ -139,11 +141,39 @@ fn a_gateway_and_its_listeners() {
 }
 
 #[test]
+fn a_certificate_for_backends_that_is_missing_is_the_gateways_own_matter() {
+    let mut state = GatewayState {
+        listeners: vec![listener("http", 0, &[])],
+        client_certificate: Some(("InvalidClientCertificateRef", "there is none".into())),
+        ..GatewayState::default()
+    };
+    let one = deployed(1);
+    let status = of_world((1, None, &one, "t"), &state);
+    let invalid = ("False", "InvalidClientCertificateRef", "t");
+    assert_eq!(word(&status, "ResolvedRefs"), invalid);
+    // Clients are served all the same.
+    assert_eq!(word(&status, "Accepted"), ("True", "Accepted", "t"));
+    assert_eq!(word(&status, "Programmed"), ("True", "Programmed", "t"));
+    let bad = [("ResolvedRefs", false, "InvalidCertificateRef")];
+    state.listeners[0] = listener("http", 0, &bad);
+    let status = of_world((1, None, &one, "t"), &state);
+    assert_eq!(word(&status, "ResolvedRefs"), invalid);
+    let conditions = status["conditions"].as_array().unwrap();
+    let resolved = conditions.iter().find(|c| c["type"] == "ResolvedRefs");
+    let message = resolved.unwrap()["message"].as_str().unwrap();
+    assert!(
+        message.contains("there is none") && message.contains("listeners http"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_gateway_is_as_good_as_its_listeners() {
     let unsupported = [("Accepted", false, "UnsupportedProtocol")];
     let conflict = [("Conflicted", true, "HostnameConflict")];
     let mut state = GatewayState {
         listeners: vec![listener("http", 0, &[]), listener("tls", 0, &conflict)],
+        ..GatewayState::default()
     };
     let one = deployed(1);
     let some = of_world((1, None, &one, "t"), &state);
@@ -166,9 +196,11 @@ fn a_gateway_is_as_good_as_its_listeners() {
 fn a_gateway_needs_an_address_and_an_instance() {
     let state = GatewayState {
         listeners: vec![listener("http", 0, &[])],
+        ..GatewayState::default()
     };
     let nowhere = Progress::Deployed {
         addresses: Vec::new(),
+        missing: Vec::new(),
         ready: 1,
         replicas: 1,
     };
@@ -196,7 +228,8 @@ fn a_class_says_what_its_gateways_can_do() {
     let status = class(Role::Gateway, false, Some(2), None, "t");
     assert_eq!(word(&status, "Accepted"), ("True", "Accepted", "t"));
     assert_eq!(status["conditions"][0]["observedGeneration"], 2);
-    assert_eq!(status["supportedFeatures"][0], json!({"name": "GRPCRoute"}));
+    let features = status["supportedFeatures"].as_array().unwrap();
+    assert!(features.contains(&json!({"name": "GRPCRoute"})));
     let refused = class(Role::Gateway, true, Some(3), Some(&status), "t1");
     assert_eq!(
         word(&refused, "Accepted"),
@@ -204,4 +237,75 @@ fn a_class_says_what_its_gateways_can_do() {
     );
     let waypoints = class(Role::Waypoint, false, Some(1), None, "t");
     assert!(waypoints.get("supportedFeatures").is_none());
+}
+
+#[test]
+fn an_address_that_was_asked_for_has_to_be_there() {
+    let state = GatewayState {
+        listeners: vec![listener("http", 0, &[])],
+        ..GatewayState::default()
+    };
+    let mut asked = deployed(1);
+    if let Progress::Deployed { missing, .. } = &mut asked {
+        missing.push("203.0.113.9".into());
+    }
+    let status = of_world((1, None, &asked, "t"), &state);
+    assert_eq!(word(&status, "Accepted"), ("True", "Accepted", "t"));
+    let unusable = ("False", "AddressNotUsable", "t");
+    assert_eq!(word(&status, "Programmed"), unusable);
+    let message = status["conditions"][1]["message"].as_str().unwrap();
+    assert!(message.contains("203.0.113.9"), "{message}");
+}
+
+#[test]
+fn sets_are_counted_and_make_a_gateway_without_good_listeners_one_that_serves() {
+    let good = [
+        ("Accepted", true, "Accepted"),
+        ("Programmed", true, "Programmed"),
+    ];
+    let lost = [("Accepted", false, "HostnameConflict")];
+    let set = |name: &str, listener| SetState {
+        name: NsName::new("team", name),
+        allowed: true,
+        listeners: vec![listener],
+    };
+    let mut state = GatewayState {
+        listeners: vec![listener("http", 0, &lost)],
+        sets: vec![
+            set("a", listener("x", 1, &good)),
+            set("b", listener("x", 1, &lost)),
+        ],
+        ..GatewayState::default()
+    };
+    let one = deployed(1);
+    let first = of_world((1, None, &one, "t"), &state);
+    assert_eq!(first["attachedListenerSets"], 1);
+    assert_eq!(word(&first, "Accepted"), ("True", "ListenersNotValid", "t"));
+    assert_eq!(word(&first, "Programmed").0, "True");
+    // Listeners of sets are in their own statuses alone.
+    assert_eq!(first["listeners"].as_array().unwrap().len(), 1);
+    state.sets.clear();
+    let second = of_world((1, Some(&first), &one, "t"), &state);
+    assert_eq!(second["attachedListenerSets"], 0);
+    let never = of_world((1, None, &one, "t"), &state);
+    assert!(never.get("attachedListenerSets").is_none());
+    let refused = Progress::Refused(Refused("Invalid", "x".into()));
+    let refused = of_world((1, Some(&first), &refused, "t"), &state);
+    assert_eq!(refused["attachedListenerSets"], 0);
+}
+
+#[test]
+fn that_clients_without_a_good_certificate_are_served_is_said_as_long_as_it_is_so() {
+    let mut state = GatewayState {
+        listeners: vec![listener("http", 0, &[])],
+        insecure: true,
+        ..GatewayState::default()
+    };
+    let one = deployed(1);
+    let first = of_world((1, None, &one, "t"), &state);
+    let insecure = ("True", "ConfigurationChanged", "t");
+    assert_eq!(word(&first, "InsecureFrontendValidationMode"), insecure);
+    state.insecure = false;
+    let second = of_world((1, Some(&first), &one, "t"), &state);
+    assert_eq!(second["conditions"].as_array().unwrap().len(), 3);
 }

@@ -32,6 +32,7 @@ pub(in super::super) fn told(
         addresses,
         listeners: listeners.iter().map(of_listener).collect(),
         conditions,
+        sets: 0,
     }
 }
 
@@ -63,6 +64,7 @@ fn words(progress: &Progress, before: &Value) -> (Word, Word, Vec<Value>) {
             addresses,
             ready,
             replicas,
+            ..
         } => {
             let count = count(*ready, *replicas);
             let programmed = match (*ready > 0, addresses.is_empty()) {

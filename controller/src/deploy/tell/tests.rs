@@ -65,6 +65,7 @@ fn leader() -> Leader {
         term: Arc::new(Term {
             deployer: Arc::new(Deployer::new(client, settings, heard)),
             classes: Classes::new(classes.as_reader()),
+            again: watch::Sender::new(()),
             progress: Mutex::new(BTreeMap::new()),
         }),
         gateways: gateways.as_reader(),
@@ -85,6 +86,7 @@ fn served(attached: u32) -> Snapshot {
     };
     let state = GatewayState {
         listeners: vec![listener],
+        ..GatewayState::default()
     };
     let name = NsName::new("demo", "edge");
     Snapshot {
@@ -96,6 +98,7 @@ fn served(attached: u32) -> Snapshot {
 fn deployed() -> Progress {
     Progress::Deployed {
         addresses: vec![json!({"type": "IPAddress", "value": "203.0.113.7"})],
+        missing: Vec::new(),
         ready: 1,
         replicas: 1,
     }

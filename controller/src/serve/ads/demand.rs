@@ -2,6 +2,7 @@
 //!
 //! * What it names: a workload, or a service with all its endpoints.
 //! * Its own pods' workloads, and the services that they are endpoints of.
+//! * Services outside of the cluster: by their names nobody could tell that they are the mesh's.
 //! * The waypoints of all these.
 //!
 //! Invariant: after [`Demand::follow`] what was found is what a new one would find, and only what changed was looked at.
@@ -11,6 +12,7 @@ mod lookups;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use imbl::OrdSet;
 use imbl::ordmap::DiffItem;
 
 use self::lookups::{Effect, Holder, Lookups};
@@ -21,6 +23,8 @@ use crate::translate::Type;
 #[derive(Debug, Default)]
 pub(super) struct Demand {
     names: BTreeSet<String>,
+    /// Whether services outside of the cluster belong to it, and which there were.
+    external: Option<OrdSet<Arc<str>>>,
     /// The pods of the node, as they were last looked at.
     pods: Resources,
     /// All there was of the type, and of which moment; nothing before the first.
@@ -40,6 +44,14 @@ pub(super) fn find(snapshot: &Snapshot, view: &Resources, name: &str) -> Option<
 }
 
 impl Demand {
+    /// What belongs to a node's proxy, whatever it names.
+    pub(super) fn of_node() -> Self {
+        Self {
+            external: Some(OrdSet::new()),
+            ..Self::default()
+        }
+    }
+
     /// What belongs to these names alone.
     pub(super) fn of(snapshot: &Snapshot, names: impl IntoIterator<Item = String>) -> Resources {
         let mut demand = Self::default();
@@ -69,6 +81,7 @@ impl Demand {
         let all = snapshot.all(Type::Address);
         let mut touched = self.changed(snapshot, &all);
         self.follow_pods(node);
+        self.follow_external(snapshot);
         while let Some(name) = self.lookups.next() {
             for effect in self.lookups.update(&name, find(snapshot, &all, &name)) {
                 match effect {
@@ -152,6 +165,19 @@ impl Demand {
             }
         }
         self.pods = pods;
+    }
+
+    fn follow_external(&mut self, snapshot: &Snapshot) {
+        let Some(before) = &mut self.external else {
+            return;
+        };
+        let before = std::mem::replace(before, snapshot.external.clone());
+        for item in before.diff(&snapshot.external) {
+            match item {
+                imbl::ordset::DiffItem::Add(name) => self.lookups.hold(name, Holder::Name),
+                imbl::ordset::DiffItem::Remove(name) => self.lookups.release(name, Holder::Name),
+            }
+        }
     }
 
     /// Whether a resource is what something was looked up for, or an endpoint of a service that was.

@@ -37,6 +37,8 @@ pub(super) struct Driver {
     caught_up: Option<oneshot::Receiver<()>>,
     /// What the waypoint was last said to be programmed for.
     programmed: Option<Arc<Scope>>,
+    /// What the client has answered at all, as the engine was told.
+    heard: BTreeSet<Type>,
     /// What the client refuses, as the engine was told.
     refused: BTreeSet<Type>,
     /// When the engine last heard of an answer.
@@ -68,6 +70,7 @@ impl Driver {
             answer_by: None,
             caught_up: None,
             programmed: None,
+            heard: BTreeSet::new(),
             refused: BTreeSet::new(),
             told: None,
         }
@@ -181,9 +184,11 @@ impl Driver {
             metrics::NACKS.with_label_values(&[&kind.to_string()]).inc();
             tracing::error!(client = %self.client, component = component.as_str(), %kind, error, "configuration refused");
             self.refused.insert(kind);
-        } else if !self.refused.remove(&kind) && self.told.is_some_and(|told| told.elapsed() < NEWS)
-        {
-            return;
+        } else {
+            let news = self.heard.insert(kind) | self.refused.remove(&kind);
+            if !news && self.told.is_some_and(|told| told.elapsed() < NEWS) {
+                return;
+            }
         }
         self.told = Some(Instant::now());
         let client = self.client.clone();

@@ -116,7 +116,10 @@ impl Session {
             let Some(delta) = subscription.push(snapshot) else {
                 continue;
             };
-            let named = matches!(kind, Type::Authorization | Type::Certificate);
+            let named = matches!(
+                kind,
+                Type::Authorization | Type::EgressPolicy | Type::Certificate
+            );
             if !named || delta.removed.is_empty() {
                 rounds.push((*kind, delta));
                 continue;

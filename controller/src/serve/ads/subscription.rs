@@ -171,7 +171,7 @@ impl Subscription {
         }
         let names = &self.names;
         Some(self.demand.get_or_insert_with(|| {
-            let mut demand = Demand::default();
+            let mut demand = Demand::of_node();
             names.iter().for_each(|name| demand.want(name.clone()));
             demand
         }))

@@ -77,12 +77,17 @@ fn of_node(snapshot: &Snapshot, name: &Arc<str>, kind: Type) -> Resources {
             let policies = view.iter().flat_map(|view| &view.policies);
             snapshot.named(kind, policies)
         }
+        Type::EgressPolicy => {
+            let policies = view.iter().flat_map(|view| &view.egress);
+            snapshot.named(kind, policies)
+        }
         Type::Pod => view.map(|view| view.pods.clone()).unwrap_or_default(),
         Type::ConnectionFault => {
             let faults = view.iter().flat_map(|view| &view.faults);
             snapshot.named(kind, faults)
         }
-        Type::TrafficPolicy
+        Type::BackendTlsPolicy
+        | Type::TrafficPolicy
         | Type::FaultPolicy
         | Type::Certificate
         | Type::Gateway
@@ -108,9 +113,10 @@ fn of_waypoint(snapshot: &Snapshot, scope: &Scope, kind: Type) -> Resources {
         Type::Gateway => snapshot.named(kind, scope.gateways.iter()),
         Type::HttpRoute => snapshot.named(kind, scope.routes.iter()),
         Type::StreamRoute => snapshot.named(kind, scope.streams.iter()),
+        Type::BackendTlsPolicy => snapshot.named(kind, scope.backend_tls.iter()),
         Type::TrafficPolicy => snapshot.named(kind, scope.traffic.iter()),
         Type::FaultPolicy => snapshot.named(kind, scope.faults.iter()),
-        Type::Pod | Type::ConnectionFault => Resources::new(),
+        Type::Pod | Type::ConnectionFault | Type::EgressPolicy => Resources::new(),
     }
 }
 

@@ -29,44 +29,58 @@ pub struct Told {
     pub spec: Value,
 }
 
-/// What a route refers to as its parent.
+/// What a route, or a ListenerSet, refers to as its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parent {
-    /// A Service.
+    /// A Service or a ServiceEntry.
     Service,
     /// A Gateway.
     Gateway(NsName),
+    /// A ListenerSet.
+    ListenerSet(NsName),
     /// Something else.
     Other,
 }
 
 impl Parent {
-    /// Whether it is ours to speak of, given which Gateways are.
-    pub fn is_ours(&self, gateways: impl Fn(&NsName) -> bool) -> bool {
+    /// Whether it is ours to speak of, given which Gateways and ListenerSets are.
+    pub fn is_ours(
+        &self,
+        gateways: impl Fn(&NsName) -> bool,
+        sets: impl Fn(&NsName) -> bool,
+    ) -> bool {
         match self {
             Self::Service => true,
             Self::Gateway(name) => gateways(name),
+            Self::ListenerSet(name) => sets(name),
             Self::Other => false,
         }
     }
 }
 
 impl Told {
-    /// The parents of a route of this namespace, as they are written and as what.
+    /// The parents of a route or ListenerSet of this namespace, as they are written and as what.
     pub fn parents<'a>(
         &'a self,
         namespace: &'a str,
     ) -> impl Iterator<Item = (&'a Value, Parent)> + use<'a> {
-        let parents = self.spec["parentRefs"].as_array().into_iter().flatten();
+        let one = self.spec.get("parentRef").into_iter();
+        let many = self.spec["parentRefs"].as_array().into_iter().flatten();
+        let parents = one.chain(many);
         parents.map(move |parent| {
             let text = |field: &str| parent[field].as_str();
             let kind = text("kind").unwrap_or("Gateway");
             let group = text("group").unwrap_or("gateway.networking.k8s.io");
             let seen = match (kind, group) {
-                ("Service", _) => Parent::Service,
-                ("Gateway", "gateway.networking.k8s.io") => {
+                ("Service", _) | ("ServiceEntry", "culvert.dev") => Parent::Service,
+                (kind @ ("Gateway" | "ListenerSet"), "gateway.networking.k8s.io") => {
                     let namespace = text("namespace").unwrap_or(namespace);
-                    Parent::Gateway(NsName::new(namespace, text("name").unwrap_or_default()))
+                    let name = NsName::new(namespace, text("name").unwrap_or_default());
+                    if kind == "Gateway" {
+                        Parent::Gateway(name)
+                    } else {
+                        Parent::ListenerSet(name)
+                    }
                 }
                 _ => Parent::Other,
             };
@@ -101,6 +115,11 @@ impl Told {
                 told.status = value["status"].clone();
             }
             Kind::Ingress => told.status = value["status"].clone(),
+            Kind::BackendTlsPolicy => told.status = value["status"].clone(),
+            Kind::ListenerSet => {
+                told.spec = json!({"parentRef": value["spec"]["parentRef"]});
+                told.status = value["status"].clone();
+            }
             Kind::GatewayClass => {
                 told.spec = json!({"controllerName": value["spec"]["controllerName"]});
                 told.status = value["status"].clone();
@@ -109,10 +128,13 @@ impl Told {
             | Kind::PeerAuthentication
             | Kind::AuthorizationPolicy
             | Kind::TrafficPolicy
-            | Kind::FaultPolicy => {
+            | Kind::FaultPolicy
+            | Kind::EgressPolicy
+            | Kind::XBackendTrafficPolicy => {
                 told.spec = json!({"targetRefs": value["spec"]["targetRefs"]});
                 told.status = value["status"].clone();
             }
+            Kind::ServiceEntry => told.status = value["status"].clone(),
             _ => return None,
         }
         Some(told)

@@ -59,7 +59,8 @@ impl Kube {
             };
         }
         // One for each of `Kind::ALL`; each ends when the receiver is dropped.
-        let tasks = follow!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21);
+        let tasks =
+            follow!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27);
         debug_assert_eq!(tasks.len(), Kind::ALL.len());
         let tables = Tables::new(book.clone());
         (Self { news, tables, goal }, book)

@@ -100,7 +100,11 @@ pub(crate) fn resource(kind: Kind) -> (&'static str, &'static str, String) {
         Kind::NetworkPolicy
         | Kind::AuthorizationPolicy
         | Kind::TrafficPolicy
-        | Kind::FaultPolicy => {
+        | Kind::BackendTlsPolicy
+        | Kind::FaultPolicy
+        | Kind::ServiceEntry
+        | Kind::EgressPolicy
+        | Kind::XBackendTrafficPolicy => {
             format!("{}ies", name.trim_end_matches('y'))
         }
         _ => format!("{name}s"),
@@ -162,12 +166,25 @@ mod tests {
             (Kind::IngressClass, "networking.k8s.io/v1/ingressclasses"),
             (Kind::EndpointSlice, "discovery.k8s.io/v1/endpointslices"),
             (Kind::Secret, "/v1/secrets"),
+            (Kind::ConfigMap, "/v1/configmaps"),
+            (
+                Kind::ListenerSet,
+                "gateway.networking.k8s.io/v1/listenersets",
+            ),
             (
                 Kind::ReferenceGrant,
                 "gateway.networking.k8s.io/v1beta1/referencegrants",
             ),
             (Kind::TlsRoute, "gateway.networking.k8s.io/v1/tlsroutes"),
             (Kind::TcpRoute, "gateway.networking.k8s.io/v1/tcproutes"),
+            (
+                Kind::BackendTlsPolicy,
+                "gateway.networking.k8s.io/v1/backendtlspolicies",
+            ),
+            (
+                Kind::XBackendTrafficPolicy,
+                "gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies",
+            ),
             (Kind::HttpRoute, "gateway.networking.k8s.io/v1/httproutes"),
             (Kind::GrpcRoute, "gateway.networking.k8s.io/v1/grpcroutes"),
             (
@@ -178,6 +195,7 @@ mod tests {
                 Kind::AuthorizationPolicy,
                 "culvert.dev/v1alpha1/authorizationpolicies",
             ),
+            (Kind::ServiceEntry, "culvert.dev/v1alpha1/serviceentries"),
             (
                 Kind::PeerAuthentication,
                 "culvert.dev/v1alpha1/peerauthentications",

@@ -33,6 +33,8 @@ pub(super) struct Tables {
     rejections: BTreeMap<Key, Rejected>,
     /// Gateways of our classes.
     gateways: HashSet<NsName>,
+    /// ListenerSets with what each names as its Gateway.
+    sets: HashMap<NsName, NsName>,
     changes: Vec<Change>,
     dirty: bool,
     seen: Seen,
@@ -42,7 +44,7 @@ pub(super) struct Tables {
 #[derive(Debug)]
 struct Rejected {
     list: Vec<Rejection>,
-    /// Of a route.
+    /// Of a route or ListenerSet.
     parents: Option<Vec<Parent>>,
 }
 
@@ -99,16 +101,27 @@ impl Tables {
         if let Outcome::Good(Object::Gateway(gateway)) = &outcome {
             self.count(&key.name, gateway.spec.is_ours());
         }
+        if key.kind == Kind::ListenerSet {
+            let gateway = told.as_ref().and_then(|told| {
+                let (_, parent) = told.parents(&key.name.namespace).next()?;
+                match parent {
+                    Parent::Gateway(name) => Some(name),
+                    _ => None,
+                }
+            });
+            self.place(&key.name, gateway.as_ref());
+        }
         let table = self.kinds.entry(key.kind).or_default();
-        if let Some(listed) = &mut table.listed {
+        let foreign = matches!(outcome, Outcome::Foreign);
+        if let Some(listed) = table.listed.as_mut().filter(|_| !foreign) {
             listed.insert(key.name.clone());
         }
         let known = table.known.get(&key.name);
         if known.is_some_and(|known| known.version == version) {
             return;
         }
-        let is_route = Kind::ROUTES.contains(&key.kind);
-        let parents = told.as_ref().filter(|_| is_route).map(|told| {
+        let has_parents = Kind::ROUTES.contains(&key.kind) || key.kind == Kind::ListenerSet;
+        let parents = told.as_ref().filter(|_| has_parents).map(|told| {
             let parents = told.parents(&key.name.namespace);
             parents.map(|(_, parent)| parent).collect()
         });
@@ -125,10 +138,12 @@ impl Tables {
                 self.changes.push(Change::Put(object, Origin::default()));
             }
             Outcome::Foreign => {
-                entry.in_force = false;
+                // Of what is not ours nothing is kept, however much there is of it.
+                table.known.remove(&key.name);
                 if was_in_force {
-                    self.changes.push(Change::Remove(key.clone()));
+                    self.changes.push(Change::Remove(key));
                 }
+                return;
             }
             Outcome::Bad(issues) => {
                 let rejection = |issue: crate::path::Issue| Rejection {
@@ -157,6 +172,9 @@ impl Tables {
         if key.kind == Kind::Gateway {
             self.count(&key.name, false);
         }
+        if key.kind == Kind::ListenerSet {
+            self.place(&key.name, None);
+        }
         let table = self.kinds.entry(key.kind).or_default();
         if let Some(listed) = &mut table.listed {
             listed.remove(&key.name);
@@ -178,8 +196,19 @@ impl Tables {
         self.dirty |= differs && !self.rejections.is_empty();
     }
 
+    /// What a ListenerSet names as its Gateway; none of one that is gone.
+    fn place(&mut self, set: &NsName, gateway: Option<&NsName>) {
+        let before = match gateway {
+            Some(gateway) => self.sets.insert(set.clone(), gateway.clone()),
+            None => self.sets.remove(set),
+        };
+        self.dirty |= before.as_ref() != gateway && !self.rejections.is_empty();
+    }
+
     fn concerns_us(&self, rejected: &Rejected) -> bool {
-        let ours = |parent: &Parent| parent.is_ours(|name| self.gateways.contains(name));
+        let gateways = |name: &NsName| self.gateways.contains(name);
+        let sets = |name: &NsName| self.sets.get(name).is_some_and(gateways);
+        let ours = |parent: &Parent| parent.is_ours(gateways, sets);
         let parents = rejected.parents.as_ref();
         parents.is_none_or(|parents| parents.is_empty() || parents.iter().any(ours))
     }

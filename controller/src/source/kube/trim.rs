@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::admit::{CAPTURED, SECRET_ENTRIES, SECRET_TYPE, is_ours};
+use crate::admit::{CA_ENTRY, CAPTURED, SECRET_ENTRIES, SECRET_TYPE, is_ours};
 use crate::keys;
 use crate::model::Kind;
 
@@ -32,10 +32,13 @@ pub(super) fn trim(kind: Kind, mut value: Value) -> Option<Value> {
         }
         Kind::EndpointSlice => slice(&mut object, &metadata, value)?,
         Kind::Gateway => {
+            let refused = is_refused(&value);
             let (spec, programmed) = gateway(&mut value);
             object.insert("spec".into(), spec);
-            if programmed {
-                metadata["annotations"][keys::PROGRAMMED] = json!("true");
+            for (holds, key) in [(programmed, keys::PROGRAMMED), (refused, keys::REFUSED)] {
+                if holds {
+                    metadata["annotations"][key] = json!("true");
+                }
             }
         }
         Kind::Secret => {
@@ -52,17 +55,34 @@ pub(super) fn trim(kind: Kind, mut value: Value) -> Option<Value> {
             let spec = pick(value["spec"].take(), &["controller", "parameters"]);
             object.insert("spec".into(), spec);
         }
-        Kind::HttpRoute
+        Kind::ServiceEntry => {
+            object.insert("spec".into(), value["spec"].take());
+            object.insert(
+                "status".into(),
+                pick(value["status"].take(), &["addresses"]),
+            );
+        }
+        Kind::ConfigMap => {
+            let data = pick(value["data"].take(), &[CA_ENTRY]);
+            data.get(CA_ENTRY)?;
+            object.insert("data".into(), data);
+            metadata = pick(metadata, &["name", "namespace", "uid"]);
+        }
+        Kind::BackendTlsPolicy
+        | Kind::HttpRoute
         | Kind::GrpcRoute
         | Kind::TlsRoute
         | Kind::TcpRoute
+        | Kind::ListenerSet
         | Kind::ReferenceGrant
         | Kind::GatewayClass
         | Kind::MeshConfig
         | Kind::PeerAuthentication
         | Kind::AuthorizationPolicy
         | Kind::TrafficPolicy
-        | Kind::FaultPolicy => {
+        | Kind::FaultPolicy
+        | Kind::EgressPolicy
+        | Kind::XBackendTrafficPolicy => {
             let spec = value["spec"].take();
             object.insert("spec".into(), if spec.is_null() { json!({}) } else { spec });
         }
@@ -107,7 +127,7 @@ fn metadata(value: Value) -> Value {
         .get_mut("annotations")
         .and_then(Value::as_object_mut)
     {
-        let forged = [keys::NETNS, keys::PROGRAMMED];
+        let forged = [keys::NETNS, keys::PROGRAMMED, keys::REFUSED];
         annotations.retain(|key, _| !forged.contains(&key.as_str()));
     }
     if let Some(owners) = metadata
@@ -258,6 +278,14 @@ fn gateway(value: &mut Value) -> (Value, bool) {
     (spec, programmed)
 }
 
+/// Whether a Gateway's own status says that it is not accepted as it stands.
+fn is_refused(gateway: &Value) -> bool {
+    let conditions = gateway["status"]["conditions"].as_array().into_iter();
+    let accepted = conditions.flatten().find(|c| c["type"] == "Accepted");
+    let generation = &gateway["metadata"]["generation"];
+    accepted.is_some_and(|c| c["status"] == "False" && c["observedGeneration"] == *generation)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +339,23 @@ mod tests {
         let opaque =
             json!({"metadata": {"name": "a"}, "type": "Opaque", "data": {"password": "eA=="}});
         assert!(trim(Kind::Secret, opaque).is_none());
+    }
+
+    #[test]
+    fn of_a_config_map_nothing_is_left_but_certificates_of_authorities() {
+        let of = |data: Value| {
+            trim(
+                Kind::ConfigMap,
+                json!({"metadata": {"name": "a", "namespace": "d", "labels": {"culvert.dev/strange": "x"}}, "data": data}),
+            )
+        };
+        assert!(of(json!({"settings": "x"})).is_none() && of(Value::Null).is_none());
+        let left = of(json!({"ca.crt": "x", "settings": "y"})).unwrap();
+        assert_eq!(left["data"], json!({"ca.crt": "x"}));
+        let Object::ConfigMap(bundle) = admit(&left).unwrap() else {
+            panic!()
+        };
+        assert!(bundle.meta.labels.is_empty() && bundle.spec.certificates.is_err());
     }
 
     #[test]

@@ -361,6 +361,7 @@ mod tests {
             Secret,
             Ingress,
             IngressClass,
+            ConfigMap,
         ];
         assert_eq!(there, own);
     }

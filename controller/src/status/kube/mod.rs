@@ -3,6 +3,7 @@
 //! Invariants: only the leader writes statuses of objects, and only where they differ; a write for an object that has
 //! changed meanwhile is refused by the API server and made anew.
 
+mod ancestors;
 mod capture;
 mod conditions;
 mod denials;
@@ -10,9 +11,10 @@ mod events;
 mod hosts;
 mod ingress;
 mod ledger;
+mod listener_set;
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use culvert_runtime::drain::Drain;
@@ -33,8 +35,14 @@ use super::document::{Condition, Object};
 use crate::engine::Event;
 use crate::leader::Leadership;
 use crate::model::{Key, Kind, NsName};
+use crate::source::Rejection;
+use crate::source::Seen;
 use crate::source::kube::{Book, Told, resource};
+use conditions::Ours;
 use events::Events;
+
+/// What is no good, by the object's key as text.
+type Rejected = BTreeMap<String, Vec<Rejection>>;
 
 /// Between two rounds, and between two writes of one round.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -116,7 +124,18 @@ impl Statuses {
             outsiders,
             gateways,
             ingress_gateway,
+            addresses,
+            ancestors,
+            of_others,
+            seen,
+            sets,
+            orphans,
         } = verdicts;
+        let ours = Ours {
+            gateways,
+            sets,
+            orphans,
+        };
         let of = |object: Object| {
             let name = NsName::new(object.namespace, object.name);
             let kind = object.kind;
@@ -129,8 +148,9 @@ impl Statuses {
             let rejected = rejected.map(Vec::as_slice).unwrap_or_default();
             (found, rejected)
         };
-        let all = self.book.all();
-        let seen = all.iter().map(|(key, told)| {
+        let mut all = self.book.all();
+        all.retain(|(key, _)| key.kind != Kind::ListenerSet || is_ours(key, &ours, &rejected));
+        let stated = all.iter().map(|(key, told)| {
             let mut told = told.clone();
             if key.kind == Kind::Ingress {
                 let (found, rejected) = of(key);
@@ -138,26 +158,34 @@ impl Statuses {
             }
             (key.clone(), told)
         });
-        let seen: Vec<_> = seen.collect();
-        self.events.observe(&seen).await;
+        let stated: Vec<_> = stated.collect();
+        self.events.observe(&stated).await;
         let gateway = self.book.get(&Key {
             kind: Kind::Gateway,
             name: ingress_gateway,
         });
-        let addresses = ingress::addresses(gateway.as_ref());
+        let published = ingress::addresses(gateway.as_ref());
         let now = crate::clock::now().to_string();
         for (key, told) in all {
             let (found, rejected) = of(&key);
-            if found.is_empty() && rejected.is_empty() {
+            let nothing = found.is_empty() && rejected.is_empty();
+            let spoken_of = key.kind == Kind::ListenerSet || of_others.contains(&key);
+            if (nothing && !spoken_of) || is_newer(&told, key.kind, &seen) {
                 continue;
             }
-            let namespace = &key.name.namespace;
             let status = match key.kind {
-                Kind::Ingress => ingress::status(&told, &addresses),
-                kind => {
-                    conditions::status(kind, namespace, &told, found, rejected, &gateways, &now)
+                Kind::Ingress => ingress::status(&told, &published),
+                Kind::BackendTlsPolicy => {
+                    ancestors::status(&told, found, rejected, ancestors.get(&key.name), &now)
                 }
+                _ => conditions::status(&key, &told, found, rejected, &ours, &now),
             };
+            let status = status.map(|mut status| {
+                if let (Kind::ServiceEntry, Some(wish)) = (key.kind, addresses.get(&key.name)) {
+                    status["addresses"] = wish.status(&told.status);
+                }
+                status
+            });
             if let Some(status) = status.filter(|status| differs(&told.status, status)) {
                 self.write(&key, &told, &status).await;
                 tokio::time::sleep(PACE).await;
@@ -182,6 +210,19 @@ impl Statuses {
             Err(_elapsed) => tracing::warn!(object = %key, "status not written in time"),
         }
     }
+}
+
+/// Whether the object has changed since it was judged: its status will be of its generation, or not be written.
+fn is_newer(told: &Told, kind: Kind, seen: &Seen) -> bool {
+    let version = told.version.parse::<u64>();
+    version.is_ok_and(|version| version > seen.of(kind))
+}
+
+/// Whether a ListenerSet is ours to speak of.
+fn is_ours(key: &Key, ours: &Ours, rejected: &Rejected) -> bool {
+    ours.sets.contains_key(&key.name)
+        || ours.orphans.contains(&key.name)
+        || rejected.contains_key(&key.to_string())
 }
 
 /// Whether anything of `wanted` is not said yet.

@@ -45,6 +45,7 @@ pub fn of(world: &World) -> (Vec<Resource>, Vec<Finding>) {
             .flat_map(|host| listeners(host, &hosts))
             .collect(),
         authorizations: ingress::authorizations(world, name),
+        ..wire::Gateway::default()
     };
     let mut made = vec![Resource {
         name: names::gateway(name).into(),
@@ -52,7 +53,9 @@ pub fn of(world: &World) -> (Vec<Resource>, Vec<Finding>) {
         message: Message::Gateway(message),
     }];
     made.extend(ingress::certificates(world, secrets_of(hosts)));
-    (made, findings.into_vec())
+    let mut findings = findings.into_vec();
+    findings.extend(ingress::of_sets(world, name));
+    (made, findings)
 }
 
 /// Secrets that its instances are told.
@@ -145,3 +148,6 @@ fn listeners(host: &Host<'_>, all: &[Host<'_>]) -> Vec<wire::Listener> {
 pub(super) fn name(word: &str, host: &str) -> String {
     format!("{word}/{}", if host.is_empty() { "*" } else { host })
 }
+
+#[cfg(test)]
+mod tests;

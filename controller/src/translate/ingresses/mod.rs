@@ -13,9 +13,9 @@ mod rule;
 
 use std::collections::BTreeMap;
 
-use super::listener::{GatewayState, ListenerState, ListenerWord};
+use super::listener::{GatewayState, ListenerState, ListenerWord, SetState};
 use crate::model::NsName;
-use crate::world::World;
+use crate::world::{Member, World};
 
 pub use class::is_ours;
 pub(super) use gateway::{HTTP, HTTPS};
@@ -76,8 +76,21 @@ pub fn state(world: &World, attached: &BTreeMap<String, u32>) -> GatewayState {
             ..word("ResolvedRefs", false, "InvalidCertificateRef")
         },
     };
+    let sets = world.merged(world.ingresses.gateway());
+    let sets = sets.map(|merged| merged.sets.as_slice());
     GatewayState {
         listeners: vec![listener(HTTP.0, resolved()), listener(HTTPS.0, secure)],
+        sets: sets.unwrap_or_default().iter().map(refused).collect(),
+        ..GatewayState::default()
+    }
+}
+
+/// A ListenerSet that names the gateway: it takes listeners of none.
+fn refused(set: &Member) -> SetState {
+    SetState {
+        name: set.name.clone(),
+        allowed: false,
+        listeners: Vec::new(),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::path::FieldPath;
 use crate::translate::finding::{ConditionType, Finding, Findings};
 use crate::translate::resource::{Message, Resource};
 use crate::translate::route::created;
-use crate::translate::{ingress, names, refs};
+use crate::translate::{ingress, names};
 use crate::world::World;
 
 /// What is more than itself in other controllers' paths.
@@ -288,7 +288,8 @@ impl<'a> Making<'a> {
             }
         };
         let name = NsName::new(self.ingress.meta.name.namespace.clone(), name.as_str());
-        let service = refs::find(self.world, &name);
+        let service = self.world.cache.services.get(&name);
+        let service = service.filter(|service| !service.spec.external_name);
         let service = service.ok_or_else(|| {
             let message = format!("there is no Service {name}");
             ("service.name", "BackendNotFound", message)

@@ -8,9 +8,12 @@
 use serde_json::{Value, json};
 
 use crate::model::{Kind, NsName};
-use crate::testing::{gateway, grant, namespace, of_kind, route, service, waypoint, world};
+use crate::testing::{
+    gateway, grant, listener_set, namespace, of_kind, route, service, waypoint, world,
+};
 use crate::translate::route::Translated;
 use crate::translate::{Message, route as http, stream_route};
+use crate::world::Consumer;
 
 fn listeners() -> Value {
     let all = json!({"namespaces": {"from": "All"}});
@@ -89,7 +92,8 @@ fn what_is_wrong_with_one_parent_does_not_touch_another() {
         ]
     );
     assert_eq!(names(&made), ["http"]);
-    assert_eq!(made.parents, [NsName::new("demo", "web")]);
+    let web = Consumer::Service(NsName::new("demo", "web"));
+    assert_eq!(made.parents, [web]);
     let Some(Message::HttpRoute(record)) = made.resource.map(|r| r.message) else {
         panic!()
     };
@@ -224,4 +228,91 @@ fn another_namespace_permits_what_leads_to_it() {
     // A consumer may call the service without any route; clients of a gateway may not.
     assert_eq!(with(json!([far]), &[]), (0, 2));
     assert_eq!(with(json!([far, edge(json!({}))]), &[]), (2, 0));
+}
+
+/// `demo/edge` with the namespaces whose sets it allows.
+fn allowing(from: &str) -> Value {
+    let mut edge = gateway("demo", "edge", listeners());
+    edge["spec"]["allowedListeners"] = json!({"namespaces": {"from": from}});
+    edge
+}
+
+fn to_set(namespace: &str, more: Value) -> Value {
+    let mut parent = json!({"kind": "ListenerSet", "group": "gateway.networking.k8s.io", "name": "set", "namespace": namespace});
+    let more = more.as_object().unwrap().clone();
+    parent.as_object_mut().unwrap().extend(more);
+    parent
+}
+
+#[test]
+fn a_listener_of_a_set_is_the_sets_alone() {
+    let own = |from: &str| {
+        json!([
+            {"name": "http", "port": 80, "protocol": "HTTP", "hostname": "s.org"},
+            {"name": "only", "port": 81, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": from}}},
+            // Lost to the Gateway's own.
+            {"name": "wide", "port": 8080, "protocol": "HTTP", "hostname": "*.x.org"},
+        ])
+    };
+    let parents = json!([
+        to_set("far", json!({})),
+        to_set("far", json!({"sectionName": "http"})),
+        to_set("far", json!({"sectionName": "wide"})),
+        to_set("far", json!({"sectionName": "tcp"})),
+        to_set("far", json!({"port": 8080})),
+        edge(json!({"sectionName": "only"})),
+        // Nobody's, as far as is known.
+        to_set("demo", json!({})),
+    ]);
+    let all = |from: &str, namespace: &str, allowed: &str| {
+        let set = listener_set("far", "set", ("demo", "edge"), own(from));
+        let spec = json!({ "parentRefs": parents });
+        made(
+            Kind::HttpRoute,
+            &[allowing(allowed), set, route(namespace, "r", spec)],
+        )
+    };
+    let at = |i: usize, field: &str| format!("spec.parentRefs[{i}]{field}");
+    let none = "NoMatchingParent";
+    let (of_far, errors) = all("Same", "far", "All");
+    assert_eq!(names(&of_far), ["far/set/http", "far/set/only"]);
+    assert_eq!(
+        errors,
+        [
+            (at(2, ""), none),
+            (at(3, ".sectionName"), none),
+            (at(4, ""), none),
+            (at(5, ".sectionName"), none),
+        ]
+    );
+    let Some(Message::HttpRoute(record)) = of_far.resource.map(|r| r.message) else {
+        panic!()
+    };
+    // The names by which the gateway's instances know them, and no other listener's.
+    assert_eq!(record.listeners[0].gateway, "demo/edge");
+    assert_eq!(record.listeners[0].listener, "far/set/http");
+    assert_eq!(record.listeners[0].hostnames, ["s.org"]);
+    // "Same" is the set's namespace, not the Gateway's.
+    let (of_demo, errors) = all("Same", "demo", "All");
+    assert_eq!(names(&of_demo), Vec::<&str>::new());
+    assert_eq!(errors[0].1, "NotAllowedByListeners");
+    let (of_demo, _) = all("All", "demo", "All");
+    assert_eq!(names(&of_demo), ["far/set/only"]);
+    // A set that is not allowed has no listeners for anybody.
+    let (refused, errors) = all("Same", "far", "Same");
+    assert_eq!(names(&refused), Vec::<&str>::new());
+    assert_eq!(errors[0], (at(0, ""), none));
+}
+
+#[test]
+fn a_reference_to_the_gateway_is_to_no_listener_of_a_set() {
+    let listeners = json!([{"name": "extra", "port": 82, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}]);
+    let set = listener_set("demo", "set", ("demo", "edge"), listeners);
+    let spec = json!({ "parentRefs": [edge(json!({})), to_set("demo", json!({}))] });
+    let (both, errors) = made(
+        Kind::HttpRoute,
+        &[allowing("Same"), set, route("demo", "r", spec)],
+    );
+    assert_eq!(errors, []);
+    assert_eq!(names(&both), ["http", "wide", "demo/set/extra"]);
 }

@@ -226,3 +226,45 @@ fn sessions_of_either_kind_of_route_arrive() {
     let grpc: api::GrpcRouteSpec = serde_json::from_value(json!({"rules": [rule]})).unwrap();
     assert!(grpc.as_http().rules[0].session_persistence.is_some());
 }
+
+#[test]
+fn what_other_origins_may_is_said_of_a_rule_and_not_of_a_backend() {
+    let cors = json!({"type": "CORS", "cors": {"allowOrigins": ["https://*.bar.com"], "allowCredentials": true,
+        "allowMethods": ["GET"], "allowHeaders": ["x-1"], "exposeHeaders": ["x-2"], "maxAge": 60}});
+    let backend = json!({"name": "web", "port": 80, "filters": [cors]});
+    let (record, findings) = made(json!({"filters": [cors], "backendRefs": [backend]}), &[]);
+    let expected = culvert_proto::waypoint::Cors {
+        allow_origins: vec!["https://*.bar.com".into()],
+        allow_credentials: true,
+        allow_methods: vec!["GET".into()],
+        allow_headers: vec!["x-1".into()],
+        expose_headers: vec!["x-2".into()],
+        max_age: 60,
+    };
+    let rule = &record.rules[0];
+    assert_eq!(
+        rule.filters[0].kind,
+        Some(http_filter::Kind::Cors(expected))
+    );
+    let of_backend = &rule.backends[0].filters[0].kind;
+    assert!(
+        matches!(of_backend, Some(http_filter::Kind::Unresolved(_))),
+        "{of_backend:?}"
+    );
+    let field = "spec.rules[0].backendRefs[0].filters[0].type".to_owned();
+    assert_eq!(findings, [(field, "UnsupportedValue")]);
+}
+
+#[test]
+fn tries_that_time_out_are_tried_again_where_a_rule_retries() {
+    let (record, _) = made(
+        json!({"retry": {"codes": [503]}, "timeouts": {"backendRequest": "1s"}}),
+        &[],
+    );
+    let retry = record.rules[0].retry.as_ref().unwrap();
+    assert_eq!(
+        retry.conditions,
+        ["connect-failure", "reset", "per-try-timeout"]
+    );
+    assert_eq!((retry.attempts, &retry.codes[..]), (ATTEMPTS, &[503][..]));
+}

@@ -1,5 +1,6 @@
 //! From the wire's messages to the types of [`state`](super): strict, and every error names the field.
 
+mod egress;
 mod policy;
 mod service;
 mod settings;
@@ -14,6 +15,7 @@ use culvert_proto::istio::workload::{GatewayAddress, gateway_address::Destinatio
 use super::gateway::{GatewayDestination, GatewayRef};
 use super::intern::Interners;
 
+pub(super) use egress::decode_egress_policy;
 pub use policy::{TARGETS_EXTENSION, UnreadablePolicy, decode_policy};
 pub(super) use policy::{attachment_by_name, unreadable as unreadable_policy};
 pub(super) use service::decode_service;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::{HashSet, HashSetExt as _};
 
-use super::workload::{Place, Template};
+use super::workload::{NamedPolicies, Place, Template};
 
 /// Sets smaller than this are not worth a sweep.
 const SMALL: usize = 1024;
@@ -50,6 +50,7 @@ impl<T: Eq + Hash + ?Sized> Interner<T> {
 pub(super) struct Interners {
     pub(super) text: Interner<str>,
     pub(super) names: Interner<[Arc<str>]>,
+    pub(super) named: Interner<NamedPolicies>,
     pub(super) places: Interner<Place>,
     pub(super) templates: Interner<Template>,
 }

@@ -36,6 +36,10 @@ pub struct Service {
     pub canonical: bool,
     /// Ingress gateways go through the waypoint too.
     pub ingress_use_waypoint: bool,
+    /// Clients of other namespaces do not know it.
+    pub private: bool,
+    /// It stands for something outside of the cluster: none of its endpoints may have one of the cluster's addresses.
+    pub external: bool,
 }
 
 impl Service {
@@ -43,6 +47,12 @@ impl Service {
     #[must_use]
     pub fn port(&self, port: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|known| known.port == port)
+    }
+
+    /// Whether clients of a namespace know it.
+    #[must_use]
+    pub fn is_visible_to(&self, namespace: &str) -> bool {
+        !self.private || *self.namespace == *namespace
     }
 }
 

@@ -47,8 +47,8 @@ impl ServiceIndex {
         self.by_key.get(key).map(|entry| &entry.0)
     }
 
-    pub(super) fn by_vip(&self, ip: &IpAddr) -> Option<&Arc<Service>> {
-        group(&self.by_vip, ip).next().map(|entry| &entry.service)
+    pub(super) fn by_vip<'a>(&'a self, ip: &IpAddr) -> impl Iterator<Item = &'a Arc<Service>> {
+        group(&self.by_vip, ip).map(|entry| &entry.service)
     }
 
     pub(super) fn by_hostname<'a>(
@@ -61,6 +61,17 @@ impl ServiceIndex {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.by_key.iter().map(|entry| &entry.0)
     }
+}
+
+/// Of several claimants in their order the one that clients of a namespace are to believe: of those that they know the
+/// canonical one, then their own namespace's.
+pub(super) fn preferred<'a>(
+    claimants: impl Iterator<Item = &'a Arc<Service>>,
+    namespace: &str,
+) -> Option<&'a Arc<Service>> {
+    claimants
+        .filter(|service| service.is_visible_to(namespace))
+        .min_by_key(|service| (!service.canonical, *service.namespace != *namespace))
 }
 
 /// Ordered by name.

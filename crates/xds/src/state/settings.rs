@@ -26,6 +26,8 @@ pub struct Settings {
     pub same_node_in_process: bool,
     /// Namespaces with a NetworkPolicy, in order.
     pub network_policy_namespaces: Vec<Arc<str>>,
+    /// Outside of the mesh, workloads reach only what an EgressPolicy allows them.
+    pub registry_only: bool,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             refuse_udp_when_strict: false,
             same_node_in_process: false,
             network_policy_namespaces: Vec::new(),
+            registry_only: false,
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use culvert_policy::PolicySet;
+use culvert_policy::{EgressPolicy, EgressSet, PolicySet};
+use imbl::OrdMap;
 
 use super::policies::{AttachedPolicy, MissingPolicy, PolicyBook};
 use super::service::Service;
-use super::services::ServiceIndex;
+use super::services::{ServiceIndex, preferred};
 use super::settings::Settings;
 use super::workload::Workload;
 use super::workloads::WorkloadIndex;
@@ -20,6 +21,7 @@ pub struct Snapshot {
     pub(super) workloads: WorkloadIndex,
     pub(super) services: ServiceIndex,
     pub(super) policies: PolicyBook,
+    pub(super) egress: OrdMap<Arc<str>, Arc<EgressPolicy>>,
 }
 
 /// An endpoint of a service, for one of the service's ports.
@@ -39,6 +41,7 @@ impl Snapshot {
             workloads: WorkloadIndex::default(),
             services: ServiceIndex::default(),
             policies: PolicyBook::default(),
+            egress: OrdMap::new(),
         }
     }
 
@@ -79,17 +82,53 @@ impl Snapshot {
         self.services.get(key)
     }
 
-    /// The service that has this virtual address: of several the canonical one, then the one with the lower name.
+    /// The service that everybody knows by this virtual address: of several the canonical one, then the one with the
+    /// lower name.
     #[must_use]
     pub fn service_by_vip(&self, ip: IpAddr) -> Option<&Arc<Service>> {
-        self.services.by_vip(&ip.to_canonical())
+        let ip = ip.to_canonical();
+        let mut claimants = self.services.by_vip(&ip);
+        claimants.find(|service| !service.private)
     }
 
-    /// The service with this hostname, in lower case and without a trailing dot: of several the canonical one, then the
-    /// one with the lower name.
+    /// The service that clients of a namespace know by this virtual address: of several the canonical one, then their own
+    /// namespace's, then the one with the lower name.
+    #[must_use]
+    pub fn service_at(&self, ip: IpAddr, namespace: &str) -> Option<&Arc<Service>> {
+        let ip = ip.to_canonical();
+        preferred(self.services.by_vip(&ip), namespace)
+    }
+
+    /// The service that everybody knows by this hostname, in lower case and without a trailing dot: of several the
+    /// canonical one, then the one with the lower name.
     #[must_use]
     pub fn service_by_hostname(&self, hostname: &str) -> Option<&Arc<Service>> {
-        self.services.by_hostname(hostname).next()
+        let mut claimants = self.services.by_hostname(hostname);
+        claimants.find(|service| !service.private)
+    }
+
+    /// The service that clients of a namespace know by this hostname, chosen as by [`Self::service_at`].
+    #[must_use]
+    pub fn service_named(&self, hostname: &str, namespace: &str) -> Option<&Arc<Service>> {
+        preferred(self.services.by_hostname(hostname), namespace)
+    }
+
+    /// Whether an address may be that of an endpoint outside of the cluster: it is in none of the cluster's ranges, nobody
+    /// in the cluster is known to have it, and it leads neither back to who dials nor to what only a machine itself
+    /// reaches, as the metadata of clouds.
+    #[must_use]
+    pub fn is_outside(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let local = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
+        let link = match ip {
+            IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        !local
+            && !link
+            && !self.in_cluster(ip)
+            && self.workloads.by_ip(&ip).is_none()
+            && self.services.by_vip(&ip).all(|service| service.external)
     }
 
     /// Every service with this hostname, the preferred one first.
@@ -128,6 +167,24 @@ impl Snapshot {
     /// error denies.
     pub fn policies_for(&self, workload: &Workload) -> Result<PolicySet, MissingPolicy> {
         self.policies.for_workload(workload)
+    }
+
+    /// What a workload may reach outside of the mesh; `None`: everything. An error refuses.
+    pub fn egress_for(&self, workload: &Workload) -> Result<Option<EgressSet>, MissingPolicy> {
+        let names = workload.egress_policies();
+        if names.is_empty() && !self.settings.registry_only {
+            return Ok(None);
+        }
+        let policies = names.iter().map(|name| match self.egress.get(name) {
+            Some(policy) => Ok(policy.clone()),
+            None => Err(MissingPolicy { name: name.clone() }),
+        });
+        policies.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The EgressPolicies, sorted by name.
+    pub fn egress_policies(&self) -> impl Iterator<Item = &Arc<EgressPolicy>> {
+        self.egress.values()
     }
 
     /// The policies that target a port of a service `NAMESPACE/HOSTNAME`, for its waypoint.

@@ -39,6 +39,10 @@ impl Store {
     /// The types that a store handles, in the order in which to subscribe to them.
     pub const TYPES: &'static [&'static str] = TYPES;
 
+    /// The types that a store handles for who enforces what leaves the mesh. To be subscribed to before the others, and
+    /// not waited for: not every control plane has them, and what is named and not there refuses.
+    pub const EGRESS_TYPES: &'static [&'static str] = &[type_url::EGRESS_POLICY];
+
     /// An empty store, with settings that hold until the control plane sends some.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
@@ -98,7 +102,8 @@ impl Store {
 
 impl Handler for Store {
     fn apply(&mut self, type_url: &str, update: Update) -> Vec<Rejected> {
-        let Some(type_url) = TYPES.iter().find(|known| **known == type_url) else {
+        let mut types = TYPES.iter().chain(Self::EGRESS_TYPES);
+        let Some(type_url) = types.find(|known| **known == type_url) else {
             return reject_all(update, "the store does not handle this type");
         };
         let mut interners = self

@@ -93,6 +93,7 @@ pub(super) struct Template {
     pub(super) tunnel: Tunnel,
     pub(super) native_tunnel: bool,
     pub(super) host_network: bool,
+    pub(super) external: bool,
     pub(super) hostname: Arc<str>,
     pub(super) canonical_name: Arc<str>,
     pub(super) canonical_revision: Arc<str>,
@@ -102,7 +103,15 @@ pub(super) struct Template {
     pub(super) network_gateway: Option<Box<GatewayRef>>,
     pub(super) application_tunnel: Option<ApplicationTunnel>,
     pub(super) services: Box<[ServiceBinding]>,
+    #[serde(flatten)]
+    pub(super) named: Arc<NamedPolicies>,
+}
+
+/// Policies that a workload names, sorted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(super) struct NamedPolicies {
     pub(super) policies: Arc<[Arc<str>]>,
+    pub(super) egress_policies: Arc<[Arc<str>]>,
 }
 
 /// How traffic reaches a workload.
@@ -265,6 +274,12 @@ impl Workload {
         self.template.host_network
     }
 
+    /// It is outside of the cluster: its addresses do not name it.
+    #[must_use]
+    pub fn external(&self) -> bool {
+        self.template.external
+    }
+
     /// A name to resolve where it has no address; otherwise empty.
     #[must_use]
     pub fn hostname(&self) -> &Arc<str> {
@@ -322,7 +337,13 @@ impl Workload {
     /// Names of the policies that select it, sorted.
     #[must_use]
     pub fn policies(&self) -> &Arc<[Arc<str>]> {
-        &self.template.policies
+        &self.template.named.policies
+    }
+
+    /// Names of the EgressPolicies that hold for it, sorted.
+    #[must_use]
+    pub fn egress_policies(&self) -> &Arc<[Arc<str>]> {
+        &self.template.named.egress_policies
     }
 }
 

@@ -69,9 +69,10 @@ impl WorkloadIndex {
     }
 }
 
-/// The addresses that name a workload. Pods with host network share their node's.
+/// The addresses that name a workload. Pods with host network share their node's; those outside belong to whoever dials
+/// them.
 fn addressed(workload: &Workload) -> &[IpAddr] {
-    if workload.host_network() {
+    if workload.host_network() || workload.external() {
         &[]
     } else {
         workload.addresses()

@@ -11,8 +11,8 @@ use prost::Message as _;
 
 use super::AttachedPolicy;
 use super::decode::{
-    Invalid, attachment_by_name, decode_policy, decode_service, decode_settings,
-    decode_trust_bundle, decode_workload, unreadable_policy, with_trust_domain,
+    Invalid, attachment_by_name, decode_egress_policy, decode_policy, decode_service,
+    decode_settings, decode_trust_bundle, decode_workload, unreadable_policy, with_trust_domain,
 };
 use super::intern::Interners;
 use super::settings::{Settings, TrustRoots};
@@ -44,12 +44,16 @@ pub(super) fn write(
         interners,
         dirty: false,
         trust_roots: None,
-        synced: matches!(type_url, type_url::ADDRESS | type_url::AUTHORIZATION),
+        synced: matches!(
+            type_url,
+            type_url::ADDRESS | type_url::AUTHORIZATION | type_url::EGRESS_POLICY
+        ),
         rejected: Vec::new(),
     };
     match type_url {
         type_url::ADDRESS => writer.addresses(update),
         type_url::AUTHORIZATION => writer.policies(update),
+        type_url::EGRESS_POLICY => writer.egress_policies(update),
         type_url::MESH_SETTINGS => writer.settings(update),
         type_url::TRUST_BUNDLE => writer.trust_bundle(update),
         _ => writer.rejected = reject_all(update, "the store does not handle this type"),
@@ -143,6 +147,23 @@ impl Writer<'_> {
                 problem: rejected.error,
             };
             self.stand_in(*unreadable_policy(&rejected.name, error, &root_namespace).stand_in);
+        }
+    }
+
+    /// One that was never good is unknown, and who names it reaches nothing outside of the mesh.
+    fn egress_policies(&mut self, update: Update) {
+        for name in update.removed {
+            self.next.egress.remove(&name);
+            self.dirty = true;
+        }
+        for resource in update.resources {
+            match decode_egress_policy(&resource.name, &resource.body) {
+                Ok(policy) => {
+                    self.next.egress.insert(resource.name, Arc::new(policy));
+                    self.dirty = true;
+                }
+                Err(error) => self.reject(resource.name, &error),
+            }
         }
     }
 

@@ -277,6 +277,76 @@ fn services_are_found_by_address_and_by_name_and_the_canonical_one_wins() {
 }
 
 #[test]
+fn a_private_service_is_known_in_its_own_namespace_alone() {
+    let mut store = Fed::new();
+    let public = service("a", "192.0.2.1", &[(80, 80)]);
+    let private = proto::Service {
+        namespace: "other".into(),
+        visibility: proto::service::Visibility::Namespace.into(),
+        external: true,
+        ..public.clone()
+    };
+    store.service(private);
+    let vip = "192.0.2.1".parse().unwrap();
+    let hostname = "a.demo.svc.cluster.local";
+    let known = |store: &Fed, namespace: &str| {
+        let snapshot = store.0.snapshot();
+        let by_vip = snapshot
+            .service_at(vip, namespace)
+            .map(|s| s.namespace.to_string());
+        let by_name = snapshot
+            .service_named(hostname, namespace)
+            .map(|s| s.namespace.to_string());
+        assert_eq!(by_vip, by_name);
+        by_vip
+    };
+    assert_eq!(known(&store, "other").as_deref(), Some("other"));
+    assert_eq!(known(&store, "demo"), None);
+    assert!(store.0.snapshot().service_by_vip(vip).is_none());
+    assert!(store.0.snapshot().service_by_hostname(hostname).is_none());
+    assert!(
+        store.0.snapshot().is_outside(vip),
+        "an entry may be reached at its own address"
+    );
+    // Their own goes before what others show, and what everybody must believe before both.
+    store.service(public.clone());
+    assert_eq!(known(&store, "other").as_deref(), Some("other"));
+    assert_eq!(known(&store, "demo").as_deref(), Some("demo"));
+    assert!(!store.0.snapshot().is_outside(vip));
+    store.service(proto::Service {
+        canonical: true,
+        ..public
+    });
+    assert_eq!(known(&store, "other").as_deref(), Some("demo"));
+}
+
+#[test]
+fn what_is_outside_has_no_address_of_its_own_to_others() {
+    let mut store = Fed::new();
+    let mut outside = workload("outside", "192.0.2.7");
+    outside.external = true;
+    assert!(store.workload(outside).is_empty());
+    store.workload(workload("pod", "192.0.2.8"));
+    let snapshot = store.0.snapshot();
+    assert!(snapshot.workload(&uid("outside")).unwrap().external());
+    assert_eq!(owner(&snapshot, "192.0.2.7"), None);
+    let outside = |ip: &str| snapshot.is_outside(ip.parse().unwrap());
+    assert!(outside("192.0.2.7") && outside("2001:db8::1"));
+    for inside in [
+        "192.0.2.8",
+        "127.0.0.1",
+        "::1",
+        "0.0.0.0",
+        "169.254.169.254",
+        "fe80::1",
+        "224.0.0.1",
+        "::ffff:127.0.0.1",
+    ] {
+        assert!(!outside(inside), "{inside}");
+    }
+}
+
+#[test]
 fn endpoints_are_the_workloads_that_name_the_service_in_whatever_order_they_come() {
     let mut store = Fed::new();
     let own_port = with_service(workload("a", "10.1.0.1"), &key("s"), &[(80, 8081)]);

@@ -1,11 +1,13 @@
 //! Which settings and faults a request meets, and that counters outlive snapshots.
 
+use std::time::Duration;
+
 use culvert_proto::waypoint as pb;
 
 use super::*;
-use crate::config::matcher::Head;
 use crate::config::retry::Outcome;
-use crate::config::traffic::Balancer;
+use crate::config::traffic::{Balancer, BudgetSettings};
+use crate::routes::testing::get;
 
 #[derive(Default)]
 struct World {
@@ -73,15 +75,8 @@ impl World {
 
 /// The settings of the first backend of the rule that serves `/` at `d/web:80`.
 fn settings(routes: &Routes) -> Settings {
-    let headers = http::HeaderMap::new();
-    let head = Head {
-        method: &http::Method::GET,
-        path: "/",
-        query: None,
-        headers: &headers,
-    };
     let table = routes.port("d/web", 80).unwrap().table("d").unwrap();
-    let found = table.find("web", &head).unwrap();
+    let found = table.find("web", &get("/")).unwrap();
     found.rule.backends().next().unwrap().settings.clone()
 }
 
@@ -224,14 +219,12 @@ fn faults_of_the_route_come_first_and_others_stay_away() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(&port.faults), ["n/a"]);
-    let headers = http::HeaderMap::new();
-    let head = Head {
-        method: &http::Method::GET,
-        path: "/",
-        query: None,
-        headers: &headers,
-    };
-    let rule = port.table("d").unwrap().find("web", &head).unwrap().rule;
+    let rule = port
+        .table("d")
+        .unwrap()
+        .find("web", &get("/"))
+        .unwrap()
+        .rule;
     assert_eq!(names(&rule.faults), ["n/b", "n/a"]);
 }
 
@@ -249,20 +242,17 @@ fn a_route_of_another_namespace_holds_for_its_clients_alone() {
     let route = Arc::new(Route::decode(&raw).unwrap().route);
     world.resources.routes.insert("theirs".into(), route);
     let routes = world.build();
-    let headers = http::HeaderMap::new();
-    let head = Head {
-        method: &http::Method::GET,
-        path: "/",
-        query: None,
-        headers: &headers,
-    };
     let config = routes.port("d/web", 80).unwrap();
     for (client, expected) in [
         ("d", "n/own"),
         ("n", "n/own"),
         ("consumer", "consumer/theirs"),
     ] {
-        let found = config.table(client).unwrap().find("web", &head).unwrap();
+        let found = config
+            .table(client)
+            .unwrap()
+            .find("web", &get("/"))
+            .unwrap();
         assert_eq!(&**found.rule.route(), expected, "clients of {client}");
     }
 }

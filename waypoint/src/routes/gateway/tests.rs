@@ -4,7 +4,7 @@ use culvert_proto::{type_url, waypoint as pb};
 use prost::Message as _;
 
 use crate::config::certificate::testing::ecdsa;
-use crate::config::matcher::Head;
+use crate::routes::testing::get;
 use crate::routes::{RouteStore, Routes};
 
 fn listener(name: &str, port: u32, hostname: &str) -> pb::Listener {
@@ -55,15 +55,8 @@ fn route(store: &mut RouteStore, name: &str, listeners: Vec<pb::ListenerRef>) {
 
 /// The listener of the host at port 80, and the route of its that serves `/`.
 fn serves(routes: &Routes, host: &str) -> Option<(String, Option<String>)> {
-    let headers = http::HeaderMap::new();
-    let head = Head {
-        method: &http::Method::GET,
-        path: "/",
-        query: None,
-        headers: &headers,
-    };
     let listener = routes.gateway.as_ref()?.listener(80, host)?;
-    let found = listener.http.find(host, &head);
+    let found = listener.http.find(host, &get("/"));
     let found = found.map(|found| found.rule.route().to_string());
     Some((listener.config.name.to_string(), found))
 }
@@ -124,15 +117,8 @@ fn one_rule_at_several_listeners_is_one_plan() {
     store.publish();
     let routes = store.shared().load_full();
     let plan = |host| {
-        let headers = http::HeaderMap::new();
-        let head = Head {
-            method: &http::Method::GET,
-            path: "/",
-            query: None,
-            headers: &headers,
-        };
         let listener = routes.gateway.as_ref().unwrap().listener(80, host).unwrap();
-        std::ptr::from_ref(listener.http.find(host, &head).unwrap().rule)
+        std::ptr::from_ref(listener.http.find(host, &get("/")).unwrap().rule)
     };
     assert_eq!(plan("a"), plan("b"));
 }

@@ -1,6 +1,7 @@
 //! What the store keeps when resources are wrong, and when they go.
 
 use super::*;
+use crate::routes::testing::get;
 
 fn route(path: pb::path_match::Kind) -> Vec<u8> {
     let matches = vec![pb::HttpMatch {
@@ -24,17 +25,10 @@ fn route(path: pb::path_match::Kind) -> Vec<u8> {
 }
 
 fn unresolved(store: &RouteStore, path: &str) -> Option<Option<String>> {
-    let headers = http::HeaderMap::new();
-    let head = crate::config::matcher::Head {
-        method: &http::Method::GET,
-        path,
-        query: None,
-        headers: &headers,
-    };
     let routes = store.shared().load_full();
     let table = routes.port("d/web", 80)?.table("d")?;
     table
-        .find("web", &head)
+        .find("web", &get(path))
         .map(|found| found.rule.filters().unresolved.clone())
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::matcher::{HeaderMatch, Match, PathMatch, ValueMatch};
 use crate::config::pattern::Pattern;
 use crate::config::route::{Route, Rule};
+use crate::routes::testing::get;
 
 fn prefix(path: &str) -> Match {
     Match {
@@ -59,6 +60,7 @@ fn table(routes: &[Arc<Route>]) -> HostTable {
                 route: Arc::clone(route),
                 rule: Arc::clone(rule),
                 index,
+                backends_persist: false,
                 settings: Box::default(),
                 faults: Box::default(),
             };
@@ -74,14 +76,7 @@ fn name(found: Found<'_>) -> String {
 }
 
 fn found(table: &HostTable, host: &str, path: &str) -> Option<String> {
-    let headers = HeaderMap::new();
-    let head = Head {
-        method: &Method::GET,
-        path,
-        query: None,
-        headers: &headers,
-    };
-    table.find(host, &head).map(name)
+    table.find(host, &get(path)).map(name)
 }
 
 fn exactly(name: &str) -> Hostname {

@@ -59,6 +59,42 @@ fn bytes_count_once_whichever_side_is_the_client() {
     }
 }
 
+#[test]
+fn bytes_that_went_ahead_count_too() {
+    let connections = Connections::new(1, Quota::new(1));
+    let mut connection = connections.open(facts()).unwrap();
+    connection.went_ahead(7);
+    connection.established(Client::Near);
+    connection.progress().set(100, 20);
+    let [view] = &connections.views()[..] else {
+        panic!()
+    };
+    assert_eq!((view.bytes_to_server, view.bytes_to_client), (107, 20));
+}
+
+#[tokio::test]
+async fn a_connection_outside_is_ended_by_what_is_said_of_those_outside() {
+    let connections = Connections::new(2, Quota::new(2));
+    let within = connections.open(facts()).unwrap();
+    let mut outside = connections.open(facts()).unwrap();
+    assert!(!connections.has_fresh());
+    outside.leaves(Leave {
+        to: "192.0.2.1:443".parse().unwrap(),
+        name: Some("a.example".into()),
+    });
+    assert!(connections.has_fresh());
+    assert_eq!(connections.sweep_leaving(|_| Ok(())), 0);
+    let refuse = |leave: &Leave| {
+        assert_eq!(leave.name.as_deref(), Some("a.example"));
+        Err(DenyReason::EgressNotAllowed.into())
+    };
+    assert_eq!(connections.sweep_leaving(refuse), 1);
+    let denial = outside.take_stop().stopped().await;
+    assert_eq!(denial.reason, DenyReason::EgressNotAllowed);
+    assert_eq!(connections.sweep_leaving(refuse), 0, "told once");
+    drop(within);
+}
+
 #[tokio::test]
 async fn who_moves_no_byte_is_ended_once_established_and_who_moves_some_is_not() {
     let connections = Connections::new(3, Quota::new(3));

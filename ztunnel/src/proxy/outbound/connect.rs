@@ -16,10 +16,13 @@ use culvert_runtime::scratch;
 use culvert_xds::state::Workload;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::headers;
+use super::leave::leave;
+use super::named;
 use super::route::{Hop, Route, Target, Way};
 use super::within;
 use crate::proxy::Context;
@@ -54,13 +57,14 @@ pub(super) async fn connect(
     connection: &Connection,
     source: &Workload,
     route: Route,
-    app: &TcpStream,
+    app: &mut TcpStream,
 ) -> Result<Upstream, Denial> {
     match route {
         Route::Refuse(reason) => Err(reason.into()),
         Route::DoubleHbone => Err(DenyReason::CrossNetwork.into()),
         Route::Passthrough(addr) => {
-            let far = plain(cx, addr).await.map_err(|missed| missed.denial)?;
+            let said = leave(cx, connection, addr, app).await?;
+            let far = outside(cx, connection, addr, &said).await?;
             Ok(Upstream { far, loaded: None })
         }
         Route::Direct(target) | Route::Waypoint(target) => {
@@ -115,19 +119,21 @@ fn hops_left(target: &Target, tried: usize) -> u32 {
 fn describe(connection: &Connection, hop: &Hop) {
     let party = Party::of(&hop.workload);
     let (destination_addr, hbone_addr, destination) = match &hop.way {
-        Way::Plaintext(addr) => (*addr, None, party),
+        Way::Plaintext(addr) => (Some(*addr), None, party),
+        // Which address it is, is found out later.
+        Way::Named { .. } => (None, None, party),
         Way::Hbone {
             tunnel,
             authority,
             expected,
         } => (
-            *authority,
+            Some(*authority),
             hop.neighbour.is_none().then_some(*tunnel),
             party.with_identity(expected.first().cloned()),
         ),
     };
     let mut facts = connection.facts();
-    facts.destination_addr = destination_addr;
+    facts.destination_addr = destination_addr.unwrap_or(facts.destination_addr);
     facts.hbone_addr = hbone_addr;
     facts.within = hop.neighbour.is_some();
     facts.destination = destination;
@@ -142,6 +148,7 @@ async fn try_hop(
 ) -> Result<Far, Missed> {
     match &hop.way {
         Way::Plaintext(addr) => plain(cx, *addr).await,
+        Way::Named { name, port } => named::dial(cx, connection, &hop.workload, name, *port).await,
         Way::Hbone {
             authority,
             expected,
@@ -201,7 +208,26 @@ fn said(app: &TcpStream) -> Result<Bytes, Denial> {
     })
 }
 
-async fn plain(cx: &Context, addr: SocketAddr) -> Result<Far, Missed> {
+/// Dial what is outside of the mesh, and say what the client has said already.
+async fn outside(
+    cx: &Context,
+    connection: &Connection,
+    addr: SocketAddr,
+    said: &Bytes,
+) -> Result<Far, Denial> {
+    let patience = cx.node.limits.connect;
+    let failed = |error| Missed::dial(addr, &error).denial;
+    let mut far = cx.pod.dial(addr, patience).await.map_err(failed)?;
+    if !said.is_empty() {
+        let written = timeout(patience, far.write_all(said)).await;
+        let written = written.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
+        written.map_err(failed)?;
+        connection.went_ahead(said.len());
+    }
+    Ok(Far::Tcp(far))
+}
+
+pub(super) async fn plain(cx: &Context, addr: SocketAddr) -> Result<Far, Missed> {
     let dialled = cx.pod.dial(addr, cx.node.limits.connect).await;
     dialled
         .map(Far::Tcp)
@@ -209,6 +235,19 @@ async fn plain(cx: &Context, addr: SocketAddr) -> Result<Far, Missed> {
 }
 
 impl Missed {
+    /// An address that did not answer for as long as it may take where there is another one.
+    pub(super) fn late(addr: SocketAddr) -> Self {
+        Self::dial(addr, &io::ErrorKind::TimedOut.into())
+    }
+
+    /// The name leads nowhere; another endpoint may have a better one.
+    pub(super) fn unresolved(why: std::fmt::Arguments<'_>) -> Self {
+        Self {
+            denial: Denial::because(DenyReason::NameUnresolved, why),
+            again: true,
+        }
+    }
+
     pub(super) fn finally(reason: DenyReason) -> Self {
         Self {
             denial: reason.into(),

@@ -62,6 +62,8 @@ pub(crate) enum Way {
     },
     /// As it is: the workload is not in the mesh.
     Plaintext(SocketAddr),
+    /// The same at this port of whatever the name leads to.
+    Named { name: Arc<str>, port: u16 },
 }
 
 impl Hop {
@@ -115,7 +117,7 @@ pub(crate) fn route(view: &View<'_>, dst: SocketAddr) -> Route {
     if view.source.addresses().contains(&ip) && ports::is_own(dst.port()) {
         return Route::Refuse(DenyReason::SelfCall);
     }
-    if let Some(service) = view.snapshot.service_by_vip(ip) {
+    if let Some(service) = view.snapshot.service_at(ip, view.source.namespace()) {
         return to_service(view, service, dst);
     }
     if let Some(workload) = view.snapshot.workload_by_ip(ip) {
@@ -137,6 +139,7 @@ fn to_service(view: &View<'_>, service: &Arc<Service>, dst: SocketAddr) -> Route
     let endpoints = endpoints::choose(view, service, dst.port());
     let hops = endpoints.iter().map(|endpoint| {
         hop(
+            view,
             endpoint.workload,
             endpoint.port,
             dst.ip(),
@@ -159,7 +162,8 @@ fn to_workload(view: &View<'_>, workload: &Arc<Workload>, dst: SocketAddr) -> Ro
     if workload.network() != view.source.network() {
         return Route::DoubleHbone;
     }
-    match first_or_reason(view, [hop(workload, dst.port(), dst.ip(), &[])].into_iter()) {
+    let hop = hop(view, workload, dst.port(), dst.ip(), &[]);
+    match first_or_reason(view, [hop].into_iter()) {
         Ok(hops) => Route::Direct(Target {
             service: None,
             hops,
@@ -237,12 +241,25 @@ fn to_waypoint(
 
 /// How to reach `port` of a workload without a waypoint; `also` are identities that it may have besides its own.
 fn hop(
+    view: &View<'_>,
     workload: &Arc<Workload>,
     port: u16,
     like: IpAddr,
     also: &[SpiffeId],
 ) -> Result<Hop, DenyReason> {
+    let name = workload.hostname();
+    if workload.addresses().is_empty() && !name.is_empty() && workload.tunnel() == Tunnel::None {
+        let name = name.clone();
+        return Ok(Hop {
+            workload: workload.clone(),
+            way: Way::Named { name, port },
+            neighbour: None,
+        });
+    }
     let ip = address(workload, like).ok_or(DenyReason::NoEndpoint)?;
+    if workload.external() && !view.snapshot.is_outside(ip) {
+        return Err(DenyReason::NoEndpoint);
+    }
     let authority = SocketAddr::new(ip, port);
     let way = match workload.tunnel() {
         Tunnel::None => Way::Plaintext(authority),

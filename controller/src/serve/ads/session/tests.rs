@@ -119,6 +119,23 @@ fn a_policy_comes_before_the_addresses_that_name_it_and_goes_after_them() {
 }
 
 #[test]
+fn the_same_holds_for_what_may_leave_the_mesh() {
+    let mut engine = engine(&demo());
+    let mut session = settled(
+        node(),
+        &snapshot(&engine),
+        &[Type::Address, Type::EgressPolicy],
+    );
+    let policy = culvert("EgressPolicy", "demo", "p", json!({}));
+    engine.step(Event::Batch(batch(std::slice::from_ref(&policy))));
+    let expected = ["EgressPolicy +demo/p", "Address +Kubernetes//Pod/demo/a"];
+    assert_eq!(pushed(&mut session, &snapshot(&engine)), expected);
+    engine.step(remove(&policy));
+    let expected = ["Address +Kubernetes//Pod/demo/a", "EgressPolicy -demo/p"];
+    assert_eq!(pushed(&mut session, &snapshot(&engine)), expected);
+}
+
+#[test]
 fn only_what_changed_is_sent() {
     let mut engine = engine(&demo());
     let mut session = settled(

@@ -11,6 +11,11 @@ fn condition(
     Condition::new(kind, status, reason, "why".into(), field.into())
 }
 
+fn key(kind: Kind, namespace: &str) -> Key {
+    let name = NsName::new(namespace, "x");
+    Key { kind, name }
+}
+
 fn policy(status: Value) -> Told {
     Told {
         generation: 3,
@@ -42,12 +47,11 @@ fn each_ancestor_has_its_own_and_nothing_is_written_twice() {
     ];
     let make = |told: &Told, now| {
         status(
-            Kind::AuthorizationPolicy,
-            "demo",
+            &key(Kind::AuthorizationPolicy, "demo"),
             told,
             &found,
             &[],
-            &BTreeSet::new(),
+            &Ours::default(),
             now,
         )
         .unwrap()
@@ -76,12 +80,11 @@ fn a_time_changes_only_with_the_status() {
     let make = |told: &Told, status_: &'static str, reason: &'static str, now: &str| {
         let found = [condition("Accepted", status_, reason, "")];
         status(
-            Kind::MeshConfig,
-            "",
+            &key(Kind::MeshConfig, ""),
             told,
             &found,
             &[],
-            &BTreeSet::new(),
+            &Ours::default(),
             now,
         )
         .unwrap()
@@ -112,12 +115,11 @@ fn other_controllers_words_on_a_route_stay() {
     };
     let found = [condition("Accepted", "True", "Accepted", "")];
     let made = status(
-        Kind::HttpRoute,
-        "demo",
+        &key(Kind::HttpRoute, "demo"),
         &told,
         &found,
         &[],
-        &BTreeSet::new(),
+        &Ours::default(),
         "t",
     )
     .unwrap();
@@ -141,12 +143,11 @@ fn what_is_wrong_in_itself_is_said_with_its_field() {
     }];
     let found = [condition("Accepted", "True", "Accepted", "")];
     let made = status(
-        Kind::AuthorizationPolicy,
-        "demo",
+        &key(Kind::AuthorizationPolicy, "demo"),
         &policy(Value::Null),
         &found,
         &rejected,
-        &BTreeSet::new(),
+        &Ours::default(),
         "t",
     );
     let made = made.unwrap();
@@ -171,7 +172,10 @@ fn each_parent_of_ours_has_its_own_word_and_no_other_is_spoken_of() {
     let gateway =
         |name: &str| json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": name});
     let service = json!({"group": "", "kind": "Service", "name": "a"});
-    let ours: BTreeSet<_> = ["edge", "rim"].map(|name| NsName::new("demo", name)).into();
+    let ours = Ours {
+        gateways: ["edge", "rim"].map(|name| NsName::new("demo", name)).into(),
+        ..Ours::default()
+    };
     let told = Told {
         generation: 7,
         spec: json!({"parentRefs": [gateway("edge"), gateway("of-others"), gateway("rim"), service]}),
@@ -192,7 +196,7 @@ fn each_parent_of_ours_has_its_own_word_and_no_other_is_spoken_of() {
         ),
         condition("Programmed", "False", "NoWaypoint", "spec.parentRefs[3]"),
     ];
-    let made = |told: &Told| status(Kind::TlsRoute, "demo", told, &found, &[], &ours, "t");
+    let made = |told: &Told| status(&key(Kind::TlsRoute, "demo"), told, &found, &[], &ours, "t");
     let status = made(&told).unwrap();
     let parents = status["parents"].as_array().unwrap();
     let names: Vec<_> = parents
@@ -229,4 +233,129 @@ fn each_parent_of_ours_has_its_own_word_and_no_other_is_spoken_of() {
         ..of_others
     };
     assert_eq!(made(&before).unwrap(), json!({"parents": []}));
+}
+
+#[test]
+fn a_route_has_a_word_for_each_of_32_parents_and_leaves_room_to_others() {
+    let service = |i: usize| json!({"group": "", "kind": "Service", "name": format!("s{i}")});
+    let theirs = |i: usize| json!({"parentRef": {"name": format!("g{i}")}, "controllerName": "example.com/gateway", "conditions": []});
+    let found = [
+        condition(
+            "Accepted",
+            "False",
+            "NoMatchingParent",
+            "spec.parentRefs[31].name",
+        ),
+        condition("ResolvedRefs", "True", "ResolvedRefs", ""),
+    ];
+    let made = |kind, others: usize| {
+        let told = Told {
+            generation: 5,
+            spec: json!({"parentRefs": (0..32).map(service).collect::<Vec<_>>()}),
+            status: json!({"parents": (0..others).map(theirs).collect::<Vec<_>>()}),
+            ..Told::default()
+        };
+        let status = status(
+            &key(kind, "demo"),
+            &told,
+            &found,
+            &[],
+            &Ours::default(),
+            "t",
+        )
+        .unwrap();
+        status["parents"].as_array().unwrap().clone()
+    };
+    for kind in [Kind::HttpRoute, Kind::GrpcRoute] {
+        let parents = made(kind, 0);
+        assert_eq!(parents.len(), 32);
+        for (i, parent) in parents.iter().enumerate() {
+            let expected = if i == 31 {
+                ("False", "NoMatchingParent")
+            } else {
+                ("True", "Accepted")
+            };
+            assert_eq!(word(&parent["conditions"], "Accepted"), expected, "{i}");
+            let conditions = parent["conditions"].as_array().unwrap();
+            assert!(
+                conditions.iter().all(|c| c["observedGeneration"] == 5),
+                "{parent}"
+            );
+        }
+        let parents = made(kind, 3);
+        assert_eq!(parents.len(), 32, "more would be refused as a whole");
+        assert_eq!(parents[..3], [theirs(0), theirs(1), theirs(2)]);
+        assert_eq!(parents[3]["parentRef"], service(0));
+    }
+}
+
+#[test]
+fn a_parent_that_is_gone_from_the_route_is_gone_from_its_status() {
+    let service = |name: &str| json!({"group": "", "kind": "Service", "name": name});
+    let theirs = json!({"parentRef": {"name": "g"}, "controllerName": "example.com/gateway", "conditions": []});
+    let ours = |name: &str| json!({"parentRef": service(name), "controllerName": CONTROLLER, "conditions": []});
+    let found = [condition("Accepted", "True", "Accepted", "")];
+    let made = |parents: &[Value]| {
+        let told = Told {
+            spec: json!({"parentRefs": parents}),
+            status: json!({"parents": [ours("old"), theirs, ours("kept")]}),
+            ..Told::default()
+        };
+        let status = status(
+            &key(Kind::GrpcRoute, "demo"),
+            &told,
+            &found,
+            &[],
+            &Ours::default(),
+            "t",
+        );
+        let status = status.unwrap();
+        let parents = status["parents"].as_array().unwrap().iter();
+        parents.map(|p| p["parentRef"].clone()).collect::<Vec<_>>()
+    };
+    let other = json!({"name": "g"});
+    assert_eq!(made(&[service("kept")]), [other.clone(), service("kept")]);
+    assert_eq!(made(&[]), [other]);
+}
+
+#[test]
+fn of_a_backends_policy_we_speak_beside_others_and_of_services_alone() {
+    let theirs = json!({"ancestorRef": {"name": "g"}, "controllerName": "example.com/gateway", "conditions": []});
+    let gone =
+        json!({"ancestorRef": {"name": "old"}, "controllerName": CONTROLLER, "conditions": []});
+    let bucket = json!({"group": "example.com", "kind": "Bucket", "name": "b"});
+    let service = json!({"group": "", "kind": "Service", "name": "web"});
+    let told = |targets: &[&Value], before: Value| Told {
+        generation: 2,
+        spec: json!({"targetRefs": targets}),
+        status: before,
+        ..Told::default()
+    };
+    let found = [
+        condition("Accepted", "False", "Conflicted", "spec.targetRefs[1]"),
+        condition("Enforced", "True", "Enforced", ""),
+    ];
+    let made = |told: &Told| {
+        let key = key(Kind::XBackendTrafficPolicy, "demo");
+        status(&key, told, &found, &[], &Ours::default(), "t")
+    };
+    let now = made(&told(
+        &[&bucket, &service],
+        json!({"ancestors": [theirs, gone]}),
+    ))
+    .unwrap();
+    assert!(now.get("conditions").is_none(), "the API has none");
+    let [first, second] = &now["ancestors"].as_array().unwrap()[..] else {
+        panic!("{now}");
+    };
+    assert_eq!(*first, theirs);
+    assert_eq!(second["ancestorRef"]["namespace"], "demo");
+    assert_eq!(
+        word(&second["conditions"], "Accepted"),
+        ("False", "Conflicted")
+    );
+    assert_eq!(second["conditions"][0]["observedGeneration"], 2);
+    assert_eq!(bad(&now).len(), 1, "which is told as an event, too");
+    assert_eq!(made(&told(&[&bucket, &service], now.clone())), Some(now));
+    assert_eq!(made(&told(&[&bucket], Value::Null)), None);
 }

@@ -51,6 +51,11 @@ pub(in crate::state) fn decode_service(
         load_balancing: load_balancing(service)?,
         canonical: service.canonical,
         ingress_use_waypoint: service.ingress_use_waypoint,
+        private: match known("visibility", service.visibility)? {
+            proto::service::Visibility::Public => false,
+            proto::service::Visibility::Namespace => true,
+        },
+        external: service.external,
     })
 }
 

@@ -43,6 +43,7 @@ pub(in crate::state) fn decode_settings(name: &str, body: &[u8]) -> Result<Setti
         refuse_udp_when_strict: settings.refuse_udp_when_strict,
         same_node_in_process: settings.same_node_in_process,
         network_policy_namespaces,
+        registry_only: settings.registry_only,
     })
 }
 

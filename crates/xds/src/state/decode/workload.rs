@@ -10,8 +10,8 @@ use super::{Result, gateway, invalid, known, named, namespaced, port, required, 
 use crate::state::gateway::GatewayRef;
 use crate::state::intern::Interners;
 use crate::state::workload::{
-    ApplicationTunnel, Locality, Own, Place, PortMapping, ServiceBinding, Template, Tunnel,
-    Workload, WorkloadType,
+    ApplicationTunnel, Locality, NamedPolicies, Own, Place, PortMapping, ServiceBinding, Template,
+    Tunnel, Workload, WorkloadType,
 };
 
 /// The service account of a workload that names none.
@@ -106,6 +106,15 @@ fn template(
         &workload.trust_domain
     };
     let network_mode: proto::NetworkMode = known("network_mode", workload.network_mode)?;
+    let named = NamedPolicies {
+        policies: policies(
+            interners,
+            "authorization_policies",
+            &workload.authorization_policies,
+        )?,
+        egress_policies: policies(interners, "egress_policies", &workload.egress_policies)?,
+    };
+    let named = interners.named.intern(named);
     let template = Template {
         namespace: interners.text.intern(namespace),
         identity: spiffe_id(trust_domain, namespace, account)?,
@@ -113,6 +122,7 @@ fn template(
         tunnel: tunnel(workload)?,
         native_tunnel: workload.native_tunnel,
         host_network: network_mode == proto::NetworkMode::HostNetwork,
+        external: workload.external,
         hostname: interners.text.intern(workload.hostname.as_str()),
         canonical_name: interners.text.intern(workload.canonical_name.as_str()),
         canonical_revision: interners.text.intern(workload.canonical_revision.as_str()),
@@ -135,7 +145,7 @@ fn template(
             .map(application_tunnel)
             .transpose()?,
         services: services(interners, workload)?,
-        policies: policies(interners, workload)?,
+        named,
     };
     Ok(interners.templates.intern(template))
 }
@@ -208,10 +218,11 @@ fn services(
     Ok(bindings.into())
 }
 
-fn policies(interners: &mut Interners, workload: &proto::Workload) -> Result<Arc<[Arc<str>]>> {
-    let mut names = Vec::with_capacity(workload.authorization_policies.len());
-    for (index, name) in workload.authorization_policies.iter().enumerate() {
-        namespaced(format_args!("authorization_policies[{index}]"), name)?;
+/// Names of policies, in order.
+fn policies(interners: &mut Interners, field: &str, named: &[String]) -> Result<Arc<[Arc<str>]>> {
+    let mut names = Vec::with_capacity(named.len());
+    for (index, name) in named.iter().enumerate() {
+        namespaced(format_args!("{field}[{index}]"), name)?;
         names.push(interners.text.intern(name.as_str()));
     }
     names.sort();

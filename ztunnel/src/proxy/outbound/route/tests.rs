@@ -10,6 +10,7 @@ fn mesh() -> Mesh {
         .into()]);
     put_services(&mesh);
     put_services_with_waypoints(&mesh);
+    put_entries(&mesh);
     mesh
 }
 
@@ -46,6 +47,59 @@ fn put_services(mesh: &Mesh) {
             .ip("10.0.3.1")
             .network("other")
             .of(&of("far"))
+            .into(),
+    );
+}
+
+/// Outside of the cluster.
+fn put_entries(mesh: &Mesh) {
+    let entry = |namespace, name: &str, vip| {
+        let host = format!("{name}.example");
+        service(namespace, name)
+            .host(&host)
+            .vip(vip)
+            .port(443, 443)
+            .external()
+    };
+    let endpoint = |name: &str| workload("demo", name).external();
+    mesh.put(entry("demo", "api", "240.240.0.1").private().into());
+    mesh.put(
+        endpoint("api-1")
+            .hostname("api.example")
+            .of("demo/api.example")
+            .into(),
+    );
+    mesh.put(entry("demo", "fixed", "240.240.0.2").into());
+    mesh.put(
+        endpoint("fixed-1")
+            .ip("192.0.2.1")
+            .of("demo/fixed.example")
+            .into(),
+    );
+    mesh.put(
+        endpoint("fixed-2")
+            .ip("10.0.1.1")
+            .of("demo/fixed.example")
+            .into(),
+    );
+    mesh.put(entry("demo", "inside", "240.240.0.3").into());
+    mesh.put(
+        endpoint("inside-1")
+            .ip("10.0.1.1")
+            .of("demo/inside.example")
+            .into(),
+    );
+    mesh.put(
+        endpoint("inside-2")
+            .ip("169.254.169.254")
+            .of("demo/inside.example")
+            .into(),
+    );
+    mesh.put(entry("other", "theirs", "240.240.0.4").private().into());
+    mesh.put(
+        endpoint("theirs-1")
+            .ip("192.0.2.4")
+            .of("other/theirs.example")
             .into(),
     );
 }
@@ -123,6 +177,7 @@ fn told(route: Route) -> String {
             .iter()
             .map(|hop| match &hop.way {
                 Way::Plaintext(addr) => format!("plain {addr}"),
+                Way::Named { name, port } => format!("plain {name}:{port}"),
                 Way::Hbone {
                     tunnel,
                     authority,
@@ -164,6 +219,12 @@ fn every_outcome() {
         ("10.96.0.1:81", "refuse self_call"),
         ("10.96.0.2:80", "direct old: plain 10.0.1.3:80"),
         ("10.96.0.3:80", "refuse no_endpoint"),
+        // Outside of the cluster: by name, by address, never inside, and not what others keep to themselves.
+        ("240.240.0.1:443", "direct api: plain api.example:443"),
+        ("240.240.0.2:443", "direct fixed: plain 192.0.2.1:443"),
+        ("240.240.0.3:443", "refuse no_endpoint"),
+        ("240.240.0.4:443", "passthrough 240.240.0.4:443"),
+        ("192.0.2.1:443", "passthrough 192.0.2.1:443"),
         // Waypoints of services.
         (
             "10.96.0.4:80",

@@ -127,7 +127,8 @@ fn belongs(snapshot: &Snapshot, names: &BTreeSet<String>) -> BTreeMap<(Type, Str
         ))
     };
     let mut lead = Vec::new();
-    for name in names {
+    let external = snapshot.external.iter().map(|name| &**name);
+    for name in names.iter().map(String::as_str).chain(external) {
         if let Some((served, some)) = with_endpoints(name) {
             found.extend(some);
             lead.extend(served.waypoint.clone());

@@ -20,7 +20,7 @@ use culvert_policy::DenyReason;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::host::Host;
+use crate::host::Host;
 
 /// The longest ClientHello that is read. Those with post-quantum keys have 2 KiB.
 const MAX_HELLO: usize = 32 * 1024;
